@@ -1,0 +1,30 @@
+/* trace_events.h - the list of trace points; one line each, grouped by folder. */
+#ifndef BASE_TRACE_EVENTS_H
+#define BASE_TRACE_EVENTS_H
+
+#define TRACE_EVENTS(X)                                                                            \
+    /* cpu */                                                                                      \
+    X(vcpu_exit)                                                                                   \
+    X(vcpu_inject)                                                                                 \
+    X(jit_exception)                                                                               \
+    /* bus */                                                                                      \
+    X(io_read)                                                                                     \
+    X(io_write)                                                                                    \
+    X(irq_gsi)                                                                                     \
+    X(irq_msi)                                                                                     \
+    X(pci_config)                                                                                  \
+    /* virtio */                                                                                   \
+    X(virtio_kick)                                                                                 \
+    X(virtio_pop)                                                                                  \
+    X(virtio_push)                                                                                 \
+    X(virtio_notify)                                                                               \
+    /* block, net */                                                                               \
+    X(blk_submit)                                                                                  \
+    X(blk_done)                                                                                    \
+    X(net_tx)                                                                                      \
+    X(net_rx)                                                                                      \
+    /* monitor */                                                                                  \
+    X(qmp_command)                                                                                 \
+    X(qmp_event)
+
+#endif

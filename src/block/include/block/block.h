@@ -1,0 +1,77 @@
+/* block.h - one layer of a disk image and the requests that flow through it.
+ *
+ *   virtio-blk --blk_submit(req)--> node (format) --> node (file) --> io_uring / thread pool
+ *                                                     ... completion ... --> req->done(req)
+ *
+ * A request is a small state machine embedded in the submitter's per-queue array: no allocation per
+ * I/O, and a debugger always shows where it is.  done() is called exactly once, in the io loop's
+ * thread.
+ *
+ * Owner:   the machine owns root nodes; a format node owns its file node.
+ * Threads: blk_submit/flush from the node's io loop thread only; open, close, drain, info from
+ * main. Errors:  cold calls fill GError; hot ones return 0 or -errno through done(). */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include "base/types.h"
+
+#include <sys/uio.h>
+
+struct evloop;
+struct blk_node;
+struct props;
+
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
+enum { BLK_REQ_FUA = 1, BLK_REQ_UNMAP = 2 /* write-zeroes may deallocate */ };
+
+struct blk_req {
+    /* set by the submitter */
+    enum blk_op op;
+    uint32_t flags;
+    uint64_t offset_bytes, len_bytes;
+    struct iovec *iov; /* READ/WRITE: covers len_bytes; valid until done */
+    int iov_count;
+    void (*done)(struct blk_req *req, int ret); /* ret 0 or -errno */
+    /* owned by the block layer while in flight */
+    uint32_t id; /* for tracing */
+    struct blk_node *node;
+    struct blk_req *next;
+    uint64_t driver[12]; /* the file driver's scratch */
+};
+
+struct blk_limits {
+    uint64_t size_bytes;
+    uint32_t logical_block_bytes; /* 512 unless O_DIRECT on 4Kn */
+    uint32_t physical_block_bytes;
+    uint64_t max_transfer_bytes;
+    bool can_discard, can_write_zeroes, read_only, write_cache;
+};
+
+/* props is one -blockdev object (driver, node-name, filename/file, read-only, cache, aio, discard,
+ * ...). */
+struct blk_node *blk_open(struct props *p, GError **err);
+struct blk_node *blk_open_file(const char *path, bool read_only, GError **err); /* raw over file */
+void blk_close(struct blk_node *n); /* drains, flushes; accepts NULL */
+struct blk_node *blk_find(const char *node_name);
+const char *blk_node_name(const struct blk_node *n);
+const char *blk_driver_name(const struct blk_node *n);
+const char *blk_filename(const struct blk_node *n);
+void blk_limits(const struct blk_node *n, struct blk_limits *out);
+/* One device uses a root node at a time: false names the user. */
+bool blk_claim(struct blk_node *n, const char *user, GError **err);
+void blk_release(struct blk_node *n);
+void blk_attach(struct blk_node *n, struct evloop *loop); /* drained; before the first submit */
+
+void blk_submit(struct blk_req *req); /* req->node set; queues */
+void blk_plug(struct blk_node *n); /* batch: submissions until unplug become one io_uring_submit */
+void blk_unplug(struct blk_node *n);
+void blk_drain(struct blk_node *n); /* main thread; after return nothing is in flight */
+int blk_flush_sync(struct blk_node *n);
+
+struct blk_stats {
+    uint64_t ops[5], bytes[5], errors[5], ns[5]; /* by enum blk_op */
+};
+void blk_stats(const struct blk_node *n, struct blk_stats *out);
+void blk_foreach(void (*fn)(struct blk_node *n, void *opaque), void *opaque);
+
+#endif

@@ -1,0 +1,3 @@
+/* Replaced by the first real file of this folder. */
+extern int chardev_placeholder;
+int chardev_placeholder;

@@ -1,0 +1,77 @@
+/* accel.h - what an accelerator implements; private to src/cpu.
+ *
+ * One const table per accelerator.  run() executes guest code in the vcpu's thread until something
+ * only the common loop (vcpu.c) can decide, and says what in its return value.  All other functions
+ * are called with the vcpu paused, from the main thread, unless noted. */
+#ifndef CPU_ACCEL_H
+#define CPU_ACCEL_H
+
+#include "cpu/vcpu.h"
+
+#include <pthread.h>
+
+struct vcpu_io {
+    uint64_t addr, data[1];
+    uint8_t size;
+    bool write;
+};
+
+struct vcpu {
+    /* immutable */
+    struct cpu_set *set;
+    unsigned index;
+    uint32_t apic_id;
+    pthread_t thread;
+    int tid;
+    /* any thread, atomic */
+    uint32_t
+        exit_request; /* non-zero: leave run() soon (the software CPU polls it at block ends) */
+    bool halted;
+    /* vcpu thread only */
+    struct vcpu_io io;
+    struct vcpu_stats stats;
+    struct cpuid_entry cpuid[CPUID_MAX_ENTRIES];
+    unsigned cpuid_count;
+    void *accel; /* struct kvm_vcpu or struct jit_cpu: each accel's own container */
+};
+
+struct accel_ops {
+    const char *name;       /* "kvm", "jit" */
+    const char *thread_tag; /* "KVM", "JIT" */
+    bool (*init)(struct cpu_set *s, GError **err);
+    void (*fini)(struct cpu_set *s);
+    bool (*vcpu_init)(struct vcpu *v, GError **err);
+    void (*vcpu_thread_start)(struct vcpu *v); /* in the vcpu's thread, once */
+    void (*vcpu_fini)(struct vcpu *v);
+    enum vcpu_exit (*run)(struct vcpu *v); /* vcpu thread */
+    void (*kick)(struct vcpu *v);          /* any thread: make run() return / wake from halt */
+    void (*reset)(struct vcpu *v);
+    void (*get_state)(struct vcpu *v, struct x86_state *out);
+    bool (*set_state)(struct vcpu *v, const struct x86_state *in, GError **err);
+    void (*nmi)(struct vcpu *v); /* any thread */
+    void (*clock_stopped)(struct cpu_set *s);
+    void (*clock_started)(struct cpu_set *s);
+    void (*save)(struct cpu_set *s, struct state_writer *w); /* may be NULL */
+    bool (*load)(struct cpu_set *s, struct state_reader *r, GError **err);
+};
+
+struct cpu_set {
+    const struct accel_ops *ops;
+    struct cpu_config cfg;
+    struct cpu_model *model;
+    struct vcpu **vcpu;
+    unsigned count;
+    struct irqchip *irqchip;
+    struct soft_irqchip *soft;
+    bool kernel_pit;
+    void *accel; /* accelerator's per-VM data */
+    /* pause protocol, under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t vcpu_cond, main_cond;
+    bool running, quitting;
+    unsigned parked;
+};
+
+extern const struct accel_ops kvm_accel, jit_accel;
+
+#endif

@@ -1,0 +1,270 @@
+/* jit_cpu.h - the software CPU's own view of one vcpu, shared by decode, interp, mmu, system and
+ * fpu.
+ *
+ *   fetch (icache by physical page) -> struct insn -> handler -> next
+ *
+ * The interpreter is the reference for the translator: handlers are plain functions over struct
+ * jit_cpu and one decoded instruction.  Files: decode.c      bytes -> struct insn (Zydis), operand
+ * forms, icache per physical page interp.c      the loop: runs insns, takes events at block ends
+ *   op_*.c        integer handlers                      sys_*.c   privileged and control-transfer
+ * handlers fpu_*.c       x87/MMX/SSE/AVX on the host's own     mmu.c     page walk, TLB, slow-path
+ * memory access
+ *
+ * RULES FOR HANDLERS
+ *  1. On entry st.rip is the address of the NEXT instruction; cur is the insn being executed.
+ *  2. Faults leave by cpu_raise()/cpu_raise_error()/cpu_page_fault(), which never return (longjmp
+ * to the loop, which rewinds st.rip to cur's start).  So do all memory accesses before changing any
+ * register: an instruction that faults must have changed nothing (REP strings: completed iterations
+ * stay).
+ *  3. A handler that may change mode, CS, paging, or the bytes being executed is selected with
+ * ends_block.
+ *  4. Flags: st.rflags is always complete and eager (computed on the host: same ISA, same undefined
+ * bits).
+ *  5. Guest memory only through the mem_* functions below. */
+#ifndef CPU_JIT_CPU_H
+#define CPU_JIT_CPU_H
+
+#include "accel.h"
+#include "base/util.h"
+#include "mem/guest_mem.h"
+
+#include <setjmp.h>
+
+struct jit_cpu;
+struct insn;
+typedef void op_fn(struct jit_cpu *c, const struct insn *i);
+
+#define NOREG 0xff
+
+/* One decoded instruction, 64 bytes at most.  Immutable once published. */
+struct insn {
+    op_fn *fn;
+    int64_t imm;  /* immediate, sign-extended; near branch: displacement; far: offset */
+    int32_t disp; /* memory displacement (moffs: see imm) */
+    uint8_t base, index, scale_shift, seg; /* memory operand: NOREG, 0..15, 16 = RIP-relative base;
+                                              seg = SEG_x already defaulted */
+    uint8_t reg, rm, vvvv; /* register operands; 8-bit high registers are 16..19 (AH CH DH BH) */
+    uint8_t len;           /* bytes, 1..15 */
+    uint8_t opsize;        /* 1, 2, 4, 8 (effective operand size) */
+    uint8_t addrsize;      /* 2, 4, 8 */
+    uint8_t flags;         /* INSN_* */
+    uint8_t aux;           /* handler's own: condition code, shift kind, imm8, selector... */
+    uint16_t mnemonic;     /* ZydisMnemonic, for traces and the translator */
+    uint8_t rep;           /* 0, 0xf2, 0xf3 */
+    uint8_t bytes[15];     /* raw encoding: fpu_* patches and executes it; logs print it */
+    void *priv;            /* fpu: the host stub for this encoding */
+};
+enum {
+    INSN_MEM = 1, /* has a memory operand */
+    INSN_LOCK = 2,
+    INSN_END = 4, /* last of its block: rip/mode may be anything after it */
+    INSN_STACK32 = 8,
+};
+
+/* While decoding: what a selector needs. op_select_* return the handler or NULL ("not mine"). */
+struct decode_ctx;
+typedef op_fn *op_select_fn(struct decode_ctx *d);
+op_select_fn op_select_int, op_select_sys, op_select_fpu;
+
+/* One cached translation.  tags hold the linear page | permission-context; all ones = empty. */
+struct tlb_entry {
+    uint64_t read_tag, write_tag, exec_tag; /* compared with the linear page address */
+    uintptr_t addend; /* host = linear + addend (RAM only; MMIO pages stay out of the fast path) */
+    uint64_t phys_page;
+    const struct guest_region
+        *region; /* for dirty/code marking; write_tag is left empty when a store
+                    must take the slow path (dirty logging, code page, ROM) */
+};
+#define TLB_BITS     10
+#define TLB_SIZE     (1u << TLB_BITS)
+#define TLB_CONTEXTS 2 /* 0 kernel (CPL 0-2), 1 user */
+
+struct icache;
+
+struct jit_cpu {
+    struct x86_state st; /* live architectural state */
+
+    /* loop */
+    const struct insn *cur;
+    sigjmp_buf fault_jmp; /* handlers leave here */
+    struct vcpu *vcpu;
+    struct cpu_set *set;
+    struct lapic *lapic;
+    struct icache *icache;
+    uint64_t instructions;
+    uint8_t cpl;  /* cached: st.seg[SEG_SS] DPL rules; set by sys_* on every transfer */
+    uint8_t mode; /* enum cpu_mode */
+    bool smap_on; /* CR4.SMAP && !EFLAGS.AC && CPL<3, refreshed by cpu_update_mode */
+    uint32_t
+        mode_key; /* all that decoding depends on (CS.L/D, SS.B, ...): part of the icache key */
+    uint64_t tsc_offset;
+
+    /* events; pending flags may be set from any thread (atomic), consumed by the loop */
+    uint32_t pending; /* PENDING_* */
+    uint8_t sipi_vector_async;
+
+    /* delivery of a fault in progress: double and triple faults */
+    int delivering_vector; /* -1: none */
+
+    struct tlb_entry tlb[TLB_CONTEXTS][TLB_SIZE];
+    void *fpu; /* fpu_*: host save area etc. */
+    void *sys; /* sys_*: steal time, debug, ... */
+};
+enum {
+    PENDING_KICK = 1, /* lapic_pending() may say something */
+    PENDING_NMI = 2,
+    PENDING_SMI = 4,
+    PENDING_INIT = 8,
+    PENDING_SIPI = 16,
+    PENDING_TLB_FLUSH =
+        32, /* another thread wants this vcpu's TLB empty (map or dirty-log change) */
+    PENDING_STOP = 64,
+};
+enum cpu_mode { MODE_REAL, MODE_VM86, MODE_PROT16, MODE_PROT32, MODE_COMPAT, MODE_LONG64 };
+
+enum {
+    EX_DE,
+    EX_DB,
+    EX_NMI,
+    EX_BP,
+    EX_OF,
+    EX_BR,
+    EX_UD,
+    EX_NM,
+    EX_DF,
+    EX_TS = 10,
+    EX_NP,
+    EX_SS,
+    EX_GP,
+    EX_PF,
+    EX_MF = 16,
+    EX_AC,
+    EX_MC,
+    EX_XM,
+    EX_CP = 21
+};
+#define FL_CF    1u
+#define FL_PF    4u
+#define FL_AF    16u
+#define FL_ZF    64u
+#define FL_SF    128u
+#define FL_TF    256u
+#define FL_IF    512u
+#define FL_DF    1024u
+#define FL_OF    2048u
+#define FL_IOPL  0x3000u
+#define FL_NT    0x4000u
+#define FL_RF    0x10000u
+#define FL_VM    0x20000u
+#define FL_AC    0x40000u
+#define FL_VIF   0x80000u
+#define FL_VIP   0x100000u
+#define FL_ID    0x200000u
+#define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
+
+/* ---- sys_exception.c: faults, never return ---- */
+_Noreturn void cpu_raise(struct jit_cpu *c, uint8_t vector); /* no error code */
+_Noreturn void cpu_raise_error(struct jit_cpu *c, uint8_t vector, uint32_t error);
+_Noreturn void cpu_page_fault(struct jit_cpu *c, uint64_t linear, uint32_t error);
+/* Delivers through the IDT/IVT now (loop context; may itself fault -> double -> triple).
+ * kind: what the architecture distinguishes when pushing RIP and checking DPL. */
+enum event_kind { EV_EXCEPTION, EV_INTERRUPT, EV_NMI, EV_SOFT_INT, EV_ICEBP };
+bool cpu_deliver(struct jit_cpu *c, uint8_t vector, bool has_error, uint32_t error,
+                 enum event_kind kind); /* false: triple fault */
+/* Takes what is pending and deliverable (SMI, NMI, INIT, interrupt, single-step).  Called at block
+ * ends when pending or (TF, shadow) say so. */
+enum vcpu_exit cpu_take_events(struct jit_cpu *c);
+/* Recomputes cpl, mode, mode_key, smap_on after CR0/CR4/EFER/CS/SS/EFLAGS changes. */
+void cpu_update_mode(struct jit_cpu *c);
+
+/* ---- mmu.c: paging ---- */
+enum access { ACC_READ = 0, ACC_WRITE = 1, ACC_EXEC = 2 };
+#define ACC_IMPLICIT_SUPERVISOR                                                                    \
+    4 /* descriptor tables, TSS, page-fault delivery pushes: CPL 0 rules */
+/* Linear -> physical with all checks; raises #PF.  Fills the TLB. */
+gpa_t mmu_translate(struct jit_cpu *c, uint64_t linear, unsigned access);
+/* The same without raising (debuggers, traces); false when not mapped. */
+bool mmu_probe(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_t *out);
+void mmu_flush_all(struct jit_cpu *c);       /* incl. global */
+void mmu_flush_nonglobal(struct jit_cpu *c); /* CR3 write */
+void mmu_flush_page(struct jit_cpu *c, uint64_t linear);
+bool mmu_pdptrs_load(struct jit_cpu *c); /* PAE CR3 write; false: #GP */
+
+/* Slow paths: any alignment, page crossing, MMIO, ROM, dirty log, code pages. */
+void mmu_read_slow(struct jit_cpu *c, uint64_t linear, void *buf, unsigned len, unsigned access);
+void mmu_write_slow(struct jit_cpu *c, uint64_t linear, const void *buf, unsigned len,
+                    unsigned access);
+/* A host pointer to len bytes at linear that may be used for read-modify-write with host LOCK
+ * instructions: one page, RAM, writable, dirty/code already handled; NULL when the slow
+ * (all-vcpus-stopped) way is needed. */
+void *mmu_rmw_ptr(struct jit_cpu *c, uint64_t linear, unsigned len);
+/* Runs fn with every other vcpu stopped (split locks, MMIO locks, cross-page cmpxchg16b). */
+void cpu_exclusive(struct jit_cpu *c, void (*fn)(struct jit_cpu *c, void *arg), void *arg);
+
+static inline struct tlb_entry *tlb_slot(struct jit_cpu *c, uint64_t linear)
+{
+    return &c->tlb[c->cpl == 3][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+}
+/* The fast path compares page AND low bits in one go: an access that crosses its page cannot match.
+ */
+#define TLB_HIT(tag, linear, size)                                                                 \
+    ((tag) == (((linear) + (size)-1) & ~0xfffull) && (tag) == ((linear) & ~0xfffull))
+
+#define MEM_ACCESSORS(bits)                                                                        \
+    static inline uint##bits##_t mem_r##bits(struct jit_cpu *c, uint64_t lin)                      \
+    {                                                                                              \
+        struct tlb_entry *e = tlb_slot(c, lin);                                                    \
+        uint##bits##_t v;                                                                          \
+        if (likely(TLB_HIT(e->read_tag, lin, sizeof(v))))                                          \
+            return *(volatile uint##bits##_t *)(lin + e->addend);                                  \
+        mmu_read_slow(c, lin, &v, sizeof(v), ACC_READ);                                            \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void mem_w##bits(struct jit_cpu *c, uint64_t lin, uint##bits##_t v)              \
+    {                                                                                              \
+        struct tlb_entry *e = tlb_slot(c, lin);                                                    \
+        if (likely(TLB_HIT(e->write_tag, lin, sizeof(v))))                                         \
+            *(volatile uint##bits##_t *)(lin + e->addend) = v;                                     \
+        else                                                                                       \
+            mmu_write_slow(c, lin, &v, sizeof(v), ACC_WRITE);                                      \
+    }
+MEM_ACCESSORS(8)
+MEM_ACCESSORS(16)
+MEM_ACCESSORS(32)
+MEM_ACCESSORS(64)
+
+/* Effective address -> linear with segment checks (limit, type, canonical: #GP or #SS).
+ * decode-independent slow form; interp has the inlined fast form for flat segments. */
+uint64_t seg_linear(struct jit_cpu *c, unsigned seg, uint64_t offset, unsigned len,
+                    unsigned access);
+uint64_t insn_ea(struct jit_cpu *c, const struct insn *i); /* offset within the segment */
+uint64_t insn_linear(struct jit_cpu *c, const struct insn *i, unsigned len, unsigned access);
+
+/* Stack in the current stack size (SS.B / long mode); checks then commits: push faults change
+ * nothing. */
+void stack_push(struct jit_cpu *c, uint64_t v, unsigned size);
+uint64_t stack_pop(struct jit_cpu *c, unsigned size);
+
+/* ---- op_*.c / sys_*.c shared by name ---- */
+void sys_load_seg(struct jit_cpu *c, unsigned seg,
+                  uint16_t sel); /* MOV/POP/Lxx Sreg: all checks, faults */
+bool sys_io_allowed(struct jit_cpu *c, uint16_t port, unsigned size); /* IOPL, TSS bitmap */
+void sys_cpuid(struct jit_cpu *c, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+bool sys_has(struct jit_cpu *c, enum cpuid_word w, unsigned bit); /* guest CPUID has the feature */
+uint64_t sys_tsc(struct jit_cpu *c);
+
+/* ---- fpu_*.c ---- */
+void fpu_cpu_init(struct jit_cpu *c);
+void fpu_cpu_fini(struct jit_cpu *c);
+/* Guest FPU registers live in st.xsave between handlers unless fpu_live (see fpu.c); these make it
+ * so. */
+void fpu_sync_to_state(struct jit_cpu *c);
+void fpu_sync_from_state(struct jit_cpu *c);
+
+/* ---- interp.c / decode.c ---- */
+enum vcpu_exit interp_run(struct jit_cpu *c);
+struct icache *icache_new(struct jit_cpu *c);
+void icache_free(struct icache *ic);
+void icache_flush(struct jit_cpu *c); /* everything of this vcpu */
+
+#endif
