@@ -66,14 +66,17 @@ struct decode_ctx;
 typedef op_fn *op_select_fn(struct decode_ctx *d);
 op_select_fn op_select_int, op_select_sys, op_select_fpu;
 
-/* One cached translation.  tags hold the linear page | permission-context; all ones = empty. */
+/* One cached 4 KiB translation, 64 bytes.  Tags hold the linear page; all ones = empty. */
 struct tlb_entry {
     uint64_t read_tag, write_tag, exec_tag; /* compared with the linear page address */
-    uintptr_t addend; /* host = linear + addend (RAM only; MMIO pages stay out of the fast path) */
+    uintptr_t addend; /* host = linear + addend (RAM and ROM; MMIO pages stay out of the TLB) */
     uint64_t phys_page;
     const struct guest_region
-        *region; /* for dirty/code marking; write_tag is left empty when a store
-                    must take the slow path (dirty logging, code page, ROM) */
+        *region;        /* for dirty/code marking; write_tag is left empty when a store
+                           must take the slow path (dirty logging, code page, ROM) */
+    uint64_t slow_wtag; /* a store is permitted, but takes the slow path */
+    uint32_t flags;     /* TLB_GLOBAL, TLB_LARGE */
+    uint32_t pad;
 };
 #define TLB_BITS     10
 #define TLB_SIZE     (1u << TLB_BITS)
@@ -102,7 +105,15 @@ struct jit_cpu {
     /* events; pending flags may be set from any thread (atomic), consumed by the loop */
     uint32_t pending; /* PENDING_* */
     uint8_t sipi_vector_async;
+    bool single;   /* set by cpu_take_events: run exactly one insn, then call it again */
+    bool in_guest; /* atomic: this thread may touch guest memory through its TLB */
 
+    /* what cpu_raise* left for the loop to hand to cpu_deliver */
+    struct {
+        uint32_t error;
+        uint8_t vector;
+        bool has_error;
+    } fault;
     /* delivery of a fault in progress: double and triple faults */
     int delivering_vector; /* -1: none */
 
@@ -119,6 +130,7 @@ enum {
     PENDING_TLB_FLUSH =
         32, /* another thread wants this vcpu's TLB empty (map or dirty-log change) */
     PENDING_STOP = 64,
+    PENDING_STEP = 128, /* own thread only: TF, RF, interrupt shadow or DR7 want cpu_take_events */
 };
 enum cpu_mode { MODE_REAL, MODE_VM86, MODE_PROT16, MODE_PROT32, MODE_COMPAT, MODE_LONG64 };
 
@@ -171,9 +183,16 @@ _Noreturn void cpu_page_fault(struct jit_cpu *c, uint64_t linear, uint32_t error
 enum event_kind { EV_EXCEPTION, EV_INTERRUPT, EV_NMI, EV_SOFT_INT, EV_ICEBP };
 bool cpu_deliver(struct jit_cpu *c, uint8_t vector, bool has_error, uint32_t error,
                  enum event_kind kind); /* false: triple fault */
-/* Takes what is pending and deliverable (SMI, NMI, INIT, interrupt, single-step).  Called at block
- * ends when pending or (TF, shadow) say so. */
+/* Takes what is pending and deliverable (SMI, NMI, INIT, interrupt, single-step).
+ * THE LOOP: at every block end `if (c->pending)` call it; when it returns anything but
+ * VCPU_EXIT_NONE, or vcpu->exit_request is set, return that from interp_run; when c->single is set
+ * afterwards run exactly ONE instruction (one REP iteration counts as part of it) and call it
+ * again.  After longjmp to fault_jmp: rewind st.rip to cur's start, then cpu_deliver(c,
+ * c->fault.vector, c->fault.has_error, c->fault.error, EV_EXCEPTION); false = VCPU_EXIT_SHUTDOWN.
+ * Long REPs look at c->pending now and then and leave with st.rip on themselves. */
 enum vcpu_exit cpu_take_events(struct jit_cpu *c);
+/* STI (1), MOV SS / POP SS (2): no interrupts until the next instruction has run. */
+void cpu_set_shadow(struct jit_cpu *c, uint8_t kind);
 /* Recomputes cpl, mode, mode_key, smap_on after CR0/CR4/EFER/CS/SS/EFLAGS changes. */
 void cpu_update_mode(struct jit_cpu *c);
 
@@ -198,6 +217,11 @@ void mmu_write_slow(struct jit_cpu *c, uint64_t linear, const void *buf, unsigne
  * instructions: one page, RAM, writable, dirty/code already handled; NULL when the slow
  * (all-vcpus-stopped) way is needed. */
 void *mmu_rmw_ptr(struct jit_cpu *c, uint64_t linear, unsigned len);
+/* The icache calls this before it reads a page's bytes for the first time: sets the region's code
+ * bit and revokes every vcpu's writable TLB entry for the page (waits for the others to
+ * acknowledge).  From then on each store to the page is followed by icache_invalidate() for every
+ * vcpu. */
+void mmu_code_page(struct jit_cpu *c, const struct guest_region *r, uint64_t offset);
 /* Runs fn with every other vcpu stopped (split locks, MMIO locks, cross-page cmpxchg16b). */
 void cpu_exclusive(struct jit_cpu *c, void (*fn)(struct jit_cpu *c, void *arg), void *arg);
 
@@ -266,5 +290,11 @@ enum vcpu_exit interp_run(struct jit_cpu *c);
 struct icache *icache_new(struct jit_cpu *c);
 void icache_free(struct icache *ic);
 void icache_flush(struct jit_cpu *c); /* everything of this vcpu */
+/* Bytes [offset, offset+len) of r have changed: drop c's instructions that overlap them.  Called by
+ * the mmu (any vcpu's thread) and for device writes (any thread) once per vcpu; when c is the
+ * caller itself its running block ends after the current instruction.  True when c still holds code
+ * in a page that was touched (then the region's code bit stays). */
+bool icache_invalidate(struct jit_cpu *c, const struct guest_region *r, uint64_t offset,
+                       uint64_t len);
 
 #endif
