@@ -36,6 +36,16 @@ typedef void op_fn(struct jit_cpu *c, const struct insn *i);
 
 #define NOREG 0xff
 
+/* mode_key: all that decoding depends on.  Bits 2:0 are enum cpu_mode. */
+enum {
+    KEY_MODE_MASK = 7,
+    KEY_CS32 = 8,  /* CS.D */
+    KEY_SS32 = 16, /* SS.B */
+    KEY_FLAT = 32, /* not in long mode: CS, DS, ES and SS all have base 0, limit 4 GiB - 1, grow up,
+                      are present and (but CS) writable */
+    KEY_CSZERO = 64 /* CS.base is 0 (always set in 64-bit mode) */
+};
+
 /* One decoded instruction, 64 bytes at most.  Immutable once published. */
 struct insn {
     op_fn *fn;
@@ -43,7 +53,9 @@ struct insn {
     int32_t disp; /* memory displacement (moffs: see imm) */
     uint8_t base, index, scale_shift, seg; /* memory operand: NOREG, 0..15, 16 = RIP-relative base;
                                               seg = SEG_x already defaulted */
-    uint8_t reg, rm, vvvv; /* register operands; 8-bit high registers are 16..19 (AH CH DH BH) */
+    uint8_t reg, rm, vvvv; /* register operands: ModRM.reg, ModRM.rm (or the opcode's), VEX.vvvv;
+                              with REX bits; 8-bit high registers are 16..19 (AH CH DH BH).
+                              op_select_int reorders them to destination, source for its own */
     uint8_t len;           /* bytes, 1..15 */
     uint8_t opsize;        /* 1, 2, 4, 8 (effective operand size) */
     uint8_t addrsize;      /* 2, 4, 8 */
@@ -52,7 +64,9 @@ struct insn {
     uint16_t mnemonic;     /* ZydisMnemonic, for traces and the translator */
     uint8_t rep;           /* 0, 0xf2, 0xf3 */
     uint8_t bytes[15];     /* raw encoding: fpu_* patches and executes it; logs print it */
-    void *priv;            /* fpu: the host stub for this encoding */
+    uint16_t off;          /* decode.c: bytes from the start of the block */
+    int32_t plain;         /* decode.c: what the selector returned, relative to op_select_int */
+    void *priv;            /* fpu: the host stub for this encoding; branches: the block */
 };
 enum {
     INSN_MEM = 1, /* has a memory operand */
@@ -95,11 +109,11 @@ struct jit_cpu {
     struct lapic *lapic;
     struct icache *icache;
     uint64_t instructions;
-    uint8_t cpl;  /* cached: st.seg[SEG_SS] DPL rules; set by sys_* on every transfer */
-    uint8_t mode; /* enum cpu_mode */
-    bool smap_on; /* CR4.SMAP && !EFLAGS.AC && CPL<3, refreshed by cpu_update_mode */
-    uint32_t
-        mode_key; /* all that decoding depends on (CS.L/D, SS.B, ...): part of the icache key */
+    uint8_t cpl;       /* cached: st.seg[SEG_SS] DPL rules; set by sys_* on every transfer */
+    uint8_t mode;      /* enum cpu_mode */
+    bool smap_on;      /* CR4.SMAP && !EFLAGS.AC && CPL<3, refreshed by cpu_update_mode */
+    uint32_t mode_key; /* KEY_*: all that decoding depends on; part of the icache key */
+    struct tlb_entry *tlb_now; /* tlb[context in force], set by cpu_update_mode */
     uint64_t tsc_offset;
 
     /* events; pending flags may be set from any thread (atomic), consumed by the loop */
@@ -193,7 +207,8 @@ bool cpu_deliver(struct jit_cpu *c, uint8_t vector, bool has_error, uint32_t err
 enum vcpu_exit cpu_take_events(struct jit_cpu *c);
 /* STI (1), MOV SS / POP SS (2): no interrupts until the next instruction has run. */
 void cpu_set_shadow(struct jit_cpu *c, uint8_t kind);
-/* Recomputes cpl, mode, mode_key, smap_on after CR0/CR4/EFER/CS/SS/EFLAGS changes. */
+/* Recomputes cpl, mode, mode_key (KEY_*), tlb_now, smap_on after CR0/CR4/EFER/CS/SS/EFLAGS changes
+ * and, outside long mode, after loads of DS and ES (KEY_FLAT). */
 void cpu_update_mode(struct jit_cpu *c);
 
 /* ---- mmu.c: paging ---- */
