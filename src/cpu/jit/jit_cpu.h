@@ -90,11 +90,11 @@ struct tlb_entry {
                            must take the slow path (dirty logging, code page, ROM) */
     uint64_t slow_wtag; /* a store is permitted, but takes the slow path */
     uint32_t flags;     /* TLB_GLOBAL, TLB_LARGE */
-    uint32_t pad;
+    uint32_t page_shift;
 };
 #define TLB_BITS     10
 #define TLB_SIZE     (1u << TLB_BITS)
-#define TLB_CONTEXTS 2 /* 0 kernel (CPL 0-2), 1 user */
+#define TLB_CONTEXTS 4 /* see mmu.c; c->tlb_ctx says which */
 
 struct icache;
 
@@ -111,6 +111,7 @@ struct jit_cpu {
     uint64_t instructions;
     uint8_t cpl;       /* cached: st.seg[SEG_SS] DPL rules; set by sys_* on every transfer */
     uint8_t mode;      /* enum cpu_mode */
+    uint8_t tlb_ctx;   /* permission context: which TLB; refreshed by cpu_update_mode */
     bool smap_on;      /* CR4.SMAP && !EFLAGS.AC && CPL<3, refreshed by cpu_update_mode */
     uint32_t mode_key; /* KEY_*: all that decoding depends on; part of the icache key */
     struct tlb_entry *tlb_now; /* tlb[context in force], set by cpu_update_mode */
@@ -242,7 +243,7 @@ void cpu_exclusive(struct jit_cpu *c, void (*fn)(struct jit_cpu *c, void *arg), 
 
 static inline struct tlb_entry *tlb_slot(struct jit_cpu *c, uint64_t linear)
 {
-    return &c->tlb[c->cpl == 3][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+    return &c->tlb[c->tlb_ctx][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
 }
 /* The fast path compares page AND low bits in one go: an access that crosses its page cannot match.
  */
