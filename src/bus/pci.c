@@ -110,6 +110,8 @@ static void bar_move(struct pci_dev *d, struct pci_bar *b, uint64_t addr)
     b->mapped_at = addr;
     if (addr != PCI_UNMAPPED)
         io_space_add(bar_space(d, b), b->region, addr);
+    if (d->ops->bar_moved)
+        d->ops->bar_moved(d, (unsigned)(b - d->bar));
 }
 
 void pci_bars_update(struct pci_dev *d)

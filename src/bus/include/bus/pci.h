@@ -64,6 +64,8 @@ struct pci_dev_ops {
     void (*config_written)(struct pci_dev *d, unsigned off, unsigned size);
     /* NULL: plain; a hook that only knows some offsets calls pci_config_read_plain for the rest */
     uint32_t (*config_read)(struct pci_dev *d, unsigned off, unsigned size);
+    /* optional: bar[i].mapped_at has changed (guest's write, reset, bridge window, unplug) */
+    void (*bar_moved)(struct pci_dev *d, unsigned i);
 };
 
 struct pci_id {
