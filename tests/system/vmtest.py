@@ -89,6 +89,12 @@ class Guest:
                               f"stderr: {self.stderr.decode('utf-8', 'replace')}\noutput:\n{self.text()[-1500:]}")
             self._pump(0.2)
 
+    def drain(self, seconds):
+        """Reads output for that long (a measurement's window, not a wait for something)."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._pump(min(0.5, max(0, end - time.monotonic())))
+
     def send(self, text):
         os.write(self.master, text.encode() if isinstance(text, str) else text)
 
