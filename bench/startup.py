@@ -109,8 +109,12 @@ def measure(runners, options):
         tiny_kernel(kernel)
         times = {label: [] for label, _ in runners}
         for _ in range(options.rounds):
-            for label, argv in runners:
-                times[label].append(first_instruction(argv, kernel))
+            for label, argv in list(runners):
+                try:
+                    times[label].append(first_instruction(argv, kernel))
+                except (RuntimeError, subprocess.TimeoutExpired) as why:
+                    runners.remove((label, argv))
+                    print(f"# {label} left out: {str(why).splitlines()[0]}", file=sys.stderr)
         for label, argv in runners:
             rows[label] = [statistics.median(times[label])]
             try:
