@@ -25,7 +25,7 @@ enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
 enum { BLK_REQ_FUA = 1, BLK_REQ_UNMAP = 2 /* write-zeroes may deallocate */ };
 
 struct blk_req {
-    /* set by the submitter */
+    /* set by the submitter, before each submit: layers may change them on the way */
     enum blk_op op;
     uint32_t flags;
     uint64_t offset_bytes, len_bytes;
@@ -56,10 +56,13 @@ struct blk_node *blk_find(const char *node_name);
 const char *blk_node_name(const struct blk_node *n);
 const char *blk_driver_name(const struct blk_node *n);
 const char *blk_filename(const struct blk_node *n);
+const struct blk_node *blk_child(const struct blk_node *n); /* what a format lies on, or NULL */
 void blk_limits(const struct blk_node *n, struct blk_limits *out);
+bool blk_resize(struct blk_node *n, uint64_t size_bytes, GError **err); /* drains */
 /* One device uses a root node at a time: false names the user. */
 bool blk_claim(struct blk_node *n, const char *user, GError **err);
 void blk_release(struct blk_node *n);
+const char *blk_user(const struct blk_node *n);           /* who claimed it, or NULL */
 void blk_attach(struct blk_node *n, struct evloop *loop); /* drained; before the first submit */
 
 void blk_submit(struct blk_req *req); /* req->node set; queues */

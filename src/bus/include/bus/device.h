@@ -13,6 +13,8 @@
 #include <pthread.h>
 
 struct state_desc;
+struct state_reader;
+struct state_writer;
 struct device;
 struct props;
 
@@ -43,5 +45,13 @@ void device_add(struct device_list *l, struct device *d, const struct device_ops
                 const char *id, const char *path);
 void device_remove(struct device_list *l, struct device *d); /* unlinks, frees id/path */
 struct device *device_find(struct device_list *l, const char *id);
+
+/* The four walks.  reset, save and load: board lock held, vCPUs paused; drain: lock NOT held. */
+void device_list_reset(struct device_list *l);
+void device_list_drain(struct device_list *l);
+void device_list_save(struct device_list *l, struct state_writer *w);
+bool device_list_load(struct device_list *l, struct state_reader *r, GError **err);
+/* Destroys all devices, the youngest first (each destroy must device_remove() itself). */
+void device_list_fini(struct device_list *l);
 
 #endif

@@ -8,12 +8,16 @@
  * after themselves.
  *
  * Access rules: dispatch splits an access into what the region accepts (min..max access bytes, both
- * powers of two; 0 means 1..8), naturally aligned pieces; bytes nobody claims read as all ones and
- * writes to them vanish, as on hardware.  off is relative to the region.
+ * powers of two; 0 means 1..8), naturally aligned (by off) pieces; bytes nobody claims read as all
+ * ones and writes to them vanish, as on hardware.  A read narrower than min reads the whole
+ * register and takes the bytes asked for; a write narrower than min vanishes.  off is relative to
+ * the region. Where regions overlap, the higher priority answers; among equals the one added last.
  *
- * Threads: dispatch from any vCPU thread; add/del/move under the board lock from any thread (PCI
- * BAR moves happen in a vCPU): the table is replaced atomically and the old one freed after a grace
- * period (io_space_quiesce, called where no vCPU is inside dispatch). */
+ * Threads: dispatch from any thread, lock-free; add/del and eventfd add/del from any thread, also
+ * from inside a handler (PCI BAR moves happen in a vCPU): the table is replaced atomically, and
+ * the call returns when nobody looks at the old one any more.  That protects the table and
+ * eventfds, not a handler that is already running (or waiting for the board lock): free a region's
+ * memory only with the vCPUs paused. */
 #ifndef BUS_IO_H
 #define BUS_IO_H
 

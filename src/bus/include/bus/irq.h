@@ -34,6 +34,11 @@ struct irqchip {
     void *levels; /* router's per-GSI source counts; owned by irq.c */
 };
 
+/* Base of every route: a chip set with routes of its own embeds it first in its own struct. */
+struct msi_route {
+    struct irqchip *chip; /* set by msi_route_new */
+};
+
 void irqchip_init(struct irqchip *c, const struct irqchip_ops *ops);
 void irqchip_fini(struct irqchip *c);
 
@@ -45,6 +50,7 @@ struct irq_line {
     bool level;
 };
 void irq_connect(struct irq_line *l, struct irqchip *c, unsigned gsi);
+void irq_disconnect(struct irq_line *l); /* drops the level; the line may then be freed */
 void irq_set(struct irq_line *l, bool level);
 static inline void irq_pulse(struct irq_line *l)
 {

@@ -21,6 +21,37 @@
 #define PCI_BAR_COUNT       6
 #define PCI_DEVFN(slot, fn) ((uint8_t)(((slot) << 3) | (fn)))
 
+/* Registers of the header that code outside the core names (PCI 3.0 §6.1, bridge spec 1.2 §3.2). */
+enum {
+    PCI_VENDOR = 0x00,
+    PCI_DEVICE = 0x02,
+    PCI_COMMAND = 0x04,
+    PCI_STATUS = 0x06,
+    PCI_REVISION = 0x08,
+    PCI_CLASS = 0x0a, /* 16 bits: subclass, base class */
+    PCI_HEADER_TYPE = 0x0e,
+    PCI_BAR0 = 0x10,
+    PCI_PRIMARY_BUS = 0x18,
+    PCI_SECONDARY_BUS = 0x19,
+    PCI_SUBORDINATE_BUS = 0x1a,
+    PCI_IO_BASE = 0x1c,
+    PCI_IO_LIMIT = 0x1d,
+    PCI_MEM_BASE = 0x20,
+    PCI_MEM_LIMIT = 0x22,
+    PCI_PREF_BASE = 0x24,
+    PCI_PREF_LIMIT = 0x26,
+    PCI_PREF_BASE_HIGH = 0x28,
+    PCI_PREF_LIMIT_HIGH = 0x2c,
+    PCI_SUBSYS_VENDOR = 0x2c,
+    PCI_CAP_POINTER = 0x34,
+    PCI_INT_LINE = 0x3c,
+    PCI_INT_PIN = 0x3d,
+    PCI_BRIDGE_CONTROL = 0x3e,
+};
+enum { PCI_CMD_IO = 1, PCI_CMD_MEM = 2, PCI_CMD_MASTER = 4, PCI_CMD_INTX_OFF = 0x400 };
+enum { PCI_STATUS_INTX = 8, PCI_STATUS_CAPS = 0x10 };
+enum { PCI_CAP_VENDOR = 0x09, PCI_CAP_PCIE = 0x10, PCI_CAP_MSIX = 0x11 };
+
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 
 struct pci_bus;
@@ -31,7 +62,10 @@ struct pci_dev_ops {
     struct device_ops dev; /* first */
     /* optional: see a config write after wmask has been applied */
     void (*config_written)(struct pci_dev *d, unsigned off, unsigned size);
-    uint32_t (*config_read)(struct pci_dev *d, unsigned off, unsigned size); /* NULL: plain */
+    /* NULL: plain; a hook that only knows some offsets calls pci_config_read_plain for the rest */
+    uint32_t (*config_read)(struct pci_dev *d, unsigned off, unsigned size);
+    /* optional: bar[i].mapped_at has changed (guest's write, reset, bridge window, unplug) */
+    void (*bar_moved)(struct pci_dev *d, unsigned i);
 };
 
 struct pci_id {
@@ -53,14 +87,16 @@ struct pci_dev {
     uint8_t devfn;
     bool is_bridge, multifunction, express;
     uint8_t config[PCI_CONFIG_SIZE], wmask[PCI_CONFIG_SIZE], w1c[PCI_CONFIG_SIZE];
+    uint8_t *initial; /* config as it was at plug: what a reset goes back to; owned */
     struct pci_bar bar[PCI_BAR_COUNT];
-    struct io_region *rom;
     struct msix *msix;
-    uint8_t cap_tail;
-    uint16_t ext_cap_tail;
-    struct irq_line intx;
-    bool intx_level;
-    uint64_t dma_denied; /* count of DMA refused because bus mastering is off */
+    uint8_t cap_tail;      /* the last capability, whose "next" the next one fills; 0: none yet */
+    uint8_t cap_next_free; /* where the next capability goes */
+    uint8_t pcie_cap;      /* offset of the PCI Express capability, 0: none */
+    uint16_t ext_cap_tail, ext_cap_next_free;
+    struct irq_line intx, intx_pic; /* IOAPIC pin of the PIRQ; ISA irq while the PIRQ is routed */
+    bool intx_level;                /* what the device asks for; under host->intx_lock */
+    uint64_t dma_denied;            /* count of DMA refused because bus mastering is off */
 };
 
 /* What a host bridge lends to its buses. */
@@ -71,8 +107,27 @@ struct pci_host {
     struct guest_mem *mem;
     /* INTx pin (0..3, after bridge swizzling) of a root-bus slot -> GSI now */
     unsigned (*route_intx)(struct pci_host *h, uint8_t slot, unsigned pin);
-    struct pci_bus *root;
+    /* The same pin's ISA irq while the chip set also routes it to the 8259, or -1.  May be NULL. */
+    int (*route_intx_pic)(struct pci_host *h, uint8_t slot, unsigned pin);
+    void *route_opaque; /* for the two above */
+    struct pci_bus *root, *buses;
+    uint32_t config_addr; /* port 0xcf8 */
+    struct io_region config_addr_region, config_data_region, ecam_region;
+    /* Byte accesses at 0xcf9, inside the address register, belong to the chip set's reset control
+     * (ICH9 §13.7.5): its region, set before pci_host_init(), or NULL.  Same lock as the host's. */
+    struct io_region *reset_control;
+    pthread_mutex_t intx_lock; /* order: board lock -> intx_lock -> irq router */
 };
+
+/* Fills in the host, makes root bus "pcie.0" and answers at ports 0xcf8/0xcfc.  ECAM stays off
+ * until pci_host_ecam().  route_intx is set by the caller before the first plug. */
+void pci_host_init(struct pci_host *h, struct device_list *devices, struct io_space *pio,
+                   struct io_space *mmio, struct irqchip *irqchip, struct guest_mem *mem);
+void pci_host_fini(struct pci_host *h); /* all devices are gone */
+/* buses: 0 (off), 64, 128 or 256.  Board lock held (or machine not yet running). */
+void pci_host_ecam(struct pci_host *h, uint64_t base, unsigned buses);
+/* Decodes every BAR anew from config space: after a state load. */
+void pci_host_remap(struct pci_host *h);
 
 struct pci_bus {
     struct pci_host *host;
@@ -82,9 +137,12 @@ struct pci_bus {
     bool hotplug;              /* single-slot PCIe bus behind a root port */
     struct pci_dev *slot[256]; /* by devfn */
     struct pci_bus *next;      /* all buses of the host */
+    /* optional: the bridge sees a function come (in) or go */
+    void (*changed)(struct pci_bus *b, struct pci_dev *d, bool in);
 };
 
 struct pci_bus *pci_bus_new(struct pci_host *h, struct pci_dev *bridge, const char *name);
+void pci_bus_free(struct pci_bus *b); /* empty; accepts NULL */
 struct pci_bus *pci_bus_find(struct pci_host *h, const char *name);
 /* addr: "2", "1f.3", "0x2.0x1" or NULL (first free slot). */
 bool pci_addr_parse(struct pci_bus *b, const char *addr, uint8_t *devfn, GError **err);
@@ -113,6 +171,13 @@ void msix_notify(struct pci_dev *d, unsigned vector); /* any thread; masked vect
 void pci_intx_set(struct pci_dev *d, bool level);     /* honours command.INTx disable; any thread */
 bool pci_bus_master(const struct pci_dev *d);
 
+/* Type 1 header: windows, bus numbers, bridge control.  Call between pci_dev_init and plug; the bus
+ * behind it is made by pci_bus_new(host, bridge, name) after the plug. */
+void pci_bridge_init(struct pci_dev *d);
+/* True when the bridge forwards [base, base+size) of that space downstream. */
+bool pci_bridge_forwards(const struct pci_dev *d, bool io, uint64_t base, uint64_t size_bytes);
+
+uint32_t pci_config_read_plain(const struct pci_dev *d, unsigned off, unsigned size);
 uint32_t pci_config_read(struct pci_dev *d, unsigned off, unsigned size);
 void pci_config_write(struct pci_dev *d, unsigned off, unsigned size, uint32_t val);
 /* By bus number/devfn through bridges, as both access mechanisms do; all ones when nobody is there.

@@ -39,7 +39,12 @@ size_t net_send(struct net_backend *b, const struct iovec *iov,
                 int count);                 /* bytes taken, 0 = not now */
 void net_peer_ready(struct net_backend *b); /* NIC has receive buffers again */
 void net_set_link(struct net_backend *b, bool up);
+bool net_link_up(const struct net_backend *b);
 void net_foreach(void (*fn)(struct net_backend *b, void *opaque), void *opaque);
 char *net_info(struct net_backend *b); /* one line for `info network`; free with g_free */
+
+/* User networks only: the connection table (g_free; NULL for others), and one more forwarding. */
+char *net_user_connections(struct net_backend *b);
+bool net_user_add_hostfwd(struct net_backend *b, const char *rule, GError **err);
 
 #endif

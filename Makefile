@@ -1,0 +1,58 @@
+# Front door: the build itself is Meson's.  `make help` lists the targets.
+BUILD ?= build
+ASAN ?= build-asan
+PREFIX ?= /usr/local
+MESON_SETUP = meson setup --prefix=$(PREFIX)
+NINJA_QUIET = scripts/build.sh
+
+.PHONY: help build run test test-all test-asan test-fuzz check-style bench install guest clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## build        programs at build/hanok-vm, build/hanok-img, build/hanok (release)
+build:
+	@$(NINJA_QUIET) $(BUILD) -Dprefix=$(PREFIX)
+
+## guest        the small test guest: stock Debian cloud kernel + busybox (no root)
+guest:
+	@scripts/guest/prepare.sh cloud
+
+## run          boot the guest with hanok-vm, shell on the serial console (ARGS="...")
+run: build guest
+	@scripts/run-guest.sh $(ARGS)
+
+## test         all fast tests
+test: build guest
+	@scripts/test.sh $(BUILD) fast
+
+## test-all     the long ones too: boot matrix, all instruction tests, sanitizers
+test-all: build guest
+	@scripts/guest/prepare.sh generic 686 686-pae
+	@scripts/test.sh $(BUILD) all
+	@$(MAKE) --no-print-directory test-asan
+
+## test-asan    fast tests under AddressSanitizer and UndefinedBehaviorSanitizer
+test-asan:
+	@$(NINJA_QUIET) $(ASAN) -Db_sanitize=address,undefined -Dbuildtype=debugoptimized
+	@scripts/test.sh $(ASAN) unit
+
+## test-fuzz    fuzz targets over their corpora, bounded (SECONDS_EACH=30)
+test-fuzz:
+	@scripts/fuzz.sh $(SECONDS_EACH)
+
+## check-style  format, includes, followed paths, banned words, sizes
+check-style:
+	@scripts/check-style.sh
+
+## bench        start-up, memory and idle figures, beside QEMU's where installed
+bench: build guest
+	@python3 bench/startup.py
+
+## install      programs, man pages, completions (PREFIX=, DESTDIR=)
+install: build
+	@meson install -C $(BUILD) --no-rebuild --quiet
+
+## clean        removes what was built (guests stay in .cache)
+clean:
+	rm -rf build build-*

@@ -1,0 +1,47 @@
+#!/bin/sh
+# packages.sh GROUP... - installs the Debian packages a group of tasks needs; says nothing when all are there.
+# Groups: build, guest (kernels and disks for guests), test, style, bench.  Needs root or sudo only when
+# something is missing.
+set -eu
+. "$(dirname -- "$0")/lib.sh"
+
+group_packages() {
+    case $1 in
+    build)
+        echo "gcc libc6-dev make meson ninja-build pkg-config libglib2.0-dev libjansson-dev libzydis-dev
+              libslirp-dev liburing-dev libseccomp-dev libcap-ng-dev acpica-tools"
+        ;;
+    guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3" ;;
+    test) echo "python3 binutils clang libclang-rt-14-dev" ;;
+    style) echo "clang-format clang python3 git" ;;
+    bench) echo "qemu-system-x86 qemu-utils" ;;
+    *) die "unknown package group '$1' (build, guest, test, style, bench)" ;;
+    esac
+}
+
+wanted=
+for g in "$@"; do
+    wanted="$wanted $(group_packages "$g")"
+done
+missing=
+for p in $wanted; do
+    dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"
+done
+[ -z "$missing" ] && exit 0
+
+install_missing() {
+    # shellcheck disable=SC2086 # a list of words
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+}
+update_and_install() {
+    as_root apt-get update && install_missing
+}
+if [ "$(id -u)" != 0 ] && command -v sudo >/dev/null 2>&1; then
+    sudo -v # ask for the password before the display starts
+fi
+if [ -n "$(find /var/lib/apt/lists -name '*Packages*' 2>/dev/null | head -n 1)" ]; then
+    try_install() { install_missing || update_and_install; }
+else
+    try_install() { update_and_install; }
+fi
+step "installing packages:$(echo "$missing" | wc -w) missing" try_install

@@ -1,0 +1,30 @@
+#!/bin/sh
+# test.sh BUILDDIR fast|all|unit - runs Meson's test suites, then says N passed, N failed, N skipped.
+set -eu
+. "$(dirname -- "$0")/lib.sh"
+cd "$TOP"
+dir=$1
+case $2 in
+fast) suites="--suite fast" ;;
+unit) suites="--suite fast --no-suite system" ;;
+all) suites="" ;;
+*) die "usage: test.sh BUILDDIR fast|all|unit" ;;
+esac
+# shellcheck disable=SC2086
+status=0
+# shellcheck disable=SC2086
+meson test -C "$dir" --no-rebuild --print-errorlogs $suites || status=$?
+python3 - "$dir/meson-logs/testlog.json" <<'PY'
+import json, sys
+passed = failed = skipped = 0
+for line in open(sys.argv[1]):
+    r = json.loads(line)["result"]
+    if r in ("OK", "EXPECTEDFAIL"):
+        passed += 1
+    elif r == "SKIP":
+        skipped += 1
+    else:
+        failed += 1
+print(f"{passed} passed, {failed} failed, {skipped} skipped")
+PY
+exit $status

@@ -1,0 +1,83 @@
+/* block_int.h - what the block drivers share with node.c and nobody else.
+ *
+ * A driver sees requests already checked (inside the node's size, iov covers len) and ends each one
+ * with blk_complete(), never from inside its submit(): the submitter may still be using its own
+ * state when submit() returns.  Use blk_complete_later() when the result is known at once.
+ *
+ * Scratch: req->driver[0..BLK_SCRATCH_NODE-1] belongs to the driver that ends the request,
+ * the rest to node.c. */
+#ifndef BLOCK_INT_H
+#define BLOCK_INT_H
+
+#include "block/block.h"
+
+#include <pthread.h>
+
+#define BLK_SECTOR_BYTES 512u
+#define BLK_SCRATCH_NODE 10 /* driver[10], driver[11]: node.c's */
+
+struct blk_driver {
+    const char *name;
+    /* cold, main thread */
+    bool (*open)(struct blk_node *n, struct props *p, GError **err);
+    void (*close)(struct blk_node *n); /* must accept a half-open node */
+    void (*limits)(struct blk_node *n, struct blk_limits *out);
+    bool (*resize)(struct blk_node *n, uint64_t size_bytes, GError **err); /* NULL: refused */
+    void (*attach)(struct blk_node *n, struct evloop *loop);
+    int (*flush_sync)(struct blk_node *n);
+    /* hot, loop thread */
+    void (*submit)(struct blk_node *n, struct blk_req *req);
+    void (*plug)(struct blk_node *n);
+    void (*unplug)(struct blk_node *n);
+    void (*poll)(struct blk_node *n); /* waits for and handles at least one completion */
+};
+
+struct blk_node {
+    /* immutable after open */
+    const struct blk_driver *drv;
+    char *name, *filename;
+    struct blk_node *file; /* what a format lies on; NULL for protocol drivers */
+    bool owns_file, read_only, auto_read_only, no_flush, unmap, force_share;
+    enum { BLK_DETECT_OFF, BLK_DETECT_ON, BLK_DETECT_UNMAP } detect_zeroes;
+    void *priv; /* the driver's */
+    /* main thread */
+    struct evloop *loop;
+    char *user;
+    struct blk_node *parent;
+    struct blk_node *next;
+    /* loop thread */
+    uint32_t inflight, next_id;
+    struct blk_req *later, **later_tail; /* ended, done() still to be called */
+    struct evloop_fd *watch;
+    int later_fd;
+    uint64_t size_bytes;    /* atomic; set by the driver */
+    struct blk_stats stats; /* read by the main thread: relaxed atomics */
+};
+
+extern const struct blk_driver blk_driver_file, blk_driver_raw, blk_driver_null;
+
+/* Reads "file" of p: a node's name or a nested description. */
+bool blk_open_child(struct blk_node *n, struct props *p, GError **err);
+void blk_complete(struct blk_req *req, int ret);
+void blk_complete_later(struct blk_node *n, struct blk_req *req, int ret);
+
+/* workers.c: blocking work off the loop.  fn runs in a worker thread; one item is queued once. */
+struct blk_work {
+    struct blk_work *next;
+    void (*fn)(struct blk_work *w);
+};
+void blk_workers_push(struct blk_work *w);
+
+/* iov.c */
+size_t blk_iov_slice(const struct iovec *in, int in_count, uint64_t skip_bytes, struct iovec *out,
+                     int out_max, int *out_count); /* returns bytes covered */
+void blk_iov_zero(const struct iovec *iov, int count, uint64_t skip_bytes);
+bool blk_iov_is_zero(const struct iovec *iov, int count);
+bool blk_iov_aligned(const struct iovec *iov, int count, uint32_t align);
+void blk_iov_to_buf(const struct iovec *iov, int count, void *buf);
+void blk_iov_from_buf(const struct iovec *iov, int count, const void *buf);
+
+/* lock.c: image locking, byte-compatible with what other emulators do on the same file. */
+bool blk_file_lock(int fd, const char *filename, bool write, bool force_share, GError **err);
+
+#endif

@@ -1,0 +1,67 @@
+/* file.h - the file driver's parts: opening (file.c), blocking requests (file_sync.c) and the
+ * io_uring engine (file_uring.c).
+ *
+ *   file_submit --> uring_queue --> kernel --> uring_reap  --> file_done
+ *              \--> worker: file_sync --> done list, eventfd --/
+ *
+ * Whatever io_uring does not finish in one piece (short transfer, EAGAIN) goes on in a worker. */
+#ifndef BLOCK_FILE_H
+#define BLOCK_FILE_H
+
+#include "block_int.h"
+
+#include <liburing.h>
+
+#define FILE_RING_ENTRIES 128u
+
+struct file {
+    /* immutable after open */
+    int fd;
+    int buffered_fd; /* without O_DIRECT: for requests whose offset or length is unaligned */
+    bool direct, is_blkdev, want_uring, locked;
+    uint32_t align; /* O_DIRECT: of offset, length and memory */
+    uint32_t logical_bytes, physical_bytes;
+    bool zero_range_bad, punch_bad; /* worker threads, atomic: the host refused once */
+    /* loop thread */
+    struct io_uring ring;
+    bool ring_ok;
+    unsigned plugged, in_ring, unsubmitted;
+    struct blk_req *pending, **pending_tail; /* the ring was full */
+    struct evloop_fd *ring_watch, *done_watch;
+    int done_fd;
+    /* under lock */
+    pthread_mutex_t lock;
+    struct blk_req *done;
+};
+
+/* Lies in req->driver. */
+struct file_req {
+    struct blk_work work; /* first */
+    struct blk_node *node;
+    uint64_t progress_bytes;
+    void *bounce;
+    struct iovec one;
+    int ret;
+};
+_Static_assert(sizeof(struct file_req) <= BLK_SCRATCH_NODE * sizeof(uint64_t), "scratch");
+
+static inline struct file_req *file_req(struct blk_req *req)
+{
+    return (struct file_req *)req->driver;
+}
+
+/* file.c */
+void file_done(struct blk_req *req, int ret); /* loop thread: ends the request */
+void file_to_worker(struct blk_req *req);
+/* file_sync.c: worker thread (or any, for one request) */
+int file_sync(struct blk_node *n, struct blk_req *req);
+/* The request's memory as the kernel shall see it: the submitter's list or the bounce buffer. */
+const struct iovec *file_req_iov(struct blk_req *req, int *count);
+/* file_uring.c: loop thread */
+bool uring_open(struct file *f, int *errnum);
+void uring_close(struct file *f);
+void uring_queue(struct blk_node *n, struct blk_req *req);
+void uring_flush(struct file *f); /* hands queued entries to the kernel */
+void uring_reap(struct file *f);
+
+#endif

@@ -1,0 +1,53 @@
+/* loader.h - what -kernel brings: one boot image, opened once, placed at every start and reset.
+ *
+ *   machine_new  --> boot_image_open()          reads and checks the files
+ *   each reset   --> firmware substitute        tables, BARs, e820 (firmware_substitute.c)
+ *                --> boot_image_place(env)      guest memory + the first vcpu's registers
+ *
+ * Formats: bzImage (64-bit protocol, or 32-bit without XLF_KERNEL_64), ELF with a PVH note,
+ * multiboot 1.  The substitute has used these places before place() is called, and the e820 map
+ * says so: page 0 (IVT and BDA), 0x9fc00-0x9ffff (EBDA), 0xe0000-0xfffff (RSDP, SMBIOS anchor,
+ * real-mode stubs), and the ACPI/SMBIOS tables from ram_low_usable up to ram_low_end.
+ *
+ * Owner:   the machine.   Threads: main, vcpus paused.
+ * Errors:  open() and place() fill GError with one sentence naming the file; place() fails only on
+ *          too little memory, and the same way at every reset. */
+#ifndef MACHINE_LOADER_H
+#define MACHINE_LOADER_H
+
+#include "base/types.h"
+
+struct boot_image;
+struct fw_cfg;
+struct guest_mem;
+struct vm_config;
+struct x86_state;
+
+enum e820_type { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4 };
+
+struct e820_entry {
+    uint64_t base, size_bytes;
+    uint32_t type; /* enum e820_type */
+};
+#define E820_MAX 16
+
+struct boot_env {
+    struct guest_mem *mem;
+    const struct e820_entry *e820; /* sorted, no overlaps */
+    unsigned e820_count;
+    uint64_t rsdp_gpa;
+    uint64_t ram_low_usable; /* loader may use RAM below this (and not the places above) */
+    uint64_t ram_low_end;    /* end of RAM below 4 GiB */
+    uint64_t ram_high_base;  /* RAM above 4 GiB: [base, end), empty when equal */
+    uint64_t ram_high_end;   /* on AMD models base may be 1 TiB */
+    struct x86_state *bsp;   /* power-on state with MTRRs and LAPIC set; edit in place */
+};
+
+/* cfg->kernel is not NULL; initrd and append may be. */
+struct boot_image *boot_image_open(const struct vm_config *cfg, GError **err);
+bool boot_image_place(struct boot_image *img, const struct boot_env *env, GError **err);
+/* The kernel, initrd and command-line items of fw_cfg (keys 0x07..0x18). */
+void boot_image_add_fw_cfg(struct boot_image *img, struct fw_cfg *f);
+void boot_image_free(struct boot_image *img); /* accepts NULL */
+
+#endif

@@ -1,0 +1,154 @@
+/* devices.h - the virtio PCI devices a machine can have, each made by one typed constructor.
+ *
+ *     struct virtio_blk_config c = {.pci = {.bus = b, .devfn = df, .id = "disk0", .clock = clk},
+ *                                   .node = node, .write_cache = true};
+ *     struct pci_dev *d = virtio_blk_pci_new(&c, &err);
+ *
+ * A constructor creates AND plugs the function (pci_dev_plug inside); on success the bus owns it
+ * and ops->dev.destroy frees it after pci_dev_unplug.  Zero in a config field means the default.
+ * Strings and structs are copied; backends (node, backend, chardev) are claimed and must outlive
+ * the device.
+ *
+ * Threads: main thread only, machine not running or board lock not held.
+ * Errors:  NULL + GError for the user; guest nonsense later on breaks the device (NEEDS_RESET).
+ * Spec:    virtio 1.2.  Devices are modern only (ids 0x1040+); "-transitional" names map here. */
+#ifndef VIRTIO_DEVICES_H
+#define VIRTIO_DEVICES_H
+
+#include "base/types.h"
+
+struct blk_node;
+struct chardev;
+struct evloop;
+struct net_backend;
+struct pci_bus;
+struct pci_dev;
+struct pci_host;
+struct vm_clock;
+
+struct virtio_pci_config {
+    struct pci_bus *bus;
+    uint8_t devfn;
+    bool multifunction;
+    const char *id;         /* user's id= or NULL */
+    struct vm_clock *clock; /* the machine's; also tells devices of resume (its timers fire then) */
+    unsigned vectors;       /* MSI-X vectors; 0 = one per queue + config */
+    bool no_msix;           /* vectors=0 of the command line: INTx only */
+};
+
+/* What the device does when the image reports an error. */
+enum virtio_blk_on_error {
+    VIRTIO_BLK_ON_ERROR_DEFAULT, /* report reads; enospc for writes */
+    VIRTIO_BLK_ON_ERROR_REPORT,
+    VIRTIO_BLK_ON_ERROR_IGNORE,
+    VIRTIO_BLK_ON_ERROR_STOP,   /* request parked, VM asked to pause; retried on resume */
+    VIRTIO_BLK_ON_ERROR_ENOSPC, /* stop when the host is out of space, else report */
+};
+enum virtio_blk_error_action {
+    VIRTIO_BLK_ACTION_REPORT,
+    VIRTIO_BLK_ACTION_IGNORE,
+    VIRTIO_BLK_ACTION_STOP
+};
+/* Called in the main thread. */
+typedef void virtio_blk_error_fn(void *opaque, struct pci_dev *d, bool is_write, int errnum,
+                                 enum virtio_blk_error_action action);
+
+struct virtio_blk_config {
+    struct virtio_pci_config pci;
+    struct blk_node *node;
+    struct evloop *loop; /* iothread; NULL = main loop */
+    const char *serial;  /* at most 20 bytes are shown to the guest */
+    unsigned queues;     /* 0 = 1 */
+    unsigned queue_size; /* 0 = 256; power of two, 2..1024 */
+    uint32_t logical_block_bytes, physical_block_bytes; /* 0 = the image's */
+    uint32_t min_io_bytes, opt_io_bytes;
+    bool read_only;
+    bool no_write_cache; /* write-through: FLUSH is offered as no-op, writes are FUA */
+    bool no_config_wce;  /* the guest may not toggle the cache mode */
+    bool no_discard, no_write_zeroes;
+    enum virtio_blk_on_error rerror, werror;
+    virtio_blk_error_fn *on_error; /* required for stop; may be NULL */
+    void *on_error_opaque;
+};
+struct pci_dev *virtio_blk_pci_new(const struct virtio_blk_config *cfg, GError **err);
+struct blk_node *virtio_blk_node(struct pci_dev *d); /* NULL when d is no virtio-blk */
+void virtio_blk_resized(struct pci_dev *d);          /* tells the guest the new capacity */
+
+struct virtio_net_config {
+    struct virtio_pci_config pci;
+    struct net_backend *backend; /* NULL: no peer, link up, frames vanish */
+    bool have_mac;
+    uint8_t mac[6];       /* without have_mac: 52:54:00:12:34:56 + running number */
+    unsigned queue_pairs; /* 0 = 1; more need mq */
+    unsigned rx_queue_size, tx_queue_size; /* 0 = 256 */
+    uint16_t mtu;                          /* host_mtu; 0 = not offered */
+    uint32_t speed_mbit;                   /* 0 = unknown */
+    bool no_mrg_rxbuf, no_guest_announce, no_ctrl_vq;
+};
+struct pci_dev *virtio_net_pci_new(const struct virtio_net_config *cfg, GError **err);
+void virtio_net_mac(struct pci_dev *d, uint8_t mac[6]);
+void virtio_net_announce(struct pci_dev *d); /* after migration or restore */
+
+struct virtio_serial_config {
+    struct virtio_pci_config pci;
+    unsigned max_ports; /* 0 = 31 */
+};
+struct pci_dev *virtio_serial_pci_new(const struct virtio_serial_config *cfg, GError **err);
+/* "virtio-serial0.0", "virtio-serial0" or NULL (the first one); error names what exists. */
+struct pci_dev *virtio_serial_find(struct pci_host *h, const char *bus_name, GError **err);
+
+struct virtio_port_config {
+    const char *id;   /* device id or NULL */
+    const char *name; /* "org.qemu.guest_agent.0"; NULL for consoles */
+    unsigned nr;      /* 0 = next free (virtserialport never takes 0) */
+    bool console;     /* virtconsole */
+    struct chardev *chardev;
+};
+/* Adds a port; it appears in the device list as "virtserialport" or "virtconsole" and is destroyed
+ * with its device or by ops->destroy. */
+struct device *virtio_port_new(struct pci_dev *serial, const struct virtio_port_config *cfg,
+                               GError **err);
+
+struct virtio_rng_config {
+    struct virtio_pci_config pci;
+    const char *filename; /* NULL or /dev/urandom: getrandom(2) */
+    uint64_t max_bytes;   /* per period; 0 = unlimited */
+    uint32_t period_ms;   /* 0 = 65536 */
+};
+struct pci_dev *virtio_rng_pci_new(const struct virtio_rng_config *cfg, GError **err);
+
+/* Statistics the guest reported; a value the guest does not know is UINT64_MAX. */
+enum {
+    VIRTIO_BALLOON_STAT_SWAP_IN,
+    VIRTIO_BALLOON_STAT_SWAP_OUT,
+    VIRTIO_BALLOON_STAT_MAJOR_FAULTS,
+    VIRTIO_BALLOON_STAT_MINOR_FAULTS,
+    VIRTIO_BALLOON_STAT_FREE,
+    VIRTIO_BALLOON_STAT_TOTAL,
+    VIRTIO_BALLOON_STAT_AVAILABLE,
+    VIRTIO_BALLOON_STAT_CACHES,
+    VIRTIO_BALLOON_STAT_HUGETLB_ALLOC,
+    VIRTIO_BALLOON_STAT_HUGETLB_FAIL,
+    VIRTIO_BALLOON_STAT_COUNT
+};
+struct virtio_balloon_stats {
+    uint64_t last_update_s; /* wall clock; 0 = never */
+    uint64_t value[VIRTIO_BALLOON_STAT_COUNT];
+};
+struct virtio_balloon_config {
+    struct virtio_pci_config pci;
+    bool deflate_on_oom, free_page_reporting;
+    bool page_poison; /* offered so that a poisoning guest can tell its value */
+    /* main thread; actual size of the guest's memory changed (BALLOON_CHANGE); may be NULL */
+    void (*on_change)(void *opaque, struct pci_dev *d, uint64_t actual_bytes);
+    void *on_change_opaque;
+};
+struct pci_dev *virtio_balloon_pci_new(const struct virtio_balloon_config *cfg, GError **err);
+struct pci_dev *virtio_balloon_find(struct pci_host *h); /* the first one, or NULL */
+bool virtio_balloon_set_target(struct pci_dev *d, uint64_t guest_bytes, GError **err);
+uint64_t virtio_balloon_actual(struct pci_dev *d);                /* bytes the guest has left */
+void virtio_balloon_poll(struct pci_dev *d, uint32_t interval_s); /* 0 stops */
+uint32_t virtio_balloon_poll_interval(struct pci_dev *d);
+void virtio_balloon_get_stats(struct pci_dev *d, struct virtio_balloon_stats *out);
+
+#endif

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Boots stock Debian kernels to a busybox shell, in cells KERNEL:ROOT:CPUS:MEMORY:ACCEL.
+
+Each cell: the guest comes up, gets an address by DHCP, fetches a token over HTTP from a server on the host,
+sees its CPUs and memory, reports status 42 through a virtio port and powers off; the process then ends with 0.
+ROOT is disk (ext4 over virtio-blk) or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
+
+  boot_matrix.py                      one cell (the fast suite's)
+  boot_matrix.py --all                the whole matrix
+  boot_matrix.py cloud:disk:2:512:jit [...]
+"""
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from vmtest import CACHE, TOP, Failure, Guest, Skip, WebServer, guest_files, run_tests
+
+FAST = ["cloud:disk:1:256:jit"]
+ALL = (
+    [f"{k}:{r}:{c}:512:jit" for k in ("cloud", "generic") for r in ("disk", "initramfs") for c in (1, 2, 4)]
+    + [f"{k}:{r}:{c}:{m}:jit" for k in ("cloud", "generic") for r, c, m in (("initramfs", 1, 128), ("disk", 1, 128),
+                                                                            ("disk", 2, 8192))]
+    + ["686:disk:1:256:jit", "686-pae:disk:1:256:jit", "686-pae:disk:2:512:jit"]
+    + ["cloud-pvh:disk:1:256:jit", "cloud-pvh:disk:2:512:jit"]
+    + ["cloud:disk:1:256:kvm", "cloud:disk:2:512:kvm"]
+)
+
+
+def require_kvm():
+    probe = subprocess.run([str(TOP / "build/hanok"), "accel"], capture_output=True, text=True)
+    if not probe.stdout.lower().startswith("kvm"):
+        raise Skip("KVM cannot run ordinary kernels here: " + probe.stdout.strip().splitlines()[0])
+
+
+def kernel_path(flavour, directory):
+    if not flavour.endswith("-pvh"):
+        return directory / "vmlinuz"
+    vmlinux = CACHE / f"vmlinux-{flavour}"
+    made = subprocess.run(["sh", str(TOP / "scripts/guest/extract-vmlinux.sh"), str(directory / "vmlinuz"),
+                           str(vmlinux)], capture_output=True, text=True)
+    if made.returncode:
+        raise Skip(made.stderr.strip())
+    return vmlinux
+
+
+def boot(cell):
+    flavour, root, cpus, memory, accel = cell.split(":")
+    if accel == "kvm":
+        require_kvm()
+    directory = guest_files(flavour.removesuffix("-pvh"))
+    token = "token-" + secrets.token_hex(8)
+    web = WebServer(token)
+    with tempfile.TemporaryDirectory() as work:
+        result = Path(work) / "result"
+        result.touch()
+        command = (f"wget -q -O - http://10.0.2.2:{web.port}/;echo;grep -c ^processor /proc/cpuinfo;"
+                   "grep MemTotal /proc/meminfo;grep -c '^/dev/vda / ext4' /proc/mounts;exit 42").replace(" ", "%20")
+        append = f"console=ttyS0 hanok.net hanok.run={command}"
+        args = ["-accel", accel, "-machine", "q35", "-m", memory, "-smp", cpus, "-nodefaults", "-no-reboot",
+                "-serial", "stdio", "-kernel", str(kernel_path(flavour, directory)),
+                "-initrd", str(directory / "initrd.img"),
+                "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0", "-device", "virtio-rng-pci",
+                "-device", "virtio-balloon-pci", "-device", "virtio-serial-pci",
+                "-chardev", f"file,id=result,path={result}",
+                "-device", "virtserialport,chardev=result,name=org.hanok.result"]
+        if root == "disk":
+            disk = Path(work) / "root.img"
+            shutil.copyfile(directory / "root.img", disk)
+            append += " root=/dev/vda"
+            args += ["-drive", f"file={disk},format=raw,if=virtio"]
+        with Guest(args + ["-append", append, "-display", "none"], serial=False) as guest:
+            status = guest.wait(timeout=240)
+            judge(guest, status, result.read_text().strip(), token, root, int(cpus), int(memory))
+    web.close()
+
+
+def judge(guest, status, result, token, root, cpus, memory):
+    text = guest.text()
+    tail = text[-2500:]
+    stderr = guest.stderr.decode("utf-8", "replace")
+    if status != 0:
+        raise Failure(f"hanok-vm ended with {status}\nstderr: {stderr}\n{tail}")
+    if result != "42":
+        raise Failure(f"the guest reported {result!r} instead of 42\n{tail}")
+    if token not in text:
+        raise Failure(f"the HTTP fetch did not bring {token}\n{tail}")
+    lines = text[text.index(token):].splitlines()
+    if lines[1].strip() != str(cpus):
+        raise Failure(f"the guest sees {lines[1]!r} CPUs instead of {cpus}\n{tail}")
+    total = int(lines[2].split()[1]) // 1024
+    if not memory * 0.6 - 60 < total <= memory:
+        raise Failure(f"the guest sees {total} MiB of {memory}\n{tail}")
+    if lines[3].strip() != ("1" if root == "disk" else "0"):
+        raise Failure(f"the root file system is not what was asked for: {lines[3]}\n{tail}")
+    if stderr.strip():
+        raise Failure(f"stderr is not empty: {stderr}")
+    for bad in ("Kernel panic", "BUG:", "WARNING: CPU", "Call Trace", "soft lockup", "rcu_sched self-detected"):
+        if bad in text:
+            raise Failure(f"the kernel complained ({bad})\n" + text[max(0, text.index(bad) - 500):][:3000])
+
+
+def main():
+    cells = sys.argv[1:] or FAST
+    if cells == ["--all"]:
+        cells = ALL
+    run_tests([(cell, lambda c=cell: boot(c)) for cell in cells])
+
+
+main()
