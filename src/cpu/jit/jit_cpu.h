@@ -97,13 +97,20 @@ struct tlb_entry {
 #define TLB_CONTEXTS 4 /* see mmu.c; c->tlb_ctx says which */
 
 struct icache;
+struct block;
 
 struct jit_cpu {
     struct x86_state st; /* live architectural state */
 
     /* loop */
-    const struct insn *cur;
-    sigjmp_buf fault_jmp; /* handlers leave here */
+    const struct insn *cur; /* NULL between instructions: st.rip is exact */
+    uint64_t block_rip;     /* of the running block */
+    struct block *block;
+    struct block *next, **link; /* left by branches for the loop: successor, where to note it */
+    uint64_t rmw_buf;           /* see op_rmw_begin */
+    uint16_t fl;                /* arithmetic flags inside threaded code, see op.h */
+    uint32_t pauses;            /* PAUSE instructions so far */
+    sigjmp_buf fault_jmp;       /* handlers leave here */
     struct vcpu *vcpu;
     struct cpu_set *set;
     struct lapic *lapic;
@@ -145,6 +152,7 @@ enum {
     PENDING_TLB_FLUSH =
         32, /* another thread wants this vcpu's TLB empty (map or dirty-log change) */
     PENDING_STOP = 64,
+    PENDING_CODE = 256, /* icache.c: another thread wrote to decoded code; the loop takes it */
     PENDING_STEP = 128, /* own thread only: TF, RF, interrupt shadow or DR7 want cpu_take_events */
 };
 enum cpu_mode { MODE_REAL, MODE_VM86, MODE_PROT16, MODE_PROT32, MODE_COMPAT, MODE_LONG64 };
@@ -243,7 +251,7 @@ void cpu_exclusive(struct jit_cpu *c, void (*fn)(struct jit_cpu *c, void *arg), 
 
 static inline struct tlb_entry *tlb_slot(struct jit_cpu *c, uint64_t linear)
 {
-    return &c->tlb[c->tlb_ctx][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+    return &c->tlb_now[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
 }
 /* The fast path compares page AND low bits in one go: an access that crosses its page cannot match.
  */
