@@ -8,17 +8,24 @@ struct jit_cpu *interp_running(void)
     return running;
 }
 
+/* st.rip goes back to the instruction that faulted; without one it is exact already. */
+static void rewind_to_cur(struct jit_cpu *c)
+{
+    const struct block *b = c->block;
+
+    if (!c->cur)
+        return;
+    c->st.rip = insn_rip(c, c->cur);
+    if (c->cur >= b->insn && c->cur < b->insn + b->count)
+        c->instructions -= b->count - (unsigned)(c->cur - b->insn);
+    c->cur = NULL;
+}
+
 /* After a handler left by longjmp.  False: triple fault. */
 static bool take_fault(struct jit_cpu *c)
 {
     flags_to_state(c);
-    if (c->cur) {
-        const struct block *b = c->block;
-        c->st.rip = insn_rip(c, c->cur);
-        if (c->cur >= b->insn && c->cur < b->insn + b->count)
-            c->instructions -= b->count - (unsigned)(c->cur - b->insn);
-    }
-    c->cur = NULL;
+    rewind_to_cur(c);
     c->next = NULL;
     c->link = NULL;
     bool ok = cpu_deliver(c, c->fault.vector, c->fault.has_error, c->fault.error, EV_EXCEPTION);
@@ -141,5 +148,26 @@ enum vcpu_exit interp_run(struct jit_cpu *c)
     }
     c->cur = NULL;
     running = NULL;
+    fpu_sync_to_state(c);
     return exit;
+}
+
+int interp_step(struct jit_cpu *c)
+{
+    volatile int vector = -1; /* lives across the longjmp */
+
+    running = c;
+    c->cur = NULL;
+    flags_from_state(c);
+    if (sigsetjmp(c->fault_jmp, 0) == 0) {
+        run_block(c, icache_scratch(c));
+    } else {
+        vector = c->fault.vector;
+        rewind_to_cur(c);
+    }
+    flags_to_state(c);
+    c->cur = NULL;
+    running = NULL;
+    fpu_sync_to_state(c);
+    return vector;
 }

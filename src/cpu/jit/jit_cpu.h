@@ -80,7 +80,7 @@ struct decode_ctx;
 typedef op_fn *op_select_fn(struct decode_ctx *d);
 op_select_fn op_select_int, op_select_sys, op_select_fpu;
 
-/* One cached 4 KiB translation, 64 bytes.  Tags hold the linear page; all ones = empty. */
+/* One cached 4 KiB translation, 64 bytes.  Tags hold the linear page; empty: tlb_none(). */
 struct tlb_entry {
     uint64_t read_tag, write_tag, exec_tag; /* compared with the linear page address */
     uintptr_t addend; /* host = linear + addend (RAM and ROM; MMIO pages stay out of the TLB) */
@@ -152,6 +152,7 @@ enum {
     PENDING_TLB_FLUSH =
         32, /* another thread wants this vcpu's TLB empty (map or dirty-log change) */
     PENDING_STOP = 64,
+    PENDING_UNHALT = 512, /* KVM_HC_KICK_CPU ends a HLT without an interrupt */
     PENDING_CODE = 256, /* icache.c: another thread wrote to decoded code; the loop takes it */
     PENDING_STEP = 128, /* own thread only: TF, RF, interrupt shadow or DR7 want cpu_take_events */
 };
@@ -249,6 +250,12 @@ void mmu_code_page(struct jit_cpu *c, const struct guest_region *r, uint64_t off
 /* Runs fn with every other vcpu stopped (split locks, MMIO locks, cross-page cmpxchg16b). */
 void cpu_exclusive(struct jit_cpu *c, void (*fn)(struct jit_cpu *c, void *arg), void *arg);
 
+/* What a tag holds that matches no address: never a page that lives in that slot (all ones would
+ * cover the last page of the address space in slot TLB_SIZE - 1). */
+static inline uint64_t tlb_none(unsigned slot)
+{
+    return (slot & 1) ? 0 : UINT64_MAX;
+}
 static inline struct tlb_entry *tlb_slot(struct jit_cpu *c, uint64_t linear)
 {
     return &c->tlb_now[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
@@ -311,6 +318,9 @@ void fpu_sync_from_state(struct jit_cpu *c);
 
 /* ---- interp.c / decode.c ---- */
 enum vcpu_exit interp_run(struct jit_cpu *c);
+/* One instruction without events and delivery: the vector it raised (details in c->fault; rip is on
+ * it again) or -1. */
+int interp_step(struct jit_cpu *c);
 struct icache *icache_new(struct jit_cpu *c);
 void icache_free(struct icache *ic);
 void icache_flush(struct jit_cpu *c); /* everything of this vcpu */

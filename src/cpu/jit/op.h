@@ -255,6 +255,7 @@ op_fn *op_threaded_lock(struct decode_ctx *d, op_fn *fn, op_fn *unlocked);
 bool op_has(struct decode_ctx *d, enum cpuid_word w, unsigned bit);
 
 op_select_fn op_select_alu, op_select_shift, op_select_muldiv, op_select_mov, op_select_bit,
-    op_select_branch, op_select_stack, op_select_string, op_select_atomic, op_select_misc;
+    op_select_branch, op_select_stack, op_select_string, op_select_atomic, op_select_segment,
+    op_select_misc;
 
 #endif

@@ -67,8 +67,9 @@ bool op_has(struct decode_ctx *d, enum cpuid_word w, unsigned bit)
 op_fn *op_select_int(struct decode_ctx *d)
 {
     static op_select_fn *const all[] = {
-        op_select_mov,    op_select_alu, op_select_branch, op_select_stack,  op_select_shift,
-        op_select_muldiv, op_select_bit, op_select_string, op_select_atomic, op_select_misc,
+        op_select_mov,    op_select_alu,    op_select_branch,  op_select_stack,
+        op_select_shift,  op_select_muldiv, op_select_bit,     op_select_string,
+        op_select_atomic, op_select_misc,   op_select_segment,
     };
     if (d->z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
         d->z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
