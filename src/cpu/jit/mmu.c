@@ -14,11 +14,9 @@
 
 #include "bus/io.h"
 
-#define TLB_EMPTY      UINT64_MAX
-#define TLB_GLOBAL     1u
-#define TLB_LARGE      2u
-#define CTX_SUPERVISOR 0
-#define CTX_ALIGN      3
+#define TLB_EMPTY  UINT64_MAX
+#define TLB_GLOBAL 1u
+#define TLB_LARGE  2u
 
 static inline uint64_t page_of(uint64_t linear)
 {
@@ -32,7 +30,7 @@ static inline struct tlb_entry *slot_in(struct jit_cpu *c, unsigned ctx, uint64_
 
 static inline unsigned context_of(struct jit_cpu *c, unsigned access)
 {
-    return (access & ACC_IMPLICIT_SUPERVISOR) ? CTX_SUPERVISOR : c->tlb_ctx;
+    return (access & ACC_IMPLICIT_SUPERVISOR) ? TLB_CTX_SUPER : c->tlb_ctx;
 }
 
 static void entry_clear(struct tlb_entry *e)
@@ -196,7 +194,7 @@ static void tlb_fill(struct jit_cpu *c, uint64_t linear, unsigned access, const 
 
     if (!r || is_apic_page(c, w->phys))
         return;
-    if (kind != ACC_EXEC && (ctx == CTX_ALIGN || sys_watched_page(c, page)))
+    if (kind != ACC_EXEC && (ctx == TLB_CTX_ALIGN || sys_watched_page(c, page)))
         return;
     uint64_t phys_page = page_of(w->phys);
     if (!entry_is_for(e, page) || e->phys_page != phys_page || e->region != r) {
@@ -379,7 +377,7 @@ static uint64_t next_page(struct jit_cpu *c, uint64_t linear, unsigned access)
 
 static void check_alignment(struct jit_cpu *c, uint64_t linear, unsigned len, unsigned access)
 {
-    if (c->tlb_ctx == CTX_ALIGN && !(access & ACC_IMPLICIT_SUPERVISOR) && len <= 8 &&
+    if (c->tlb_ctx == TLB_CTX_ALIGN && !(access & ACC_IMPLICIT_SUPERVISOR) && len <= 8 &&
         (linear & (len - 1)))
         cpu_raise_error(c, EX_AC, 0);
 }
@@ -432,7 +430,7 @@ void *mmu_rmw_ptr(struct jit_cpu *c, uint64_t linear, unsigned len)
 
 uint64_t sys_read(struct jit_cpu *c, uint64_t linear, unsigned size)
 {
-    struct tlb_entry *e = slot_in(c, CTX_SUPERVISOR, linear);
+    struct tlb_entry *e = slot_in(c, TLB_CTX_SUPER, linear);
     uint64_t v = 0;
 
     if (TLB_HIT(e->read_tag, linear, size))

@@ -112,14 +112,22 @@ static inline bool desc_conforming(const struct desc *d)
     return d->hi & (1u << 10);
 }
 
+enum { TLB_CTX_SUPER, TLB_CTX_USER, TLB_CTX_SUPER_AC, TLB_CTX_ALIGN }; /* see mmu.c */
 #define TLB_FILL_LOG 256
 
 /* What sys_* keeps beyond struct x86_state. */
 struct sys_cpu {
+    uint8_t ext;          /* EXT bit for error codes while an event is being delivered */
+    bool smi_halted;      /* the SMI being taken ended a HLT */
+    bool smm_nmi_masked;  /* NMI blocking outside SMM, for RSM */
+    bool shutdown;        /* the state cannot go on: leave as a triple fault does */
+    bool init_held;       /* INIT came while in SMM */
     bool step_armed;      /* the instruction now running started with TF */
     uint64_t dr6_pending; /* trap conditions met by the instruction now running */
     uint64_t pdpte[4];
-    uint64_t steal_last_ns; /* run delay already told to the guest */
+    uint64_t steal_last_ns;  /* run delay already told to the guest */
+    bool steal_resync;       /* take the next run delay as the new zero */
+    uint64_t steal_next_tsc; /* no look at schedstat before */
     int schedstat_fd;
     uint32_t signature; /* CPUID.1:EAX */
     bool intel;         /* vendor rules: SYSENTER in long mode, SYSCALL in compat mode, ... */
@@ -128,8 +136,29 @@ struct sys_cpu {
     uint64_t wfilter[256]; /* pages that may be writable through this TLB; see mmu.c */
     uint16_t filled_count[TLB_CONTEXTS]; /* slots filled since the flush; above the log: many */
     uint16_t filled[TLB_CONTEXTS][TLB_FILL_LOG];
-    void *halt; /* accel.c */
 };
+/* The accelerator's data of one machine: cpu_set->accel. */
+struct jit_set {
+    struct cpu_set *set;
+    /* jit_sync.c */
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    uint32_t waiters;          /* atomic: somebody sleeps on cond */
+    struct jit_cpu *exclusive; /* atomic: runs alone */
+    /* jit_clock.c; written with all vcpus stopped */
+    uint64_t khz;           /* of the guest's TSC */
+    uint64_t host_mul;      /* guest ticks per host tick, 32.32; 0: the same */
+    uint64_t stopped_ticks; /* ticks spent stopped so far */
+    uint64_t stopped_at;    /* while stopped: since when */
+    bool running;
+    uint64_t clock_tsc, clock_ns; /* kvmclock was clock_ns when the TSC was clock_tsc */
+    int64_t kvmclock_offset;      /* kvmclock minus the machine's clock */
+    struct mem_listener listener;
+};
+static inline struct jit_set *set_of(const struct jit_cpu *c)
+{
+    return c->set->accel;
+}
 static inline struct sys_cpu *sys_of(struct jit_cpu *c)
 {
     return c->sys;
@@ -184,6 +213,9 @@ void mmu_init(struct jit_cpu *c);
 /* After a store of len bytes inside one page: dirty log, code pages of all vcpus. */
 void mmu_stored(struct jit_cpu *c, const struct guest_region *r, uint64_t offset, unsigned len);
 /* Data breakpoints: such a page stays out of the TLB; sys_watch notes a match (sys_debug.c). */
+/* ---- sys_debug.c ---- */
+bool sys_stepping(const struct jit_cpu *c);
+uint64_t sys_code_breakpoint(struct jit_cpu *c); /* DR6 bits of breakpoints at st.rip */
 bool sys_watched_page(struct jit_cpu *c, uint64_t page);
 void sys_watch(struct jit_cpu *c, uint64_t linear, unsigned len, bool write);
 /* Page walk, mmu_walk.c.  Returns true with *out filled, or false with *error (page-fault code). */
@@ -203,9 +235,16 @@ uint64_t desc_base(const struct desc *d);
 uint32_t desc_limit(const struct desc *d);
 void desc_set_accessed(struct jit_cpu *c, struct desc *d);
 void seg_load_real(struct jit_cpu *c, unsigned seg, uint16_t sel);
+/* SS becomes the null selector with the given RPL (64-bit stack switches). */
+void seg_null_ss(struct jit_cpu *c, unsigned cpl);
 void seg_load_vm86(struct jit_cpu *c, unsigned seg, uint16_t sel);
 /* Data segments that the new CPL may not keep become null (return to outer ring). */
-void seg_drop_inner_data(struct jit_cpu *c);
+void seg_drop_inner_data(struct jit_cpu *c, unsigned cpl);
+/* #GP(0) when UMIP forbids the instruction at this CPL. */
+void sys_require_umip(struct jit_cpu *c);
+/* r/m16 operand; general register write of 2, 4 (zero-extending) or 8 bytes. */
+uint16_t sys_rm16(struct jit_cpu *c, const struct insn *i);
+void sys_gpr_put(struct jit_cpu *c, unsigned reg, unsigned size, uint64_t v);
 /* Loads SS for the given CPL with vector `ex` for faults (stack switches use #TS, IRET #GP). */
 void sys_check_ss(struct jit_cpu *c, uint16_t sel, unsigned cpl, uint8_t ex, struct x86_seg *out);
 void sys_set_cs(struct jit_cpu *c, const struct desc *d, uint16_t sel, unsigned cpl);
@@ -214,6 +253,8 @@ void sys_set_cs(struct jit_cpu *c, const struct desc *d, uint16_t sel, unsigned 
 enum task_why { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_GATE };
 void sys_task_switch(struct jit_cpu *c, uint16_t sel, const struct desc *d, enum task_why why,
                      uint64_t return_rip);
+/* Delivery through a task gate: switch, then the error code goes on the new stack. */
+void sys_task_gate(struct jit_cpu *c, uint16_t tss_sel, bool has_error, uint32_t error);
 /* Reads SS:SP for an inner ring from the current TSS; faults #TS. */
 void tss_inner_stack(struct jit_cpu *c, unsigned cpl, uint16_t *ss, uint32_t *esp);
 uint64_t tss64_stack(struct jit_cpu *c, unsigned index); /* 0-2 RSPn, 4-10 IST1-7 as index+3 */
@@ -232,8 +273,7 @@ struct stack_frame {
     uint32_t limit, attr;
     bool wide; /* 64-bit mode: no limit checks, canonical */
     unsigned cpl;
-    uint8_t ex; /* fault on limit violation: EX_SS with error */
-    uint16_t error;
+    uint16_t error; /* of the #SS when the frame does not fit */
 };
 void frame_from_ss(struct jit_cpu *c, struct stack_frame *f);
 void frame_set(struct stack_frame *f, const struct x86_seg *ss, uint64_t sp, unsigned cpl,
@@ -242,6 +282,21 @@ void frame_push(struct jit_cpu *c, struct stack_frame *f, uint64_t v, unsigned s
 uint64_t frame_pop(struct jit_cpu *c, struct stack_frame *f, unsigned size);
 uint64_t frame_peek(struct jit_cpu *c, const struct stack_frame *f, uint64_t offset, unsigned size);
 
+/* ---- sys_far.c: what IRET shares with far RET ---- */
+void sys_check_target(struct jit_cpu *c, const struct desc *d, uint64_t offset);
+void sys_return_cs(struct jit_cpu *c, uint16_t sel, struct desc *d);
+void sys_return_ss(struct jit_cpu *c, uint16_t sel, unsigned rpl, bool to64, struct x86_seg *out);
+void sys_set_rsp(struct jit_cpu *c, const struct x86_seg *ss, bool to64, uint64_t sp);
+
+/* ---- sys_event.c ---- */
+/* Paused: moves what other threads have asked for into the architectural state. */
+void cpu_settle_events(struct jit_cpu *c);
+
+/* ---- sys_iret.c ---- */
+void sys_set_flags(struct jit_cpu *c, uint64_t v, uint64_t mask);
+/* IF has become 1 or the priority has dropped: makes the loop look for interrupts. */
+void sys_interrupts_opened(struct jit_cpu *c);
+
 /* ---- sys_cr.c ---- */
 void sys_write_cr0(struct jit_cpu *c, uint64_t v);
 void sys_write_cr3(struct jit_cpu *c, uint64_t v);
@@ -249,37 +304,48 @@ void sys_write_cr4(struct jit_cpu *c, uint64_t v);
 void sys_debug_update(struct jit_cpu *c); /* DR7/TF/RF changed: PENDING_STEP */
 
 /* ---- sys_msr.c ---- */
+bool sys_has_spec_ctrl(struct jit_cpu *c);
 bool sys_rdmsr(struct jit_cpu *c, uint32_t msr, uint64_t *v);
 bool sys_wrmsr(struct jit_cpu *c, uint32_t msr, uint64_t v);
 bool sys_wrmsr_efer(struct jit_cpu *c, uint64_t v);
 
-/* ---- sys_pv.c: KVM's paravirtual clock and steal time ---- */
+/* ---- sys_pv.c: KVM's paravirtual clock, steal time and hypercalls ---- */
 bool pv_rdmsr(struct jit_cpu *c, uint32_t msr, uint64_t *v, bool *known);
 bool pv_wrmsr(struct jit_cpu *c, uint32_t msr, uint64_t v, bool *known);
+void pv_thread_start(struct jit_cpu *c); /* in the vcpu's thread */
+void pv_fini(struct jit_cpu *c);
 void pv_steal_update(struct jit_cpu *c);
 void pv_clock_update(struct jit_cpu *c);
 void pv_hypercall(struct jit_cpu *c);
-bool pv_steal_available(void);
-uint64_t pv_kvmclock_ns(struct jit_cpu *c);
 
 /* ---- sys_smm.c ---- */
 void smm_enter(struct jit_cpu *c);
 op_fn sys_op_rsm;
 
-/* ---- accel.c ---- */
-uint64_t jit_tsc_khz(struct cpu_set *s);
-/* Blocks while something else must run alone; called with in_guest set, returns with it set. */
+/* ---- jit_sync.c: waiting for, stopping and waking other vcpus ---- */
+void jit_enter_guest(struct jit_cpu *c);
+void jit_leave_guest(struct jit_cpu *c);
+/* Serves flush and stop requests; called by the owner between instructions. */
 void jit_safepoint(struct jit_cpu *c);
 /* Asks target to flush its TLB and waits until it has, or is outside guest code (it flushes on the
  * way back).  self: the calling vcpu, which counts as stopped meanwhile, or NULL. */
 void jit_flush_wait(struct cpu_set *s, struct jit_cpu *self, struct jit_cpu *target);
-void jit_kick(struct jit_cpu *c); /* any thread */
+void jit_wake(struct jit_cpu *c, uint32_t bits); /* any thread: sets pending bits, ends a halt */
+void jit_halt_wait(struct jit_cpu *c);           /* until something is pending */
+
+/* ---- jit_clock.c: one guest clock for all vcpus ---- */
+void jit_clock_init(struct jit_set *js, uint64_t wanted_khz);
+uint64_t jit_tsc_now(const struct jit_set *js); /* guest TSC before per-vcpu offsets */
+void jit_clock_stop(struct jit_set *js);
+void jit_clock_start(struct jit_set *js);
+uint64_t jit_kvmclock_ns(const struct jit_set *js);
+uint64_t jit_tsc_to_ns(const struct jit_set *js, uint64_t ticks);
 
 /* ---- handlers, one line per file of the table in sys_select.c ---- */
 op_fn sys_op_jmp_far, sys_op_call_far, sys_op_ret_far, sys_op_iret;
 op_fn sys_op_int3, sys_op_int, sys_op_into, sys_op_icebp, sys_op_ud;
 op_fn sys_op_mov_from_cr, sys_op_mov_to_cr, sys_op_mov_from_dr, sys_op_mov_to_dr, sys_op_clts,
-    sys_op_lmsw, sys_op_smsw, sys_op_xsetbv_unused;
+    sys_op_lmsw, sys_op_smsw;
 op_fn sys_op_rdmsr, sys_op_wrmsr, sys_op_rdtsc, sys_op_rdtscp, sys_op_rdpmc, sys_op_rdpid;
 op_fn sys_op_syscall, sys_op_sysret, sys_op_sysenter, sys_op_sysexit, sys_op_swapgs,
     sys_op_rdfsbase, sys_op_rdgsbase, sys_op_wrfsbase, sys_op_wrgsbase;
