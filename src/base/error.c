@@ -4,7 +4,10 @@
 #include <stdarg.h>
 #include <string.h>
 
-G_DEFINE_QUARK(hanok - error - quark, hanok_error)
+GQuark hanok_error_quark(void)
+{
+    return g_quark_from_static_string("hanok-error-quark");
+}
 
 bool error_errno(GError **err, int errnum, const char *fmt, ...)
 {
