@@ -45,6 +45,8 @@ struct blk_node {
     char *user;
     struct blk_node *parent;
     struct blk_node *next;
+    void (*batch_fn)(void *opaque);
+    void *batch_opaque;
     /* loop thread */
     uint32_t inflight, next_id;
     struct blk_req *later, **later_tail; /* ended, done() still to be called */
@@ -59,6 +61,8 @@ extern const struct blk_driver blk_driver_file, blk_driver_raw, blk_driver_null;
 /* Reads "file" of p: a node's name or a nested description. */
 bool blk_open_child(struct blk_node *n, struct props *p, GError **err);
 void blk_complete(struct blk_req *req, int ret);
+/* After the last blk_complete() of a wake-up. */
+void blk_batch_done(struct blk_node *n);
 void blk_complete_later(struct blk_node *n, struct blk_req *req, int ret);
 
 /* workers.c: blocking work off the loop.  fn runs in a worker thread; one item is queued once. */

@@ -83,12 +83,15 @@ static void done_ready(void *opaque, int fd, uint32_t events)
         file_done(req, file_req(req)->ret);
         req = next;
     }
+    blk_batch_done(n);
 }
 
 static void ring_ready(void *opaque, int fd, uint32_t events)
 {
     struct blk_node *n = opaque;
+
     uring_reap(n->priv);
+    blk_batch_done(n);
 }
 
 static bool make_bounce(struct file *f, struct blk_req *req)
@@ -162,7 +165,7 @@ static void file_poll(struct blk_node *n)
     if (poll(p, 2, -1) < 0)
         return; /* EINTR: the caller asks again */
     if (p[1].revents)
-        uring_reap(f);
+        ring_ready(n, f->ring.ring_fd, EPOLLIN);
     if (p[0].revents)
         done_ready(n, f->done_fd, EPOLLIN);
 }

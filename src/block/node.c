@@ -350,6 +350,20 @@ void blk_complete(struct blk_req *req, int ret)
     req->done(req, ret);
 }
 
+void blk_on_batch(struct blk_node *n, void (*fn)(void *opaque), void *opaque)
+{
+    n->batch_fn = fn;
+    n->batch_opaque = opaque;
+}
+
+void blk_batch_done(struct blk_node *n)
+{
+    while (n->parent)
+        n = n->parent;
+    if (n->batch_fn)
+        n->batch_fn(n->batch_opaque);
+}
+
 void blk_complete_later(struct blk_node *n, struct blk_req *req, int ret)
 {
     uint64_t one = 1;
@@ -373,6 +387,7 @@ static void run_later(struct blk_node *n)
         blk_complete(req, (int)(int64_t)req->driver[0]);
         req = next;
     }
+    blk_batch_done(n);
 }
 
 static void later_ready(void *opaque, int fd, uint32_t events)

@@ -38,6 +38,7 @@ static void null_timer(void *opaque)
             d->tail = &d->waiting;
         blk_complete(req, 0);
     }
+    blk_batch_done(n);
     null_arm(d);
 }
 

@@ -218,8 +218,6 @@ void io_space_free(struct io_space *s)
 {
     if (!s)
         return;
-    for (guint i = 0; i < s->regions->len; i++)
-        ((struct io_region *)g_ptr_array_index(s->regions, i))->added = false;
     table_free(s->table);
     g_ptr_array_free(s->regions, true);
     g_array_free(s->eventfds, true);

@@ -140,7 +140,6 @@ static struct chardev *open_with(const struct chardev_driver *drv, const char *i
     }
     for (size_t i = 0; drv->options && drv->options[i]; i++) {
         g_ptr_array_add(known, (void *)drv->options[i]);
-        props_has(p, drv->options[i]);
     }
     g_ptr_array_add(known, NULL);
 

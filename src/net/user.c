@@ -399,14 +399,13 @@ static bool fill_v6(const struct user_options *o, SlirpConfig *c, GError **err)
 /* "dnssearch": one name, or an array of names or {"str": name}; the result borrows the strings. */
 static const char **read_dnssearch(struct props *p)
 {
-    json_t *j = props_get_json(p, "dnssearch");
+    json_t *j = props_get_list(p, "dnssearch");
     g_autoptr(GPtrArray) a = g_ptr_array_new();
 
     if (!j)
         return NULL;
-    size_t n = json_is_array(j) ? json_array_size(j) : 1;
-    for (size_t i = 0; i < n; i++) {
-        json_t *e = json_is_array(j) ? json_array_get(j, i) : j;
+    for (size_t i = 0; i < json_array_size(j); i++) {
+        json_t *e = json_array_get(j, i);
         if (json_is_object(e))
             e = json_object_get(e, "str");
         if (json_is_string(e))

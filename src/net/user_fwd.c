@@ -84,12 +84,8 @@ static bool add_rule(const struct user_fwd *f, bool host, json_t *e, GError **er
 
 static bool add_rules(const struct user_fwd *f, bool host, struct props *p, GError **err)
 {
-    json_t *j = props_get_json(p, host ? "hostfwd" : "guestfwd");
+    json_t *j = props_get_list(p, host ? "hostfwd" : "guestfwd");
 
-    if (!j)
-        return true;
-    if (!json_is_array(j))
-        return add_rule(f, host, j, err);
     for (size_t i = 0; i < json_array_size(j); i++) {
         if (!add_rule(f, host, json_array_get(j, i), err))
             return false;

@@ -35,6 +35,8 @@ void evloop_fd_del(struct evloop_fd *w); /* accepts NULL; after return fn is not
 /* Deferred work ("bottom half"): fn runs once in the loop's thread. */
 typedef void evloop_fn(void *opaque);
 void evloop_defer(struct evloop *loop, evloop_fn *fn, void *opaque);
+/* Forgets what is still waiting for this pair, e.g. before opaque is freed (loop's own thread). */
+void evloop_undefer(struct evloop *loop, evloop_fn *fn, void *opaque);
 void evloop_call(struct evloop *loop, evloop_fn *fn, void *opaque);
 
 /* Clocks.  The host clock is CLOCK_MONOTONIC.  A vm clock is the host clock minus the time the
@@ -51,6 +53,8 @@ void vm_clock_set_ns(struct vm_clock *c, uint64_t ns); /* state load, while stop
 /* Timers with an absolute deadline on a clock (NULL = host clock), precise to microseconds (timerfd
  * underneath).  A timer embedded in a device must be deleted before the device is freed. */
 struct timer;
+/* A timer on a stopped vm clock waits.  timer_free() from another thread waits for a callback that
+ * is running, so the caller must not hold a lock the callback takes. */
 struct timer *timer_new(struct evloop *loop, struct vm_clock *clock, evloop_fn *fn, void *opaque);
 void timer_free(struct timer *t);                      /* accepts NULL */
 void timer_set(struct timer *t, uint64_t deadline_ns); /* (re)arm; any thread; cheap when later

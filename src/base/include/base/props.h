@@ -41,6 +41,10 @@ bool props_get_enum(struct props *p, const char *key, const char *const *names, 
                     GError **err);
 json_t *props_get_json(struct props *p,
                        const char *key); /* borrowed; marks used; NULL when absent */
+/* All values as an array: repeated key=val (hostfwd=..,hostfwd=..), key.0=..,key.1=.., a JSON
+ * array, or one value.  The scalar getters see the last of repeated ones. Borrowed; NULL when
+ * absent. */
+json_t *props_get_list(struct props *p, const char *key);
 struct props *props_get_sub(struct props *p, const char *key); /* nested object; borrowed */
 void props_set_str(struct props *p, const char *key, const char *value);
 void props_merge(struct props *into,
@@ -50,6 +54,7 @@ void props_mark_used(struct props *p, const char *key);
 /* known[] may be NULL.  what is for the sentence: "-device virtio-blk-pci". */
 bool props_check_unused(struct props *p, const char *what, const char *const *known, GError **err);
 
+/* "1.5G" and the like; default_suffix ('M' for -m; 0 = bytes) counts when there is none. */
 bool parse_size(const char *text, char default_suffix, uint64_t *out, GError **err);
 
 #endif

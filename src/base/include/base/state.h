@@ -61,12 +61,13 @@ struct state_desc {
     {                                                                                              \
         .name = #f, .kind = (k), .offset = offsetof(T, f), .size = (sz), .count = (n)              \
     }
-#define STATE_UINT(T, f) STATE_FIELD_(T, f, STATE_KIND_UINT, STATE_ELEM_(T, f), 1)
-#define STATE_U8(T, f)   STATE_UINT(T, f)
-#define STATE_U16(T, f)  STATE_UINT(T, f)
-#define STATE_U32(T, f)  STATE_UINT(T, f)
-#define STATE_U64(T, f)  STATE_UINT(T, f)
-#define STATE_BOOL(T, f) STATE_FIELD_(T, f, STATE_KIND_BOOL, 1, 1)
+#define STATE_UINT(T, f)       STATE_FIELD_(T, f, STATE_KIND_UINT, STATE_ELEM_(T, f), 1)
+#define STATE_U8(T, f)         STATE_UINT(T, f)
+#define STATE_U16(T, f)        STATE_UINT(T, f)
+#define STATE_U32(T, f)        STATE_UINT(T, f)
+#define STATE_U64(T, f)        STATE_UINT(T, f)
+#define STATE_BOOL(T, f)       STATE_FIELD_(T, f, STATE_KIND_BOOL, 1, 1)
+#define STATE_BOOL_ARRAY(T, f) STATE_FIELD_(T, f, STATE_KIND_BOOL, 1, STATE_ELEM_(T, f))
 #define STATE_UINT_ARRAY(T, f)                                                                     \
     STATE_FIELD_(T, f, STATE_KIND_UINT, STATE_ELEM_(T, f[0]),                                      \
                  STATE_ELEM_(T, f) / STATE_ELEM_(T, f[0]))

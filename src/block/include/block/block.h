@@ -65,6 +65,9 @@ void blk_release(struct blk_node *n);
 const char *blk_user(const struct blk_node *n);           /* who claimed it, or NULL */
 void blk_attach(struct blk_node *n, struct evloop *loop); /* drained; before the first submit */
 
+/* fn is called in the loop's thread after done() of a batch of requests: one interrupt for many. */
+void blk_on_batch(struct blk_node *n, void (*fn)(void *opaque), void *opaque);
+
 void blk_submit(struct blk_req *req); /* req->node set; queues */
 void blk_plug(struct blk_node *n); /* batch: submissions until unplug become one io_uring_submit */
 void blk_unplug(struct blk_node *n);

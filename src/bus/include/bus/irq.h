@@ -8,7 +8,7 @@
  * the OR.
  *
  * Threads: irq_set and msi_route_raise from any thread, with or without the board lock held.
- * Lock order: board lock -> irq router -> ioapic/pic -> lapic (leaf: then only vcpu kick). */
+ * Lock order: board lock -> irq router -> pic -> ioapic -> lapic (leaf: then only vcpu kick). */
 #ifndef BUS_IRQ_H
 #define BUS_IRQ_H
 

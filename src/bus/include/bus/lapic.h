@@ -13,6 +13,8 @@
 #include "base/types.h"
 #include "bus/irq.h"
 
+struct device_list;
+struct io_space;
 struct lapic;
 struct vm_clock;
 
@@ -35,6 +37,14 @@ struct irqchip *soft_irqchip_base(struct soft_irqchip *s);
 struct lapic *soft_irqchip_lapic(struct soft_irqchip *s, unsigned index);
 void lapic_attach_cpu(struct lapic *l, uint32_t apic_id, const struct lapic_cpu_ops *ops,
                       void *cpu);
+
+/* What CPUID says of this CPU; before it runs.  Default: both, 52 bits. */
+void lapic_set_features(struct lapic *l, bool x2apic, bool tsc_deadline, unsigned phys_bits);
+/* Puts PIC, ELCR and IOAPIC on the buses and into the device list (reset, save, load).  Do it
+ * before any device that has an interrupt line is made, so that they load after their controllers.
+ */
+void soft_irqchip_plug(struct soft_irqchip *s, struct device_list *devices, struct io_space *pio,
+                       struct io_space *mmio);
 
 /* vcpu side */
 int lapic_pending(

@@ -6,7 +6,8 @@
  *
  * Owner:   the machine.  Regions are added before vCPUs start or with all vCPUs paused.
  * Threads: lookups and copies from any thread, lock-free.  Map changes, listeners and dirty-log
- *          switches from the main thread with vCPUs paused.
+ *          switches from the main thread with vCPUs paused; unmap with devices drained as well,
+ *          since nobody may hold a pointer into the region.
  * Errors:  hot calls return 0 or -EFAULT (outside RAM, wraps, or a hole inside the range).
  *
  * THE WRITE RULE.  Every non-vCPU write (device DMA, io completion, loader, QMP) is announced with
@@ -80,9 +81,10 @@ void guest_mem_foreach(struct guest_mem *m, bool (*fn)(const struct guest_region
 /* The vCPU store path of the software CPU, inline so that it stays cheap. */
 static inline void guest_region_mark(const struct guest_region *r, uint64_t offset_bytes)
 {
-    if (__builtin_expect(r->dirty != NULL, 0)) {
+    uint64_t *dirty = __atomic_load_n(&r->dirty, __ATOMIC_RELAXED);
+    if (__builtin_expect(dirty != NULL, 0)) {
         uint64_t page = offset_bytes >> GUEST_PAGE_SHIFT;
-        __atomic_fetch_or(&r->dirty[page / 64], 1ull << (page % 64), __ATOMIC_RELAXED);
+        __atomic_fetch_or(&dirty[page / 64], 1ull << (page % 64), __ATOMIC_RELAXED);
     }
 }
 

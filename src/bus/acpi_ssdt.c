@@ -1,0 +1,89 @@
+/* acpi_ssdt.c - the definition block of this one machine: windows, _PRT, sleep states, CPUs. */
+#include "acpi_internal.h"
+#include "aml.h"
+
+#include "base/util.h"
+
+enum { SLOTS = 32, PINS = 4, PIRQ_GSI_FIRST = 16 };
+
+static void int_name(GByteArray *to, const char *name, uint64_t v)
+{
+    aml_name(to, name);
+    aml_int(to, v);
+}
+
+/* ACPI 6.4 §6.2.13: {address, pin, link or 0, index or GSI} for every pin of every slot. */
+static void prt(GByteArray *to, const char *name, const struct acpi_config *cfg, bool apic)
+{
+    GByteArray *rows = g_byte_array_new();
+
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        for (unsigned pin = 0; pin < PINS; pin++) {
+            GByteArray *row = g_byte_array_new();
+            unsigned pirq = cfg->pirq(slot, pin);
+            char link[] = "\\_SB.LNKA";
+            aml_int(row, slot << 16 | 0xffff);
+            aml_int(row, pin);
+            link[sizeof(link) - 2] = (char)('A' + pirq);
+            if (apic)
+                aml_int(row, 0);
+            else
+                aml_path(row, link);
+            aml_int(row, apic ? PIRQ_GSI_FIRST + pirq : 0);
+            aml_package(rows, 4, row);
+        }
+    }
+    aml_name(to, name);
+    aml_package(to, SLOTS * PINS, rows);
+}
+
+static void sleep_state(GByteArray *to, const char *name, unsigned slp_typ)
+{
+    GByteArray *values = g_byte_array_new();
+
+    for (unsigned i = 0; i < 4; i++)
+        aml_int(values, i < 2 ? slp_typ : 0);
+    aml_name(to, name);
+    aml_package(to, 4, values);
+}
+
+/* Processor devices carry the MADT's processor ids. */
+static void cpus(GByteArray *to, const struct acpi_config *cfg)
+{
+    GByteArray *scope = g_byte_array_new();
+
+    for (unsigned i = 0; i < cfg->cpu_count; i++) {
+        GByteArray *dev = g_byte_array_new();
+        char name[8];
+        aml_name(dev, "_HID");
+        aml_string(dev, "ACPI0007");
+        int_name(dev, "_UID", i);
+        g_snprintf(name, sizeof(name), "C%03X", i & 0xfff);
+        aml_device(scope, name, dev);
+    }
+    aml_scope(to, "\\_SB", scope);
+}
+
+static uint64_t last_of(const struct acpi_range *r)
+{
+    return r->size_bytes ? r->base + r->size_bytes - 1 : 0;
+}
+
+void acpi_ssdt_body(GByteArray *to, const struct acpi_config *cfg)
+{
+    int_name(to, "\\_SB.PCI0.M32B", cfg->pci32.base);
+    int_name(to, "\\_SB.PCI0.M32L", last_of(&cfg->pci32));
+    int_name(to, "\\_SB.PCI0.M64B", cfg->pci64.base);
+    int_name(to, "\\_SB.PCI0.M64L", last_of(&cfg->pci64));
+    int_name(to, "\\_SB.ECMB", cfg->ecam.base);
+    int_name(to, "\\_SB.ECML", cfg->ecam.size_bytes);
+    int_name(to, "\\_SB.HPEN", cfg->hpet);
+    int_name(to, "\\_SB.COMM", cfg->com_mask);
+    prt(to, "\\_SB.PCI0.PRTP", cfg, false);
+    prt(to, "\\_SB.PCI0.PRTA", cfg, true);
+    if (cfg->sleep_s3)
+        sleep_state(to, "\\_S3", 1);
+    if (cfg->sleep_s4)
+        sleep_state(to, "\\_S4", 2);
+    cpus(to, cfg);
+}

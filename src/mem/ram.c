@@ -1,0 +1,100 @@
+/* ram.c - host memory behind guest RAM.
+ *
+ * Private anonymous memory is the default: it gets huge pages and is not counted as shared.  Maps
+ * are NORESERVE (the guest's size is a limit, not a claim), aligned to 2 MiB so that huge pages
+ * fit, and end in a guard page. */
+#include "base/error.h"
+#include "base/util.h"
+#include "map.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_PAGE (2 * MiB)
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; Debian 12's headers have it, older ones do not */
+#endif
+
+static bool map_shared(struct ram_block *b, GError **err)
+{
+    b->fd = memfd_create(b->name, MFD_CLOEXEC);
+    if (b->fd < 0 || ftruncate(b->fd, (off_t)b->size_bytes) < 0)
+        return error_errno(err, errno, "cannot make a shared memory file of %llu MiB",
+                           b->size_bytes / MiB);
+    if (mmap(b->host, b->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+             b->fd, 0) == MAP_FAILED)
+        return error_errno(err, errno, "cannot map %llu MiB of shared guest memory",
+                           b->size_bytes / MiB);
+    return true;
+}
+
+static bool populate(struct ram_block *b, GError **err)
+{
+    if (madvise(b->host, b->size_bytes, MADV_POPULATE_WRITE) == 0)
+        return true;
+    if (errno != EINVAL)
+        return error_errno(err, errno, "cannot preallocate %llu MiB of guest memory",
+                           b->size_bytes / MiB);
+    for (uint64_t at = 0; at < b->size_bytes; at += GUEST_PAGE_SIZE)
+        *(volatile uint8_t *)(b->host + at) = 0;
+    return true;
+}
+
+struct ram_block *ram_block_new(const char *name, uint64_t size_bytes, bool share, bool prealloc,
+                                GError **err)
+{
+    assert(size_bytes > 0 && size_bytes % GUEST_PAGE_SIZE == 0);
+    struct ram_block *b = g_new0(struct ram_block, 1);
+    b->name = g_strdup(name);
+    b->size_bytes = size_bytes;
+    b->fd = -1;
+    b->mapping_bytes = size_bytes + HUGE_PAGE + GUEST_PAGE_SIZE;
+    void *p = b->mapping_bytes < size_bytes
+                  ? MAP_FAILED
+                  : mmap(NULL, b->mapping_bytes, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        error_errno(err, ENOMEM, "cannot reserve %llu MiB of guest memory", size_bytes / MiB);
+        ram_block_free(b);
+        return NULL;
+    }
+    b->mapping = p;
+    b->host = (uint8_t *)ALIGN_UP((uintptr_t)p, HUGE_PAGE);
+    bool ok = share ? map_shared(b, err)
+                    : mprotect(b->host, size_bytes, PROT_READ | PROT_WRITE) == 0 ||
+                          error_errno(err, errno, "cannot get %llu MiB of guest memory",
+                                      size_bytes / MiB);
+    if (ok && !share)
+        madvise(b->host, size_bytes, MADV_HUGEPAGE); /* a wish: fails where THP is not built in */
+    if (!ok || (prealloc && !populate(b, err))) {
+        ram_block_free(b);
+        return NULL;
+    }
+    return b;
+}
+
+void ram_block_free(struct ram_block *b)
+{
+    if (!b)
+        return;
+    assert(b->mapped == 0);
+    if (b->mapping)
+        munmap(b->mapping, b->mapping_bytes);
+    if (b->fd >= 0)
+        close(b->fd);
+    g_free(b->name);
+    g_free(b);
+}
+
+uint8_t *ram_block_host(struct ram_block *b)
+{
+    return b->host;
+}
+
+uint64_t ram_block_size(struct ram_block *b)
+{
+    return b->size_bytes;
+}

@@ -1,0 +1,69 @@
+/* virtio_pci.h - the PCI transport (virtio 1.2 §4.1), modern interface only.
+ *
+ *   BAR 1: MSI-X      BAR 4 (64-bit): 0x0000 common   0x1000 ISR   0x2000 device   0x3000 notify
+ *
+ * A kick is a write into the notify page; an ioeventfd takes it to the queue's loop under either
+ * accelerator.  Interrupts are MSI-X, or INTx with the ISR register while MSI-X is off.
+ *
+ * A device's struct embeds struct virtio_pci first:
+ *     struct virtio_rng { struct virtio_pci p; ... };
+ * and its state table begins with STATE_STRUCT(struct virtio_rng, p, virtio_pci_state).
+ *
+ * Owner: the PCI bus.  Threads: config and BAR accesses under the board lock; interrupts any. */
+#ifndef VIRTIO_PCI_H
+#define VIRTIO_PCI_H
+
+#include "bus/pci.h"
+#include "virtio.h"
+#include "virtio/devices.h"
+
+struct virtio_pci {
+    struct pci_dev pci; /* first */
+    struct virtio_dev dev;
+    struct io_region bar;
+    /* board lock */
+    uint32_t host_feature_select, guest_feature_select;
+    uint16_t queue_select;
+    uint64_t kicks_at; /* where the notify page's eventfds are registered; UINT64_MAX: nowhere */
+    uint8_t pci_cfg_cap;
+    bool plugged;
+    unsigned vectors; /* MSI-X; 0: INTx only */
+    /* under isr_lock */
+    pthread_mutex_t isr_lock;
+    uint8_t isr;
+};
+
+/* The PCI side of a device type's ops. */
+#define VIRTIO_PCI_OPS(type_name, state_table)                                                     \
+    {                                                                                              \
+        .dev = {.type = (type_name),                                                               \
+                .reset = virtio_pci_reset,                                                         \
+                .drain = virtio_pci_drain,                                                         \
+                .destroy = virtio_pci_destroy,                                                     \
+                .state = &(state_table)},                                                          \
+        .config_written = virtio_pci_config_written, .config_read = virtio_pci_config_read,        \
+        .bar_moved = virtio_pci_bar_moved,                                                         \
+    }
+void virtio_pci_reset(struct device *d);
+void virtio_pci_drain(struct device *d);
+void virtio_pci_destroy(struct device *d);
+void virtio_pci_config_written(struct pci_dev *d, unsigned off, unsigned size);
+uint32_t virtio_pci_config_read(struct pci_dev *d, unsigned off, unsigned size);
+void virtio_pci_bar_moved(struct pci_dev *d, unsigned bar);
+
+/* Constructor, first half: the device then adds its queues and features, ... */
+void virtio_pci_init(struct virtio_pci *p, const struct pci_dev_ops *ops,
+                     const struct virtio_ops *vops, unsigned queues);
+/* ... second half: capabilities, MSI-X, plug.  On false the caller calls virtio_pci_destroy(). */
+bool virtio_pci_plug(struct virtio_pci *p, const struct virtio_pci_config *cfg, GError **err);
+/* To be called last by virtio_ops.destroy, before freeing the struct. */
+void virtio_pci_fini(struct virtio_pci *p);
+
+static inline struct virtio_pci *virtio_pci_of(struct virtio_dev *d)
+{
+    return container_of(d, struct virtio_pci, dev);
+}
+
+extern const struct state_desc virtio_pci_state;
+
+#endif

@@ -1,0 +1,62 @@
+/* defaults.c - what a machine gets that was not asked for, unless -nodefaults.
+ *
+ * A network card with user networking; one serial port; with -nographic both that port and the
+ * human monitor on this terminal.  There is no default disk drive, display or sound. */
+#include "opt_int.h"
+
+static bool has_device(struct vm_options *o, const char *driver)
+{
+    for (unsigned i = 0; i < o->cfg->devices->len; i++) {
+        const char *name = NULL;
+        props_get_str(g_ptr_array_index(o->cfg->devices, i), "driver", &name, NULL);
+        if (name && !strcmp(name, driver)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void default_net(struct vm_options *o)
+{
+    struct props *p = props_new();
+    props_set_str(p, "type", "user");
+    props_set_str(p, "id", "net0");
+    g_ptr_array_add(o->cfg->netdevs, p);
+    add_device(o, json_pack("{ssss}", "driver", "virtio-net-pci", "netdev", "net0"));
+}
+
+static void default_consoles(struct vm_options *o)
+{
+    bool serial = !o->serial_given && !has_device(o, "isa-serial");
+    bool monitor = !o->monitor_given;
+    if (!o->cfg->nographic) {
+        if (serial) {
+            g_ptr_array_add(o->cfg->serials, g_strdup("null"));
+        }
+        if (serial && !o->display_given && !has_device(o, "virtconsole")) {
+            log_warning("Nothing will show what the guest says: add -nographic, or -serial stdio.");
+        }
+        return;
+    }
+    if (serial) {
+        g_ptr_array_add(o->cfg->serials, g_strdup(monitor ? "mon:stdio" : "stdio"));
+    } else if (monitor) {
+        struct monitor_spec *m = g_new0(struct monitor_spec, 1);
+        m->spec = g_strdup("stdio");
+        m->mode = MONITOR_HMP;
+        g_ptr_array_add(o->monitors, m);
+    }
+}
+
+void apply_defaults(struct vm_options *o)
+{
+    const char *type = NULL;
+    props_get_str(o->cfg->machine, "type", &type, NULL);
+    if (o->cfg->nodefaults || (type && !strcmp(type, "none"))) {
+        return;
+    }
+    if (!o->net_given) {
+        default_net(o);
+    }
+    default_consoles(o);
+}
