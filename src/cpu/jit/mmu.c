@@ -33,9 +33,23 @@ static inline unsigned context_of(struct jit_cpu *c, unsigned access)
     return (access & ACC_IMPLICIT_SUPERVISOR) ? TLB_CTX_SUPER : c->tlb_ctx;
 }
 
-static void entry_clear(struct tlb_entry *e)
+/* The empty tag depends on the slot, see tlb_none(). */
+static uint64_t none_of(const struct jit_cpu *c, const struct tlb_entry *e)
 {
-    e->read_tag = e->write_tag = e->exec_tag = e->slow_wtag = TLB_EMPTY;
+    return tlb_none((unsigned)(e - c->tlb[0]) & (TLB_SIZE - 1));
+}
+
+static void entry_clear(struct jit_cpu *c, struct tlb_entry *e)
+{
+    e->read_tag = e->write_tag = e->exec_tag = e->slow_wtag = none_of(c, e);
+}
+
+/* The linear page an entry is for, or its slot's empty tag. */
+static uint64_t entry_page(const struct jit_cpu *c, const struct tlb_entry *e)
+{
+    uint64_t none = none_of(c, e);
+
+    return e->read_tag != none ? e->read_tag : e->exec_tag != none ? e->exec_tag : e->slow_wtag;
 }
 
 /* ---- the filter of possibly writable pages ---- */
@@ -73,10 +87,10 @@ static void context_flush(struct jit_cpu *c, unsigned ctx)
     struct sys_cpu *s = sys_of(c);
     if (s->filled_count[ctx] <= TLB_FILL_LOG) {
         for (unsigned i = 0; i < s->filled_count[ctx]; i++)
-            entry_clear(&c->tlb[ctx][s->filled[ctx][i]]);
+            entry_clear(c, &c->tlb[ctx][s->filled[ctx][i]]);
     } else {
         for (unsigned i = 0; i < TLB_SIZE; i++)
-            entry_clear(&c->tlb[ctx][i]);
+            entry_clear(c, &c->tlb[ctx][i]);
     }
     s->filled_count[ctx] = 0;
 }
@@ -105,7 +119,7 @@ void mmu_flush_nonglobal(struct jit_cpu *c)
             unsigned index = log ? s->filled[ctx][i] : i;
             struct tlb_entry *e = &c->tlb[ctx][index];
             if (!(e->flags & TLB_GLOBAL))
-                entry_clear(e);
+                entry_clear(c, e);
             else if (log)
                 s->filled[ctx][kept++] = (uint16_t)index;
         }
@@ -128,7 +142,7 @@ void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_entry *e = slot_in(c, ctx, linear);
         if (entry_is_for(e, page))
-            entry_clear(e);
+            entry_clear(c, e);
     }
     /* INVLPG drops a large page as a whole, but here it lies in 4 KiB pieces of unknown number:
      * when any large page is cached, look at each. */
@@ -137,12 +151,12 @@ void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         for (unsigned i = 0; i < TLB_SIZE; i++) {
             struct tlb_entry *e = &c->tlb[ctx][i];
-            uint64_t tag = e->read_tag & e->write_tag & e->exec_tag & e->slow_wtag;
-            if (tag == TLB_EMPTY || !(e->flags & TLB_LARGE))
+            uint64_t tag = entry_page(c, e);
+            if (tag == none_of(c, e) || !(e->flags & TLB_LARGE))
                 continue;
             large = true;
             if ((tag ^ linear) >> e->page_shift == 0)
-                entry_clear(e);
+                entry_clear(c, e);
         }
     }
     sys_of(c)->tlb_has_large = large;
@@ -180,6 +194,8 @@ static void set_write_tag(struct jit_cpu *c, struct tlb_entry *e, uint64_t page)
     e->slow_wtag = page;
     if (r->kind != GUEST_RAM || __atomic_load_n(&r->dirty, __ATOMIC_RELAXED))
         return;
+    if (is_code_page(r, offset))
+        return;
     filter_add(c, r, offset);
     if (!is_code_page(r, offset))
         e->write_tag = page;
@@ -198,7 +214,7 @@ static void tlb_fill(struct jit_cpu *c, uint64_t linear, unsigned access, const 
         return;
     uint64_t phys_page = page_of(w->phys);
     if (!entry_is_for(e, page) || e->phys_page != phys_page || e->region != r) {
-        entry_clear(e);
+        entry_clear(c, e);
         log_fill(c, ctx, e);
     }
     e->phys_page = phys_page;
@@ -399,6 +415,16 @@ void mmu_read_slow(struct jit_cpu *c, uint64_t linear, void *buf, unsigned len, 
     phys_read(c, b.v, (uint8_t *)buf + first, len - first);
 }
 
+/* The page was slow for a reason that may be gone: dirty log off, code dropped. */
+static void try_fast_again(struct jit_cpu *c, uint64_t linear, unsigned access)
+{
+    struct tlb_entry *e = slot_in(c, context_of(c, access), linear);
+    uint64_t page = page_of(linear);
+
+    if (e->slow_wtag == page && e->write_tag != page)
+        set_write_tag(c, e, page);
+}
+
 void mmu_write_slow(struct jit_cpu *c, uint64_t linear, const void *buf, unsigned len,
                     unsigned access)
 {
@@ -408,6 +434,7 @@ void mmu_write_slow(struct jit_cpu *c, uint64_t linear, const void *buf, unsigne
     gpa_t a = mmu_translate(c, linear, access);
     if (len <= first) {
         phys_write(c, a.v, buf, len);
+        try_fast_again(c, linear, access);
     } else {
         gpa_t b = mmu_translate(c, next_page(c, linear, access), access);
         phys_write(c, a.v, buf, first);
@@ -456,7 +483,7 @@ static void revoke_own(struct jit_cpu *c, const struct guest_region *r, uint64_t
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
         for (unsigned i = 0; i < TLB_SIZE; i++)
             if (c->tlb[ctx][i].phys_page == phys)
-                c->tlb[ctx][i].write_tag = TLB_EMPTY;
+                c->tlb[ctx][i].write_tag = tlb_none(i);
 }
 
 void mmu_code_page(struct jit_cpu *c, const struct guest_region *r, uint64_t offset)
