@@ -20,7 +20,7 @@
 #ifndef CPU_JIT_FPU_H
 #define CPU_JIT_FPU_H
 
-#include "decode.h"
+#include "sys.h"
 
 #define XS_FCW       0
 #define XS_FSW       2
@@ -46,14 +46,6 @@
 #define MXCSR_CONTROL 0xffc0u
 #define MXCSR_MM      (1u << 17)
 
-#define CR0_MP      2u
-#define CR0_EM      4u
-#define CR0_TS      8u
-#define CR0_NE      32u
-#define CR4_OSFXSR  (1u << 9)
-#define CR4_OSXMM   (1u << 10)
-#define CR4_OSXSAVE (1u << 18)
-
 enum {
     FPU_READ = 1,      /* reads its memory operand */
     FPU_WRITE = 2,     /* writes it */
@@ -70,14 +62,20 @@ enum {
 
 typedef uint64_t fpu_stub_fn(struct jit_cpu *c, void *mem);
 
+enum fpu_align {
+    FPU_ALIGN_ALWAYS, /* #GP (MOVAPS and kin) */
+    FPU_ALIGN_MM,     /* #GP unless MXCSR.MM lifts it */
+    FPU_ALIGN_NEVER,  /* implementations differ (SHA): works */
+};
+
 /* One host stub; immutable and shared by all vcpus; lives as long as the code area. */
 struct fpu_op {
     fpu_stub_fn *code;
     uint16_t flags;
     uint16_t fop;
     uint8_t size;       /* of the memory operand */
-    uint8_t align_mask; /* #GP when the address has one of these bits */
-    bool align_always;  /* MXCSR.MM does not lift it (MOVAPS and kin) */
+    uint8_t align_mask; /* the host's instruction wants these address bits clear */
+    uint8_t align;      /* enum fpu_align: what the guest is told when they are not */
 };
 
 struct fpu {
@@ -170,6 +168,7 @@ bool fpu_feature_ok(struct jit_cpu *c, const ZydisDecodedInstruction *z);
 /* ---- fpu_x87.c ---- */
 op_fn fpu_op_fwait, fpu_op_fninit, fpu_op_fnstenv, fpu_op_fldenv, fpu_op_fnsave, fpu_op_frstor,
     fpu_op_x87_nop;
+void fpu_mmx_transition(struct jit_cpu *c); /* on st.xsave: TOP 0, all tags valid */
 void fpu_init_x87_area(uint8_t *xsave);
 void fpu_x87_replaced(struct jit_cpu *c); /* the control word in st.xsave was written */
 void fpu_x87_loaded(struct jit_cpu *c);   /* the whole x87 part came from guest memory */
