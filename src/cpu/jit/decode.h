@@ -14,6 +14,8 @@ struct decode_ctx {
         out; /* generic fields (len, opsize, addrsize, memory operand, imm, bytes) already filled */
     enum cpu_mode mode;
     bool ends_block; /* selector sets: the block ends after this instruction */
+    bool threaded;   /* op_select_int only: the handler goes on to the next instruction itself and
+                        does not want st.rip and cur set (see op.h) */
 };
 
 /* Register number as struct insn wants it (AH..BH -> 16..19). */

@@ -36,6 +36,16 @@ typedef void op_fn(struct jit_cpu *c, const struct insn *i);
 
 #define NOREG 0xff
 
+/* mode_key: all that decoding depends on.  Bits 2:0 are enum cpu_mode. */
+enum {
+    KEY_MODE_MASK = 7,
+    KEY_CS32 = 8,  /* CS.D */
+    KEY_SS32 = 16, /* SS.B */
+    KEY_FLAT = 32, /* not in long mode: CS, DS, ES and SS all have base 0, limit 4 GiB - 1, grow up,
+                      are present and (but CS) writable */
+    KEY_CSZERO = 64 /* CS.base is 0 (always set in 64-bit mode) */
+};
+
 /* One decoded instruction, 64 bytes at most.  Immutable once published. */
 struct insn {
     op_fn *fn;
@@ -43,7 +53,9 @@ struct insn {
     int32_t disp; /* memory displacement (moffs: see imm) */
     uint8_t base, index, scale_shift, seg; /* memory operand: NOREG, 0..15, 16 = RIP-relative base;
                                               seg = SEG_x already defaulted */
-    uint8_t reg, rm, vvvv; /* register operands; 8-bit high registers are 16..19 (AH CH DH BH) */
+    uint8_t reg, rm, vvvv; /* register operands: ModRM.reg, ModRM.rm (or the opcode's), VEX.vvvv;
+                              with REX bits; 8-bit high registers are 16..19 (AH CH DH BH).
+                              op_select_int reorders them to destination, source for its own */
     uint8_t len;           /* bytes, 1..15 */
     uint8_t opsize;        /* 1, 2, 4, 8 (effective operand size) */
     uint8_t addrsize;      /* 2, 4, 8 */
@@ -52,7 +64,9 @@ struct insn {
     uint16_t mnemonic;     /* ZydisMnemonic, for traces and the translator */
     uint8_t rep;           /* 0, 0xf2, 0xf3 */
     uint8_t bytes[15];     /* raw encoding: fpu_* patches and executes it; logs print it */
-    void *priv;            /* fpu: the host stub for this encoding */
+    uint16_t off;          /* decode.c: bytes from the start of the block */
+    int32_t plain;         /* decode.c: what the selector returned, relative to op_select_int */
+    void *priv;            /* fpu: the host stub for this encoding; branches: the block */
 };
 enum {
     INSN_MEM = 1, /* has a memory operand */
@@ -66,43 +80,62 @@ struct decode_ctx;
 typedef op_fn *op_select_fn(struct decode_ctx *d);
 op_select_fn op_select_int, op_select_sys, op_select_fpu;
 
-/* One cached translation.  tags hold the linear page | permission-context; all ones = empty. */
+/* One cached 4 KiB translation, 64 bytes.  Tags hold the linear page; empty: tlb_none(). */
 struct tlb_entry {
     uint64_t read_tag, write_tag, exec_tag; /* compared with the linear page address */
-    uintptr_t addend; /* host = linear + addend (RAM only; MMIO pages stay out of the fast path) */
+    uintptr_t addend; /* host = linear + addend (RAM and ROM; MMIO pages stay out of the TLB) */
     uint64_t phys_page;
     const struct guest_region
-        *region; /* for dirty/code marking; write_tag is left empty when a store
-                    must take the slow path (dirty logging, code page, ROM) */
+        *region;        /* for dirty/code marking; write_tag is left empty when a store
+                           must take the slow path (dirty logging, code page, ROM) */
+    uint64_t slow_wtag; /* a store is permitted, but takes the slow path */
+    uint32_t flags;     /* TLB_GLOBAL, TLB_LARGE */
+    uint32_t page_shift;
 };
 #define TLB_BITS     10
 #define TLB_SIZE     (1u << TLB_BITS)
-#define TLB_CONTEXTS 2 /* 0 kernel (CPL 0-2), 1 user */
+#define TLB_CONTEXTS 4 /* see mmu.c; c->tlb_ctx says which */
 
 struct icache;
+struct block;
 
 struct jit_cpu {
     struct x86_state st; /* live architectural state */
 
     /* loop */
-    const struct insn *cur;
-    sigjmp_buf fault_jmp; /* handlers leave here */
+    const struct insn *cur; /* NULL between instructions: st.rip is exact */
+    uint64_t block_rip;     /* of the running block */
+    struct block *block;
+    struct block *next, **link; /* left by branches for the loop: successor, where to note it */
+    uint64_t rmw_buf;           /* see op_rmw_begin */
+    uint16_t fl;                /* arithmetic flags inside threaded code, see op.h */
+    uint32_t pauses;            /* PAUSE instructions so far */
+    sigjmp_buf fault_jmp;       /* handlers leave here */
     struct vcpu *vcpu;
     struct cpu_set *set;
     struct lapic *lapic;
     struct icache *icache;
     uint64_t instructions;
-    uint8_t cpl;  /* cached: st.seg[SEG_SS] DPL rules; set by sys_* on every transfer */
-    uint8_t mode; /* enum cpu_mode */
-    bool smap_on; /* CR4.SMAP && !EFLAGS.AC && CPL<3, refreshed by cpu_update_mode */
-    uint32_t
-        mode_key; /* all that decoding depends on (CS.L/D, SS.B, ...): part of the icache key */
+    uint8_t cpl;       /* cached: st.seg[SEG_SS] DPL rules; set by sys_* on every transfer */
+    uint8_t mode;      /* enum cpu_mode */
+    uint8_t tlb_ctx;   /* permission context: which TLB; refreshed by cpu_update_mode */
+    bool smap_on;      /* CR4.SMAP && !EFLAGS.AC && CPL<3, refreshed by cpu_update_mode */
+    uint32_t mode_key; /* KEY_*: all that decoding depends on; part of the icache key */
+    struct tlb_entry *tlb_now; /* tlb[context in force], set by cpu_update_mode */
     uint64_t tsc_offset;
 
     /* events; pending flags may be set from any thread (atomic), consumed by the loop */
     uint32_t pending; /* PENDING_* */
     uint8_t sipi_vector_async;
+    bool single;   /* set by cpu_take_events: run exactly one insn, then call it again */
+    bool in_guest; /* atomic: this thread may touch guest memory through its TLB */
 
+    /* what cpu_raise* left for the loop to hand to cpu_deliver */
+    struct {
+        uint32_t error;
+        uint8_t vector;
+        bool has_error;
+    } fault;
     /* delivery of a fault in progress: double and triple faults */
     int delivering_vector; /* -1: none */
 
@@ -119,6 +152,9 @@ enum {
     PENDING_TLB_FLUSH =
         32, /* another thread wants this vcpu's TLB empty (map or dirty-log change) */
     PENDING_STOP = 64,
+    PENDING_UNHALT = 512, /* KVM_HC_KICK_CPU ends a HLT without an interrupt */
+    PENDING_CODE = 256, /* icache.c: another thread wrote to decoded code; the loop takes it */
+    PENDING_STEP = 128, /* own thread only: TF, RF, interrupt shadow or DR7 want cpu_take_events */
 };
 enum cpu_mode { MODE_REAL, MODE_VM86, MODE_PROT16, MODE_PROT32, MODE_COMPAT, MODE_LONG64 };
 
@@ -171,10 +207,18 @@ _Noreturn void cpu_page_fault(struct jit_cpu *c, uint64_t linear, uint32_t error
 enum event_kind { EV_EXCEPTION, EV_INTERRUPT, EV_NMI, EV_SOFT_INT, EV_ICEBP };
 bool cpu_deliver(struct jit_cpu *c, uint8_t vector, bool has_error, uint32_t error,
                  enum event_kind kind); /* false: triple fault */
-/* Takes what is pending and deliverable (SMI, NMI, INIT, interrupt, single-step).  Called at block
- * ends when pending or (TF, shadow) say so. */
+/* Takes what is pending and deliverable (SMI, NMI, INIT, interrupt, single-step).
+ * THE LOOP: at every block end `if (c->pending)` call it; when it returns anything but
+ * VCPU_EXIT_NONE, or vcpu->exit_request is set, return that from interp_run; when c->single is set
+ * afterwards run exactly ONE instruction (one REP iteration counts as part of it) and call it
+ * again.  After longjmp to fault_jmp: rewind st.rip to cur's start, then cpu_deliver(c,
+ * c->fault.vector, c->fault.has_error, c->fault.error, EV_EXCEPTION); false = VCPU_EXIT_SHUTDOWN.
+ * Long REPs look at c->pending now and then and leave with st.rip on themselves. */
 enum vcpu_exit cpu_take_events(struct jit_cpu *c);
-/* Recomputes cpl, mode, mode_key, smap_on after CR0/CR4/EFER/CS/SS/EFLAGS changes. */
+/* STI (1), MOV SS / POP SS (2): no interrupts until the next instruction has run. */
+void cpu_set_shadow(struct jit_cpu *c, uint8_t kind);
+/* Recomputes cpl, mode, mode_key (KEY_*), tlb_now, smap_on after CR0/CR4/EFER/CS/SS/EFLAGS changes
+ * and, outside long mode, after loads of DS and ES (KEY_FLAT). */
 void cpu_update_mode(struct jit_cpu *c);
 
 /* ---- mmu.c: paging ---- */
@@ -198,12 +242,23 @@ void mmu_write_slow(struct jit_cpu *c, uint64_t linear, const void *buf, unsigne
  * instructions: one page, RAM, writable, dirty/code already handled; NULL when the slow
  * (all-vcpus-stopped) way is needed. */
 void *mmu_rmw_ptr(struct jit_cpu *c, uint64_t linear, unsigned len);
+/* The icache calls this before it reads a page's bytes for the first time: sets the region's code
+ * bit and revokes every vcpu's writable TLB entry for the page (waits for the others to
+ * acknowledge).  From then on each store to the page is followed by icache_invalidate() for every
+ * vcpu. */
+void mmu_code_page(struct jit_cpu *c, const struct guest_region *r, uint64_t offset);
 /* Runs fn with every other vcpu stopped (split locks, MMIO locks, cross-page cmpxchg16b). */
 void cpu_exclusive(struct jit_cpu *c, void (*fn)(struct jit_cpu *c, void *arg), void *arg);
 
+/* What a tag holds that matches no address: never a page that lives in that slot (all ones would
+ * cover the last page of the address space in slot TLB_SIZE - 1). */
+static inline uint64_t tlb_none(unsigned slot)
+{
+    return (slot & 1) ? 0 : UINT64_MAX;
+}
 static inline struct tlb_entry *tlb_slot(struct jit_cpu *c, uint64_t linear)
 {
-    return &c->tlb[c->cpl == 3][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+    return &c->tlb_now[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
 }
 /* The fast path compares page AND low bits in one go: an access that crosses its page cannot match.
  */
@@ -263,8 +318,17 @@ void fpu_sync_from_state(struct jit_cpu *c);
 
 /* ---- interp.c / decode.c ---- */
 enum vcpu_exit interp_run(struct jit_cpu *c);
+/* One instruction without events and delivery: the vector it raised (details in c->fault; rip is on
+ * it again) or -1. */
+int interp_step(struct jit_cpu *c);
 struct icache *icache_new(struct jit_cpu *c);
 void icache_free(struct icache *ic);
 void icache_flush(struct jit_cpu *c); /* everything of this vcpu */
+/* Bytes [offset, offset+len) of r have changed: drop c's instructions that overlap them.  Called by
+ * the mmu (any vcpu's thread) and for device writes (any thread) once per vcpu; when c is the
+ * caller itself its running block ends after the current instruction.  True when c still holds code
+ * in a page that was touched (then the region's code bit stays). */
+bool icache_invalidate(struct jit_cpu *c, const struct guest_region *r, uint64_t offset,
+                       uint64_t len);
 
 #endif

@@ -1,0 +1,198 @@
+/* fpu.h - x87, MMX, SSE and AVX on the host's own units; private to fpu_*.c.
+ *
+ *   decode:  op_select_fpu -> rule table (fpu_table.c) -> struct fpu_op with a host stub
+ * (fpu_stub.c) run:     checks (#UD #NM) -> memory operand to a host pointer -> stub -> store what
+ * a slow page needs
+ *
+ * A stub is the guest's instruction with its memory operand rewritten to (%rsi) and its general
+ * register to %rax, between loads and stores of just the vector registers it names.
+ *
+ * RULES
+ *  1. XMM/YMM registers live in st.xsave between instructions.  The x87/MMX registers stay in the
+ *     host's x87 unit while fpu->x87_live (C code of this program uses no long double and no MMX);
+ *     their copy in st.xsave is stale then, except FOP/FIP/FDP, which are always tracked there.
+ *     fpu_sync_to_state() ends that; interp_run() calls it before it returns.
+ *  2. Host MXCSR outside a stub always has the default control bits; its sticky flags may be
+ * anything.
+ *  3. A stub may take SIGFPE (unmasked guest exception): the handler makes it return the trap
+ * number. It can take no other signal: operands are checked first and features are the host's.
+ *  4. Default deny: what is not in the rule table is not executed. */
+#ifndef CPU_JIT_FPU_H
+#define CPU_JIT_FPU_H
+
+#include "decode.h"
+
+#define XS_FCW       0
+#define XS_FSW       2
+#define XS_FTW       4
+#define XS_FOP       6
+#define XS_FIP       8
+#define XS_FDP       16
+#define XS_MXCSR     24
+#define XS_MXCSRMASK 28
+#define XS_ST        32
+#define XS_XMM       160
+#define XS_HEADER    512
+#define XS_XCOMP     520
+#define XS_YMMH      576
+#define XS_LEGACY    512
+
+#define XF_X87  1u
+#define XF_SSE  2u
+#define XF_AVX  4u
+#define XF_PKRU (1u << 9)
+
+#define MXCSR_DEFAULT 0x1f80u
+#define MXCSR_CONTROL 0xffc0u
+#define MXCSR_MM      (1u << 17)
+
+#define CR0_MP      2u
+#define CR0_EM      4u
+#define CR0_TS      8u
+#define CR0_NE      32u
+#define CR4_OSFXSR  (1u << 9)
+#define CR4_OSXMM   (1u << 10)
+#define CR4_OSXSAVE (1u << 18)
+
+enum {
+    FPU_READ = 1,      /* reads its memory operand */
+    FPU_WRITE = 2,     /* writes it */
+    FPU_MXCSR = 4,     /* depends on MXCSR or sets its flags */
+    FPU_X87 = 8,       /* needs the x87/MMX registers in the host unit */
+    FPU_POINTERS = 16, /* x87 instruction that sets FIP/FDP/FOP */
+    FPU_LOADS_CW = 32, /* FLDCW */
+    FPU_UNIT_X87 = 64, /* which of the #UD/#NM rules apply */
+    FPU_UNIT_MMX = 128,
+    FPU_UNIT_SSE = 256,
+    FPU_UNIT_AVX = 512,
+    FPU_NO_WAIT = 1024, /* FN... forms: pending exceptions do not matter */
+};
+
+typedef uint64_t fpu_stub_fn(struct jit_cpu *c, void *mem);
+
+/* One host stub; immutable and shared by all vcpus; lives as long as the code area. */
+struct fpu_op {
+    fpu_stub_fn *code;
+    uint16_t flags;
+    uint16_t fop;
+    uint8_t size;       /* of the memory operand */
+    uint8_t align_mask; /* #GP when the address has one of these bits */
+    bool align_always;  /* MXCSR.MM does not lift it (MOVAPS and kin) */
+};
+
+struct fpu {
+    bool x87_live;
+    bool x87_unmasked; /* guest FCW lets some exception through: look for pending ones */
+    uint16_t fcs, fds; /* selectors that go with FIP/FDP */
+    bool ferr;         /* CR0.NE=0: FERR# is asserted (IRQ13) */
+    void (*ferr_hook)(void *opaque, bool level);
+    void *ferr_opaque;
+    uint32_t mxcsr_mask;
+    uint8_t scratch[64 + 16] __attribute__((aligned(64)));
+    uint8_t area[512] __attribute__((aligned(64))); /* FXSAVE/FXRSTOR image for the host unit */
+    size_t slot; /* this vcpu's own stub, for when the area is full */
+};
+
+static inline struct fpu *fpu_of(struct jit_cpu *c)
+{
+    return c->fpu;
+}
+static inline uint16_t xs_get16(const struct jit_cpu *c, unsigned off)
+{
+    uint16_t v;
+    __builtin_memcpy(&v, c->st.xsave + off, 2);
+    return v;
+}
+static inline uint32_t xs_get32(const struct jit_cpu *c, unsigned off)
+{
+    uint32_t v;
+    __builtin_memcpy(&v, c->st.xsave + off, 4);
+    return v;
+}
+static inline uint64_t xs_get64(const struct jit_cpu *c, unsigned off)
+{
+    uint64_t v;
+    __builtin_memcpy(&v, c->st.xsave + off, 8);
+    return v;
+}
+static inline void xs_put16(struct jit_cpu *c, unsigned off, uint16_t v)
+{
+    __builtin_memcpy(c->st.xsave + off, &v, 2);
+}
+static inline void xs_put32(struct jit_cpu *c, unsigned off, uint32_t v)
+{
+    __builtin_memcpy(c->st.xsave + off, &v, 4);
+}
+static inline void xs_put64(struct jit_cpu *c, unsigned off, uint64_t v)
+{
+    __builtin_memcpy(c->st.xsave + off, &v, 8);
+}
+
+/* ---- fpu.c ---- */
+void fpu_check_x87(struct jit_cpu *c); /* #NM */
+void fpu_check_mmx(struct jit_cpu *c); /* #UD, #NM */
+void fpu_check_sse(struct jit_cpu *c); /* #UD, #NM */
+void fpu_check_avx(struct jit_cpu *c);
+void fpu_check_wait(struct jit_cpu *c); /* a pending x87 exception: #MF or FERR# */
+void fpu_load_live(struct jit_cpu *c);  /* x87 registers to the host unit */
+void fpu_probe_write(struct jit_cpu *c, uint64_t linear, unsigned len);
+op_fn fpu_run_reg, fpu_run_load, fpu_run_store, fpu_run_uncached, fpu_op_ud;
+
+/* ---- fpu_stub.c ---- */
+bool fpu_stub_ref(void); /* the code area exists from the first vcpu to the last */
+void fpu_stub_unref(void);
+/* The stub for what d decoded (its mnemonic has a native rule). */
+enum fpu_stub_result { FPU_STUB_OK, FPU_STUB_FULL, FPU_STUB_IMPOSSIBLE };
+enum fpu_stub_result fpu_stub_get(const struct decode_ctx *d, const struct fpu_op **out);
+/* The same in the vcpu's own slot, good until its next call. */
+bool fpu_stub_build_slot(struct fpu *f, const struct decode_ctx *d, struct fpu_op *out);
+size_t fpu_stub_slot_new(void);
+
+/* ---- fpu_table.c ---- */
+enum fpu_kind {
+    FPU_NATIVE = 1,
+    FPU_NATIVE_UNALIGNED, /* legacy form without the 16-byte alignment rule */
+    FPU_NATIVE_MXCSR,     /* uses MXCSR though its exception class does not say so */
+    FPU_NATIVE_MMX,       /* MMX instruction without an MMX operand */
+    FPU_X87_DATA,
+    FPU_X87_CONTROL, /* does not wait, does not touch FIP/FDP/FOP */
+    FPU_X87_LOAD_CW,
+    FPU_EMULATED
+};
+struct fpu_rule {
+    uint8_t kind;
+    op_fn *fn; /* FPU_EMULATED */
+};
+const struct fpu_rule *fpu_rule_find(ZydisMnemonic m);
+/* Does the guest's CPUID have what this instruction needs? */
+bool fpu_feature_ok(struct jit_cpu *c, const ZydisDecodedInstruction *z);
+
+/* ---- fpu_x87.c ---- */
+op_fn fpu_op_fwait, fpu_op_fninit, fpu_op_fnstenv, fpu_op_fldenv, fpu_op_fnsave, fpu_op_frstor,
+    fpu_op_x87_nop;
+void fpu_init_x87_area(uint8_t *xsave);
+void fpu_x87_replaced(struct jit_cpu *c); /* the control word in st.xsave was written */
+void fpu_x87_loaded(struct jit_cpu *c);   /* the whole x87 part came from guest memory */
+
+/* ---- fpu_xsave.c ---- */
+op_fn fpu_op_fxsave, fpu_op_fxrstor, fpu_op_ldmxcsr, fpu_op_stmxcsr, fpu_op_xsave, fpu_op_xsaveopt,
+    fpu_op_xsavec, fpu_op_xsaves, fpu_op_xrstor, fpu_op_xrstors, fpu_op_xgetbv, fpu_op_xsetbv;
+
+bool fpu_xcr0_valid(struct jit_cpu *c, uint64_t v);
+
+/* ---- fpu_mem.c ---- */
+/* insn.aux of emulated instructions. */
+enum {
+    FPU_AUX_VEX = 1,
+    FPU_AUX_L = 2,
+    FPU_AUX_W = 4, /* REX.W */
+    FPU_AUX_STORE = 8,
+    FPU_AUX_DATA64 = 16,
+    FPU_AUX_INDEX64 = 32
+};
+/* Packs what an emulated handler needs from the decoder into d->out; false: #UD. */
+bool fpu_prepare_emulated(struct decode_ctx *d);
+op_fn fpu_op_maskmovq, fpu_op_maskmovdqu, fpu_op_vmaskmov, fpu_op_gather, fpu_op_vzeroupper,
+    fpu_op_vzeroall;
+
+#endif

@@ -1,0 +1,173 @@
+/* interp.c - the loop: runs blocks, takes events between them, turns faults into deliveries. */
+#include "op.h"
+
+static _Thread_local struct jit_cpu *running;
+
+struct jit_cpu *interp_running(void)
+{
+    return running;
+}
+
+/* st.rip goes back to the instruction that faulted; without one it is exact already. */
+static void rewind_to_cur(struct jit_cpu *c)
+{
+    const struct block *b = c->block;
+
+    if (!c->cur)
+        return;
+    c->st.rip = insn_rip(c, c->cur);
+    if (c->cur >= b->insn && c->cur < b->insn + b->count)
+        c->instructions -= b->count - (unsigned)(c->cur - b->insn);
+    c->cur = NULL;
+}
+
+/* After a handler left by longjmp.  False: triple fault. */
+static bool take_fault(struct jit_cpu *c)
+{
+    flags_to_state(c);
+    rewind_to_cur(c);
+    c->next = NULL;
+    c->link = NULL;
+    bool ok = cpu_deliver(c, c->fault.vector, c->fault.has_error, c->fault.error, EV_EXCEPTION);
+    flags_from_state(c);
+    return ok;
+}
+
+static inline void run_block(struct jit_cpu *c, struct block *b)
+{
+    c->block = b;
+    c->block_rip = c->st.rip;
+    c->next = NULL;
+    c->link = NULL;
+    c->instructions += b->count;
+    b->insn[0].fn(c, b->insn);
+}
+
+/* Between instructions: the rest of the program sees a complete state. */
+static enum vcpu_exit take_events(struct jit_cpu *c)
+{
+    enum vcpu_exit exit = VCPU_EXIT_NONE;
+
+    c->cur = NULL;
+    flags_to_state(c);
+    if (__atomic_load_n(&c->pending, __ATOMIC_ACQUIRE) & PENDING_CODE)
+        icache_drain(c);
+    c->single = false;
+    if (__atomic_load_n(&c->pending, __ATOMIC_ACQUIRE)) {
+        c->next = NULL;
+        c->link = NULL;
+        exit = cpu_take_events(c);
+    }
+    flags_from_state(c);
+    return exit;
+}
+
+static inline bool beyond_limit(const struct jit_cpu *c, const struct block *b)
+{
+    return c->mode != MODE_LONG64 && c->st.rip + b->bytes - 1 > c->st.seg[SEG_CS].limit;
+}
+
+/* The block at st.rip through TLB and jump cache, else NULL. */
+static inline struct block *find_fast(struct jit_cpu *c, const struct jump_cache_entry *jump)
+{
+    uint64_t linear = c->st.rip;
+
+    if (!(c->mode_key & KEY_CSZERO))
+        linear = (uint32_t)(linear + c->st.seg[SEG_CS].base);
+    const struct tlb_entry *e = tlb_now_slot(c, linear);
+    if (unlikely(!TLB_COVERS(e->exec_tag, linear, 1)))
+        return NULL;
+    uintptr_t host = linear + e->addend;
+    const struct jump_cache_entry *j = &jump[jump_cache_index(host)];
+    if (likely(j->host == host && j->block->key == c->mode_key))
+        return j->block;
+    return NULL;
+}
+
+/* Successors in the same page need no lookup next time. */
+static inline void note_link(struct jit_cpu *c, struct block *b)
+{
+    const struct block *from = c->block;
+    if (b->page == from->page && !b->host2 && b->page &&
+        b->host - from->host == c->st.rip - c->block_rip)
+        *c->link = b;
+}
+
+static struct block *find(struct jit_cpu *c, const struct jump_cache_entry *jump)
+{
+    struct block *b = find_fast(c, jump);
+
+    if (unlikely(!b)) {
+        c->cur = NULL;
+        b = icache_lookup(c);
+    }
+    if (c->link)
+        note_link(c, b);
+    return b;
+}
+
+static enum vcpu_exit loop(struct jit_cpu *c)
+{
+    const struct jump_cache_entry *jump = icache_jump_cache(c);
+    uint32_t *exit_request = &c->vcpu->exit_request;
+
+    for (;;) {
+        if (unlikely(__atomic_load_n(&c->pending, __ATOMIC_RELAXED) |
+                     __atomic_load_n(exit_request, __ATOMIC_RELAXED))) {
+            enum vcpu_exit exit = take_events(c);
+            if (exit != VCPU_EXIT_NONE || __atomic_load_n(exit_request, __ATOMIC_RELAXED))
+                return exit;
+            if (c->single) {
+                run_block(c, icache_scratch(c));
+                continue;
+            }
+        }
+        struct block *b = c->next;
+        if (!b)
+            b = find(c, jump);
+        if (unlikely(beyond_limit(c, b))) {
+            c->cur = NULL;
+            b = icache_scratch(c);
+        }
+        run_block(c, b);
+    }
+}
+
+enum vcpu_exit interp_run(struct jit_cpu *c)
+{
+    enum vcpu_exit exit = VCPU_EXIT_SHUTDOWN;
+
+    running = c;
+    c->cur = NULL;
+    c->next = NULL;
+    c->link = NULL;
+    flags_from_state(c);
+    if (sigsetjmp(c->fault_jmp, 0) == 0 || take_fault(c)) {
+        exit = loop(c);
+        flags_to_state(c);
+    }
+    c->cur = NULL;
+    running = NULL;
+    fpu_sync_to_state(c);
+    return exit;
+}
+
+int interp_step(struct jit_cpu *c)
+{
+    volatile int vector = -1; /* lives across the longjmp */
+
+    running = c;
+    c->cur = NULL;
+    flags_from_state(c);
+    if (sigsetjmp(c->fault_jmp, 0) == 0) {
+        run_block(c, icache_scratch(c));
+    } else {
+        vector = c->fault.vector;
+        rewind_to_cur(c);
+    }
+    flags_to_state(c);
+    c->cur = NULL;
+    running = NULL;
+    fpu_sync_to_state(c);
+    return vector;
+}

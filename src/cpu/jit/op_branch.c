@@ -1,0 +1,254 @@
+/* op_branch.c - near control transfers: Jcc, JMP, CALL, RET, LOOPcc, JrCXZ.
+ *
+ * All end their block.  A direct branch leaves its successor for the loop (branch_to); an indirect
+ * one leaves nothing and the loop looks st.rip up.  A target outside the CS limit or not canonical
+ * faults when it is fetched. */
+#include "op.h"
+
+#define ALL_CONDITIONS(X)                                                                          \
+    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+
+static inline void branch_to(struct jit_cpu *c, const struct insn *i, unsigned which)
+{
+    struct block *b = i->priv;
+    c->next = b->link[which];
+    c->link = &b->link[which];
+}
+
+static inline uint64_t next_rip(const struct jit_cpu *c, const struct insn *i)
+{
+    return insn_rip(c, i) + i->len;
+}
+
+/* Outside 64-bit mode the operand size cuts the target. */
+static inline uint64_t cut(const struct insn *i, uint64_t rip)
+{
+    return i->opsize == 2 ? (uint16_t)rip : i->opsize == 4 ? (uint32_t)rip : rip;
+}
+
+#define JCC(CC)                                                                                    \
+    static void jcc_wide_##CC(struct jit_cpu *c, const struct insn *i)                             \
+    {                                                                                              \
+        uint64_t rip = next_rip(c, i);                                                             \
+        if (cond_holds(c->fl, CC)) {                                                               \
+            c->st.rip = rip + (uint64_t)i->imm;                                                    \
+            branch_to(c, i, 1);                                                                    \
+        } else {                                                                                   \
+            c->st.rip = rip;                                                                       \
+            branch_to(c, i, 0);                                                                    \
+        }                                                                                          \
+    }                                                                                              \
+    static void jcc_cut_##CC(struct jit_cpu *c, const struct insn *i)                              \
+    {                                                                                              \
+        bool taken = cond_holds(c->fl, CC);                                                        \
+        uint64_t rip = next_rip(c, i);                                                             \
+        c->st.rip = taken ? cut(i, rip + (uint64_t)i->imm) : rip;                                  \
+        branch_to(c, i, taken);                                                                    \
+    }
+ALL_CONDITIONS(JCC)
+
+static void jmp_rel(struct jit_cpu *c, const struct insn *i)
+{
+    c->st.rip = next_rip(c, i) + (uint64_t)i->imm;
+    branch_to(c, i, 1);
+}
+
+static void jmp_rel_cut(struct jit_cpu *c, const struct insn *i)
+{
+    c->st.rip = cut(i, next_rip(c, i) + (uint64_t)i->imm);
+    branch_to(c, i, 1);
+}
+
+static void jmp_r64(struct jit_cpu *c, const struct insn *i)
+{
+    c->st.rip = GET64(i->reg);
+}
+
+static void jmp_m64(struct jit_cpu *c, const struct insn *i)
+{
+    c->st.rip = ld64(c, i, op_ea_other(c, i, 8, ACC_READ));
+}
+
+/* 64-bit mode: the return address goes below rsp, which moves only once it is written. */
+static inline void push_next64(struct jit_cpu *c, const struct insn *i)
+{
+    uint64_t sp = c->st.gpr[R_RSP] - 8;
+    st64(c, i, sp, next_rip(c, i));
+    c->st.gpr[R_RSP] = sp;
+}
+
+static void call_rel64(struct jit_cpu *c, const struct insn *i)
+{
+    push_next64(c, i);
+    c->st.rip = next_rip(c, i) + (uint64_t)i->imm;
+    branch_to(c, i, 1);
+}
+
+static void call_r64(struct jit_cpu *c, const struct insn *i)
+{
+    uint64_t target = GET64(i->reg);
+    push_next64(c, i);
+    c->st.rip = target;
+}
+
+static void call_m64(struct jit_cpu *c, const struct insn *i)
+{
+    uint64_t target = ld64(c, i, op_ea_other(c, i, 8, ACC_READ));
+    push_next64(c, i);
+    c->st.rip = target;
+}
+
+static void ret64(struct jit_cpu *c, const struct insn *i)
+{
+    uint64_t sp = c->st.gpr[R_RSP];
+    c->st.rip = ld64(c, i, sp);
+    c->st.gpr[R_RSP] = sp + 8 + (uint16_t)i->imm;
+}
+
+/* ---- other modes: plain handlers ---- */
+
+static uint64_t target_of(struct jit_cpu *c, const struct insn *i)
+{
+    if (!(i->flags & INSN_MEM))
+        return reg_get(c, i->reg, i->opsize);
+    uint64_t lin = insn_linear(c, i, i->opsize, ACC_READ);
+    return i->opsize == 2 ? mem_r16(c, lin) : mem_r32(c, lin);
+}
+
+static void check_cs_limit(struct jit_cpu *c, uint64_t target)
+{
+    if (target > c->st.seg[SEG_CS].limit)
+        cpu_raise_error(c, EX_GP, 0);
+}
+
+static void op_jmp_indirect(struct jit_cpu *c, const struct insn *i)
+{
+    c->st.rip = target_of(c, i);
+}
+
+static void op_call_relative(struct jit_cpu *c, const struct insn *i)
+{
+    uint64_t target = cut(i, c->st.rip + (uint64_t)i->imm);
+    check_cs_limit(c, target);
+    stack_push(c, c->st.rip, i->opsize);
+    c->st.rip = target;
+    branch_to(c, i, 1);
+}
+
+static void op_call_indirect(struct jit_cpu *c, const struct insn *i)
+{
+    uint64_t target = target_of(c, i);
+    check_cs_limit(c, target);
+    stack_push(c, c->st.rip, i->opsize);
+    c->st.rip = target;
+}
+
+static void op_ret(struct jit_cpu *c, const struct insn *i)
+{
+    uint64_t target = stack_peek(c, 0, i->opsize);
+    check_cs_limit(c, target);
+    stack_adjust(c, i->opsize + (uint16_t)i->imm);
+    c->st.rip = target;
+}
+
+/* ---- counters ---- */
+
+/* aux: 0 LOOPNE, 1 LOOPE, 2 LOOP, 3 JrCXZ (opcodes E0..E3); rm: size of the counter. */
+static void loop_any(struct jit_cpu *c, const struct insn *i)
+{
+    unsigned size = i->rm;
+    uint64_t count = reg_get(c, R_RCX, size), rip = next_rip(c, i);
+    bool zf = c->fl & AF_ZF, taken = count == 0;
+
+    if (i->aux != 3) {
+        count = size == 2 ? (uint16_t)(count - 1) : size == 4 ? (uint32_t)(count - 1) : count - 1;
+        reg_set(c, R_RCX, size, count);
+        taken = count != 0 && (i->aux == 2 || (i->aux == 1) == zf);
+    }
+    c->st.rip = taken ? cut(i, rip + (uint64_t)i->imm) : rip;
+    branch_to(c, i, taken);
+}
+
+/* ---- selecting ---- */
+
+static op_fn *select_jcc(struct decode_ctx *d, bool wide)
+{
+#define WIDE_ROW(CC) jcc_wide_##CC,
+#define CUT_ROW(CC)  jcc_cut_##CC,
+    static op_fn *const wide_fn[16] = {ALL_CONDITIONS(WIDE_ROW)};
+    static op_fn *const cut_fn[16] = {ALL_CONDITIONS(CUT_ROW)};
+    return op_threaded(d, (wide ? wide_fn : cut_fn)[d->z.opcode & 15]);
+}
+
+static op_fn *select_jmp(struct decode_ctx *d, bool wide, enum form form)
+{
+    if (form == FORM_I)
+        return op_threaded(d, wide ? jmp_rel : jmp_rel_cut);
+    if (!wide)
+        return op_jmp_indirect;
+    return op_threaded(d, form == FORM_R ? jmp_r64 : jmp_m64);
+}
+
+static op_fn *select_call(struct decode_ctx *d, bool wide, enum form form)
+{
+    if (!wide)
+        return form == FORM_I ? op_call_relative : op_call_indirect;
+    if (form == FORM_I) {
+        d->out->seg = SEG_SS;
+        return op_threaded(d, call_rel64);
+    }
+    return op_threaded(d, form == FORM_R ? call_r64 : call_m64);
+}
+
+static op_fn *select_loop(struct decode_ctx *d)
+{
+    d->out->aux = d->z.opcode & 3;
+    d->out->rm = d->out->addrsize;
+    return op_threaded(d, loop_any);
+}
+
+op_fn *op_select_branch(struct decode_ctx *d)
+{
+    bool wide = d->mode == MODE_LONG64;
+    unsigned opsize = wide ? 8 : d->out->opsize;
+
+    if (d->z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
+        d->z.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+        return NULL;
+    switch (d->z.meta.category) {
+    case ZYDIS_CATEGORY_COND_BR:
+    case ZYDIS_CATEGORY_UNCOND_BR:
+    case ZYDIS_CATEGORY_CALL:
+    case ZYDIS_CATEGORY_RET:
+        break;
+    default:
+        return NULL;
+    }
+    enum form form = op_form(d);
+    d->out->opsize = (uint8_t)opsize;
+    d->ends_block = true;
+    switch (d->z.mnemonic) {
+    case ZYDIS_MNEMONIC_JMP:
+        return select_jmp(d, wide, form);
+    case ZYDIS_MNEMONIC_CALL:
+        return select_call(d, wide, form);
+    case ZYDIS_MNEMONIC_RET:
+        d->out->seg = SEG_SS;
+        return wide ? op_threaded(d, ret64) : op_ret;
+    case ZYDIS_MNEMONIC_LOOP:
+    case ZYDIS_MNEMONIC_LOOPE:
+    case ZYDIS_MNEMONIC_LOOPNE:
+    case ZYDIS_MNEMONIC_JCXZ:
+    case ZYDIS_MNEMONIC_JECXZ:
+    case ZYDIS_MNEMONIC_JRCXZ:
+        return select_loop(d);
+    default:
+        break;
+    }
+    if (d->z.meta.category == ZYDIS_CATEGORY_COND_BR &&
+        ((d->z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (d->z.opcode & 0xf0) == 0x70) ||
+         (d->z.opcode_map == ZYDIS_OPCODE_MAP_0F && (d->z.opcode & 0xf0) == 0x80)))
+        return select_jcc(d, wide);
+    d->ends_block = false;
+    return NULL;
+}
