@@ -27,7 +27,8 @@
 #define DATA_BYTES (3 * PAGE) /* the third page is read-only */
 #define DATA_RW    (2 * PAGE)
 
-#define XS_BYTES   832 /* legacy, header, upper halves of YMM: the standard format up to AVX */
+#define XS_BYTES   832  /* legacy, header, upper halves of YMM: the standard format up to AVX */
+#define STEPS_MAX  4096 /* REP iterations and branches to themselves trap one by one */
 #define TRAP_NONE  (-1)
 #define SEL_CODE64 0x33
 #define SEL_CODE32 0x23

@@ -15,17 +15,19 @@
 #define GPA_PML4  0x1000u
 #define GPA_PDPT  0x2000u
 #define GPA_PD    0x3000u
-#define GPA_PT    0x4000u /* three of them: code, data, descriptor table */
+#define GPA_PT    0x4000u /* two of them: code, data */
+#define GPA_HIGH  0x6000u /* directory pointers, directory and table for the descriptor table */
 #define GPA_CODE  0x10000u
 #define GPA_DATA  0x11000u
 #define GPA_GDT   0x18000u
-#define GDT_BASE  0x30000000ull
+#define GDT_BASE  0xffffff8000000000ull
+#define TSS_AT    0x800u /* in the same page */
 
-#define PTE_P     1u
-#define PTE_RW    2u
-#define PTE_US    4u
-#define PTE_AD    0x60u
-#define PTE_NX    (1ull << 63)
+#define PTE_P  1u
+#define PTE_RW 2u
+#define PTE_US 4u
+#define PTE_AD 0x60u
+#define PTE_NX (1ull << 63)
 
 struct diff_guest {
     struct cpu_set set;
@@ -50,17 +52,20 @@ static void map_page(struct diff_guest *g, unsigned table, unsigned index, uint6
 
 static void make_page_tables(struct diff_guest *g)
 {
-    static const uint64_t areas[3] = {CODE_BASE, DATA_BASE, GDT_BASE};
+    static const uint64_t areas[2] = {CODE_BASE, DATA_BASE};
 
     put64(g, GPA_PML4, GPA_PDPT | PTE_P | PTE_RW | PTE_US | 0x20);
     put64(g, GPA_PDPT, GPA_PD | PTE_P | PTE_RW | PTE_US | 0x20);
-    for (unsigned k = 0; k < 3; k++)
+    for (unsigned k = 0; k < 2; k++)
         put64(g, GPA_PD + 8 * (areas[k] >> 21),
               (GPA_PT + PAGE * k) | PTE_P | PTE_RW | PTE_US | 0x20);
     map_page(g, 0, 0, GPA_CODE | PTE_US);
     for (unsigned k = 0; k < 3; k++)
         map_page(g, 1, k, (GPA_DATA + PAGE * k) | PTE_US | PTE_NX | (k < 2 ? PTE_RW : 0));
-    map_page(g, 2, 0, GPA_GDT | PTE_RW | PTE_NX);
+    put64(g, GPA_PML4 + 8 * 511, GPA_HIGH | PTE_P | PTE_RW | 0x20);
+    put64(g, GPA_HIGH, (GPA_HIGH + PAGE) | PTE_P | PTE_RW | 0x20);
+    put64(g, GPA_HIGH + PAGE, (GPA_HIGH + 2 * PAGE) | PTE_P | PTE_RW | 0x20);
+    put64(g, GPA_HIGH + 2 * PAGE, GPA_GDT | PTE_P | PTE_RW | PTE_AD | PTE_NX);
 }
 
 /* Linux' user segments, at the same selectors. */
@@ -69,13 +74,13 @@ static void make_gdt(struct diff_guest *g)
     put64(g, GPA_GDT + 0x20, 0x00cffb000000ffff);
     put64(g, GPA_GDT + 0x28, 0x00cff3000000ffff);
     put64(g, GPA_GDT + 0x30, 0x00affb000000ffff);
+    put64(g, GPA_GDT + TSS_AT + 0x60, 0x0068000000000000); /* no I/O bitmap */
 }
 
 static struct x86_seg flat(uint16_t sel, uint32_t type, uint32_t flags)
 {
-    return (struct x86_seg){.limit = 0xffffffff,
-                            .attr = type | SEG_S | 3u << 5 | SEG_P | SEG_G | flags,
-                            .sel = sel};
+    return (struct x86_seg){
+        .limit = 0xffffffff, .attr = type | SEG_S | 3u << 5 | SEG_P | SEG_G | flags, .sel = sel};
 }
 
 static void make_state(struct x86_state *s)
@@ -88,7 +93,8 @@ static void make_state(struct x86_state *s)
     s->seg[SEG_CS] = flat(SEL_CODE64, 0xb, SEG_L);
     s->seg[SEG_SS] = s->seg[SEG_DS] = s->seg[SEG_ES] = flat(SEL_DATA, 3, SEG_DB);
     s->seg[SEG_FS] = s->seg[SEG_GS] = (struct x86_seg){.attr = SEG_UNUSABLE};
-    s->tr = (struct x86_seg){.limit = 0x67, .attr = 11 | SEG_P, .sel = 0x40};
+    s->tr =
+        (struct x86_seg){.base = GDT_BASE + TSS_AT, .limit = 0x67, .attr = 11 | SEG_P, .sel = 0x40};
     s->gdt.base = GDT_BASE;
     s->gdt.limit = 0x7f;
     s->idt.limit = 0;
@@ -167,7 +173,12 @@ void diff_guest_run(struct diff_guest *g, const struct diff_case *t, struct diff
     uint64_t error = 0;
 
     enter(g, c, t);
-    out->trap = interp_step(c);
+    /* With TF set a step is one REP iteration. */
+    for (unsigned n = 0; n < STEPS_MAX; n++) {
+        out->trap = interp_step(c);
+        if (out->trap != TRAP_NONE || c->st.rip != t->in.rip)
+            break;
+    }
     if (out->trap != TRAP_NONE && c->fault.has_error)
         error = c->fault.error;
     out->error = error;

@@ -16,9 +16,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define FL_TF             0x100u
-#define STEPS_MAX         4096 /* REP iterations trap one by one */
-#define FP_XSTATE_MAGIC1_ 0x46505853u
+#define FL_TF           0x100u
+#define FL_NOT_RESTORED 0x204000ull /* ID, NT */
 
 struct shared {
     unsigned count;
@@ -50,12 +49,14 @@ static void copy_bytes(void *to, const void *from, size_t n)
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n)::"memory");
 }
 
-static void frame_load(ucontext_t *uc, const struct diff_case *t)
+static void frame_load(ucontext_t *uc, struct diff_case *t)
 {
     greg_t *g = uc->uc_mcontext.gregs;
     uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
     uint64_t bv = 7;
 
+    /* The kernel leaves these as the last case's POPF set them: then that is the input. */
+    t->in.rflags = (t->in.rflags & ~FL_NOT_RESTORED) | ((uint64_t)g[REG_EFL] & FL_NOT_RESTORED);
     for (unsigned k = 0; k < 16; k++)
         g[greg_of[k]] = (greg_t)t->in.gpr[k];
     g[REG_RIP] = (greg_t)(CODE_BASE + t->code_offset);
@@ -114,7 +115,7 @@ static bool case_over(ucontext_t *uc, const struct diff_case *t, int sig, int *t
     if (*trap != 1)
         return true;
     *trap = TRAP_NONE;
-    return (uint64_t)g[REG_RIP] != start || ++steps > STEPS_MAX;
+    return (uint64_t)g[REG_RIP] != start || ++steps >= STEPS_MAX;
 }
 
 /* Its own prologue must not trust AC, DF or DS. */
