@@ -6,12 +6,17 @@
 #ifndef CPU_ACCEL_H
 #define CPU_ACCEL_H
 
+#include "base/util.h"
 #include "cpu/vcpu.h"
 
 #include <pthread.h>
 
+/* One I/O exit of an accelerator that does not dispatch in place: count pieces of size bytes, all
+ * at the same address (string I/O), read into or written from data. */
 struct vcpu_io {
-    uint64_t addr, data[1];
+    uint64_t addr;
+    uint8_t *data;
+    uint32_t count;
     uint8_t size;
     bool write;
 };
@@ -27,9 +32,12 @@ struct vcpu {
     uint32_t
         exit_request; /* non-zero: leave run() soon (the software CPU polls it at block ends) */
     bool halted;
+    /* under set->lock */
+    bool started, stalled; /* stalled: after a triple fault or internal error, until reset */
     /* vcpu thread only */
     struct vcpu_io io;
     struct vcpu_stats stats;
+    char *internal_error; /* what VCPU_EXIT_INTERNAL was about; owned */
     struct cpuid_entry cpuid[CPUID_MAX_ENTRIES];
     unsigned cpuid_count;
     void *accel; /* struct kvm_vcpu or struct jit_cpu: each accel's own container */
@@ -71,6 +79,12 @@ struct cpu_set {
     bool running, quitting;
     unsigned parked;
 };
+
+/* Takes the model over.  select.c decides with what. */
+struct cpu_set *cpu_set_create(const struct accel_ops *ops, const struct cpu_config *cfg,
+                               struct cpu_model *model, GError **err);
+/* For the accelerators: the text of registers and reason given to cpu_events.internal_error. */
+void vcpu_internal_error(struct vcpu *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 extern const struct accel_ops kvm_accel, jit_accel;
 

@@ -49,7 +49,8 @@ struct root_port {
     struct pci_bus *bus;
     bool hotplug;
     uint16_t slot_control_before; /* as of the last write, to see edges */
-    void (*eject)(void *opaque, struct pci_bus *bus);
+    bool ejecting;
+    void (*eject)(void *opaque);
     void *opaque;
 };
 
@@ -96,6 +97,7 @@ static void bus_changed(struct pci_bus *b, struct pci_dev *d, bool in)
     struct root_port *p = container_of(b->bridge, struct root_port, pci);
 
     presence_update(p, in);
+    p->ejecting = false;
     if (p->hotplug && b->host->devices->vm_running)
         slot_event(p, ST_PRESENCE_CHANGED | ST_LINK_CHANGED);
 }
@@ -109,8 +111,16 @@ static void port_config_written(struct pci_dev *d, unsigned off, unsigned size)
     irq_update(p);
     /* Power goes off and its light goes out: the guest has let go of the function. */
     if ((now & CTL_POWER_OFF) && !(before & CTL_POWER_OFF) &&
-        (now & CTL_LED_POWER_OFF) == CTL_LED_POWER_OFF && slot_occupied(p) && p->eject)
-        p->eject(p->opaque, p->bus);
+        (now & CTL_LED_POWER_OFF) == CTL_LED_POWER_OFF && slot_occupied(p)) {
+        p->ejecting = true;
+        if (p->eject)
+            p->eject(p->opaque);
+    }
+}
+
+bool root_port_ejecting(struct pci_dev *port)
+{
+    return container_of(port, struct root_port, pci)->ejecting;
 }
 
 bool root_port_request_eject(struct pci_dev *port, GError **err)
@@ -139,6 +149,7 @@ static void port_reset(struct device *dev)
                                        ? CTL_LED_ATTENTION_OFF | CTL_LED_POWER_ON
                                        : CTL_LED_ATTENTION_OFF | CTL_LED_POWER_OFF | CTL_POWER_OFF);
     p->slot_control_before = le16_get(cap(p, SLOT_CTL));
+    p->ejecting = false;
     le16_put(cap(p, SLOT_STATUS), 0);
     presence_update(p, present);
     irq_update(p);

@@ -186,6 +186,11 @@ bool net_link_up(const struct net_backend *b)
     return b->link_up;
 }
 
+bool net_checksums_valid(const struct net_backend *b)
+{
+    return b->drv->checksums_valid;
+}
+
 void net_foreach(void (*fn)(struct net_backend *b, void *opaque), void *opaque)
 {
     for (struct net_backend *b = backends, *next; b; b = next) {

@@ -8,6 +8,7 @@
 
 struct net_driver {
     const char *name;
+    bool checksums_valid;
     bool (*open)(struct net_backend *b, struct props *p, GError **err);
     void (*close)(struct net_backend *b); /* must accept a half-open backend */
     size_t (*send)(struct net_backend *b, const struct iovec *iov, int count);

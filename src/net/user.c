@@ -488,6 +488,7 @@ bool net_user_add_hostfwd(struct net_backend *b, const char *rule, GError **err)
 
 const struct net_driver net_driver_user = {
     .name = "user",
+    .checksums_valid = true,
     .open = user_open,
     .close = user_close,
     .send = user_send,

@@ -187,17 +187,21 @@ static void release(struct virtq *q)
     assert(before > 0);
 }
 
-void virtq_unpop(struct virtq_elem *e)
+void virtq_rewind(struct virtq *q, uint32_t gen, uint16_t count)
 {
-    struct virtq *q = e->q;
-
     pthread_mutex_lock(&q->lock);
-    if (q->live && e->gen == q->gen) {
-        q->last_avail--;
-        q->inuse--;
+    if (q->live && gen == q->gen) {
+        assert(q->inuse >= count);
+        q->last_avail = (uint16_t)(q->last_avail - count);
+        q->inuse = (uint16_t)(q->inuse - count);
     }
     pthread_mutex_unlock(&q->lock);
-    release(q);
+}
+
+void virtq_unpop(struct virtq_elem *e)
+{
+    virtq_rewind(e->q, e->gen, 1);
+    release(e->q);
 }
 
 /* --- giving back --- */

@@ -83,6 +83,8 @@ void virtq_push(struct virtq_elem *e, uint32_t written_bytes);
 /* Several elements that must appear at once: fill slot 0, 1, ..., then publish their number. */
 void virtq_fill(struct virtq_elem *e, uint32_t written_bytes, uint16_t slot);
 void virtq_publish(struct virtq *q, uint16_t count);
+/* Takes back count elements that were popped and filled, but not published. */
+void virtq_rewind(struct virtq *q, uint32_t gen, uint16_t count);
 /* Gives the buffers up without returning them: they are no longer touched, and the head is returned
  * later by virtq_push_head() (balloon statistics). */
 void virtq_detach(struct virtq_elem *e);

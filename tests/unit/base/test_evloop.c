@@ -68,9 +68,7 @@ static void test_timer_moved_later_fires_once_and_late(void)
     uint64_t start = host_clock_ns();
     timer_set(t, start + 2 * MS);
     timer_set(t, start + 8 * MS);
-    run_for(5 * MS);
-    g_assert_cmpuint(f.count, ==, 0);
-    run_for(8 * MS);
+    run_for(12 * MS);
     g_assert_cmpuint(f.count, ==, 1);
     g_assert_cmpuint(f.at_ns, >=, start + 8 * MS);
     timer_free(t);

@@ -15,7 +15,11 @@ struct machine;
 struct device_list;
 struct cpu_set;
 struct guest_mem;
+struct io_space;
+struct irqchip;
+struct machine_type;
 struct pci_host;
+struct vm_clock;
 struct state_reader;
 struct state_writer;
 
@@ -28,7 +32,8 @@ enum run_state {
     RUN_GUEST_PANICKED,
     RUN_IO_ERROR,
     RUN_INMIGRATE,
-    RUN_WATCHDOG
+    RUN_WATCHDOG,
+    RUN_SUSPENDED
 };
 const char *run_state_name(enum run_state s);
 
@@ -66,7 +71,8 @@ enum run_state machine_run_state(const struct machine *m);
 /* Any thread: asks the main loop to do it. */
 void machine_request_reset(struct machine *m, enum stop_cause cause);
 void machine_request_shutdown(struct machine *m, enum stop_cause cause);
-void machine_request_exit(struct machine *m, int status); /* isa-debug-exit */
+void machine_request_exit(struct machine *m, int status);         /* isa-debug-exit */
+void machine_request_stop(struct machine *m, enum run_state why); /* werror=stop and the like */
 
 /* Set by the main program: called in the main thread when the process should end with status. */
 void machine_set_exit_handler(struct machine *m, void (*fn)(void *opaque, int status),
@@ -76,7 +82,12 @@ const struct vm_config *machine_config(const struct machine *m);
 struct cpu_set *machine_cpus(struct machine *m);
 struct device_list *machine_devices(struct machine *m);
 struct guest_mem *machine_mem(struct machine *m);
-struct pci_host *machine_pci(struct machine *m);
+struct pci_host *machine_pci(struct machine *m); /* NULL for "none" */
+struct io_space *machine_pio(struct machine *m);
+struct io_space *machine_mmio(struct machine *m);
+struct irqchip *machine_irqchip(struct machine *m);
+struct vm_clock *machine_clock(struct machine *m);
+const struct machine_type *machine_type_of(const struct machine *m);
 const char *machine_accel_sentence(const struct machine *m);
 
 /* The whole machine's state (paused): the stream of base/state.h. */
@@ -116,6 +127,11 @@ struct device_class {
 extern const struct device_class *const device_classes[]; /* NULL-terminated */
 const struct device_class *device_class_find(const char *name);
 bool machine_device_add(struct machine *m, struct props *p, GError **err);
+/* Asks the guest to let go of it; DEVICE_DELETED follows when it has. */
+bool machine_device_del(struct machine *m, const char *id, GError **err);
+bool machine_object_add(struct machine *m, struct props *p, GError **err);
+void machine_iothreads_foreach(struct machine *m, void (*fn)(const char *id, int tid, void *opaque),
+                               void *opaque);
 
 struct machine_type {
     const char *name, *alias, *desc;

@@ -40,6 +40,8 @@ size_t net_send(struct net_backend *b, const struct iovec *iov,
 void net_peer_ready(struct net_backend *b); /* NIC has receive buffers again */
 void net_set_link(struct net_backend *b, bool up);
 bool net_link_up(const struct net_backend *b);
+/* Frames to the NIC are made here, checksums included: nobody needs to check them. */
+bool net_checksums_valid(const struct net_backend *b);
 void net_foreach(void (*fn)(struct net_backend *b, void *opaque), void *opaque);
 char *net_info(struct net_backend *b); /* one line for `info network`; free with g_free */
 

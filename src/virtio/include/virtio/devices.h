@@ -86,8 +86,8 @@ struct virtio_net_config {
     bool no_mrg_rxbuf, no_guest_announce, no_ctrl_vq;
 };
 struct pci_dev *virtio_net_pci_new(const struct virtio_net_config *cfg, GError **err);
-void virtio_net_mac(struct pci_dev *d, uint8_t mac[6]);
-void virtio_net_announce(struct pci_dev *d); /* after migration or restore */
+bool virtio_net_mac(struct pci_dev *d, uint8_t mac[6]); /* false: d is no virtio-net */
+void virtio_net_announce(struct pci_dev *d);            /* after migration or restore */
 
 struct virtio_serial_config {
     struct virtio_pci_config pci;

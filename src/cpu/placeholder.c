@@ -1,3 +1,0 @@
-/* Replaced by the first real file of this folder. */
-extern int cpu_placeholder;
-int cpu_placeholder;

@@ -1,0 +1,375 @@
+/* vcpu.c - the part of running a vcpu that does not depend on the accelerator: threads, the pause
+ * protocol, and the one switch over what made the accelerator return.
+ *
+ * PAUSE PROTOCOL.  cpu_set_pause() clears `running` under the lock, raises every exit_request and
+ * kicks; each thread clears its own exit_request BEFORE it looks at `running`, so a request it
+ * swallowed was either a plain kick or is seen as running == false.  A thread that is not running
+ * counts itself in `parked`; when all do, the pause is complete.  A vcpu after a triple fault or an
+ * internal error stays parked across resumes, until it is reset or given a state. */
+#include "accel.h"
+
+#include "base/error.h"
+#include "base/evloop.h"
+#include "base/log.h"
+#include "base/trace.h"
+#include "bus/io.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <unistd.h>
+
+static _Thread_local struct vcpu *current;
+
+struct vcpu *vcpu_current(void)
+{
+    return current;
+}
+
+/* ---- I/O exits ---- */
+
+/* Sizes other than 1, 2, 4 and 8 come from accesses that cross into the region; they are done in
+ * the largest pieces that fit. */
+static void io_piece(struct io_space *space, bool write, uint64_t addr, uint8_t *data, unsigned len)
+{
+    while (len) {
+        unsigned size = len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
+        uint64_t value = 0;
+        if (write) {
+            memcpy(&value, data, size);
+            io_space_write(space, addr, size, value);
+        } else {
+            value = io_space_read(space, addr, size);
+            memcpy(data, &value, size);
+        }
+        addr += size;
+        data += size;
+        len -= size;
+    }
+}
+
+static void handle_io(struct vcpu *v, struct io_space *space)
+{
+    struct vcpu_io *io = &v->io;
+    for (uint32_t i = 0; i < io->count; i++)
+        io_piece(space, io->write, io->addr, io->data + (size_t)i * io->size, io->size);
+}
+
+/* ---- the loop ---- */
+
+static void stall(struct vcpu *v)
+{
+    pthread_mutex_lock(&v->set->lock);
+    v->stalled = true;
+    pthread_mutex_unlock(&v->set->lock);
+}
+
+static void handle_exit(struct vcpu *v, enum vcpu_exit exit)
+{
+    const struct cpu_events *ev = &v->set->cfg.events;
+    switch (exit) {
+    case VCPU_EXIT_PIO:
+        handle_io(v, v->set->cfg.pio);
+        break;
+    case VCPU_EXIT_MMIO:
+        handle_io(v, v->set->cfg.mmio);
+        break;
+    case VCPU_EXIT_SHUTDOWN:
+        stall(v);
+        if (ev->triple_fault)
+            ev->triple_fault(ev->opaque, v->index);
+        break;
+    case VCPU_EXIT_INTERNAL:
+        stall(v);
+        if (ev->internal_error)
+            ev->internal_error(ev->opaque, v->index,
+                               v->internal_error ? v->internal_error : "no details");
+        break;
+    case VCPU_EXIT_NONE:  /* kicked: the loop looks at requests */
+    case VCPU_EXIT_HLT:   /* the accelerators wait themselves; back for a request */
+    case VCPU_EXIT_DEBUG: /* no debugger is attached: go on */
+    case VCPU_EXIT_COUNT:
+        break;
+    }
+}
+
+static void park(struct cpu_set *s, struct vcpu *v)
+{
+    pthread_mutex_lock(&s->lock);
+    if (++s->parked == s->count)
+        pthread_cond_broadcast(&s->main_cond);
+    while (!s->quitting && (!s->running || v->stalled))
+        pthread_cond_wait(&s->vcpu_cond, &s->lock);
+    s->parked--;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void *vcpu_thread(void *opaque)
+{
+    struct vcpu *v = opaque;
+    struct cpu_set *s = v->set;
+    current = v;
+    s->ops->vcpu_thread_start(v);
+    pthread_mutex_lock(&s->lock);
+    v->tid = gettid();
+    v->started = true;
+    pthread_cond_broadcast(&s->main_cond);
+    pthread_mutex_unlock(&s->lock);
+
+    while (!__atomic_load_n(&s->quitting, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&v->exit_request, 0, __ATOMIC_SEQ_CST);
+        if (!__atomic_load_n(&s->running, __ATOMIC_SEQ_CST) || v->stalled) {
+            park(s, v);
+            continue;
+        }
+        enum vcpu_exit exit = s->ops->run(v);
+        v->stats.exits[exit]++;
+        TRACE(vcpu_exit, "cpu %u exit %d", v->index, exit);
+        handle_exit(v, exit);
+    }
+    return NULL;
+}
+
+void vcpu_kick(struct vcpu *v)
+{
+    __atomic_store_n(&v->exit_request, 1, __ATOMIC_SEQ_CST);
+    v->set->ops->kick(v);
+}
+
+void vcpu_internal_error(struct vcpu *v, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    g_free(v->internal_error);
+    v->internal_error = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+}
+
+/* ---- pause, resume, reset ---- */
+
+void cpu_set_resume(struct cpu_set *s)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!s->running) {
+        s->ops->clock_started(s);
+        __atomic_store_n(&s->running, true, __ATOMIC_SEQ_CST);
+        pthread_cond_broadcast(&s->vcpu_cond);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+void cpu_set_pause(struct cpu_set *s)
+{
+    assert(!current || current->set != s);
+    pthread_mutex_lock(&s->lock);
+    bool was_running = s->running;
+    __atomic_store_n(&s->running, false, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; was_running && i < s->count; i++)
+        vcpu_kick(s->vcpu[i]);
+    while (s->parked < s->count)
+        pthread_cond_wait(&s->main_cond, &s->lock);
+    if (was_running)
+        s->ops->clock_stopped(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void assert_paused(struct cpu_set *s)
+{
+    assert(!__atomic_load_n(&s->running, __ATOMIC_SEQ_CST));
+}
+
+static void unstall(struct vcpu *v)
+{
+    pthread_mutex_lock(&v->set->lock);
+    v->stalled = false;
+    pthread_mutex_unlock(&v->set->lock);
+}
+
+void cpu_set_reset(struct cpu_set *s)
+{
+    assert_paused(s);
+    for (unsigned i = 0; i < s->count; i++) {
+        s->ops->reset(s->vcpu[i]);
+        unstall(s->vcpu[i]);
+    }
+}
+
+void vcpu_get_state(struct vcpu *v, struct x86_state *out)
+{
+    assert_paused(v->set);
+    v->set->ops->get_state(v, out);
+}
+
+bool vcpu_set_state(struct vcpu *v, const struct x86_state *in, GError **err)
+{
+    assert_paused(v->set);
+    if (!v->set->ops->set_state(v, in, err))
+        return false;
+    unstall(v);
+    return true;
+}
+
+void vcpu_nmi(struct vcpu *v)
+{
+    v->set->ops->nmi(v);
+}
+
+unsigned vcpu_index(const struct vcpu *v)
+{
+    return v->index;
+}
+
+uint32_t vcpu_apic_id(const struct vcpu *v)
+{
+    return v->apic_id;
+}
+
+int vcpu_tid(const struct vcpu *v)
+{
+    return v->tid;
+}
+
+bool vcpu_halted(const struct vcpu *v)
+{
+    return __atomic_load_n(&v->halted, __ATOMIC_RELAXED);
+}
+
+void vcpu_stats(const struct vcpu *v, struct vcpu_stats *out)
+{
+    *out = v->stats; /* a counter may be one exit old; nobody minds */
+}
+
+/* ---- creation ---- */
+
+const char *cpu_set_accel(const struct cpu_set *s)
+{
+    return s->ops->name;
+}
+
+const struct cpu_model *cpu_set_model(const struct cpu_set *s)
+{
+    return s->model;
+}
+
+unsigned cpu_set_count(const struct cpu_set *s)
+{
+    return s->count;
+}
+
+struct vcpu *cpu_set_get(struct cpu_set *s, unsigned index)
+{
+    assert(index < s->count);
+    return s->vcpu[index];
+}
+
+struct irqchip *cpu_set_irqchip(struct cpu_set *s)
+{
+    return s->irqchip;
+}
+
+struct soft_irqchip *cpu_set_soft_irqchip(struct cpu_set *s)
+{
+    return s->soft;
+}
+
+bool cpu_set_kernel_pit(const struct cpu_set *s)
+{
+    return s->kernel_pit;
+}
+
+void cpu_set_save(struct cpu_set *s, struct state_writer *w)
+{
+    assert_paused(s);
+    if (s->ops->save)
+        s->ops->save(s, w);
+}
+
+bool cpu_set_load(struct cpu_set *s, struct state_reader *r, GError **err)
+{
+    assert_paused(s);
+    return !s->ops->load || s->ops->load(s, r, err);
+}
+
+static bool thread_start(struct vcpu *v, GError **err)
+{
+    /* Signals are the main thread's; accelerators unblock what they need. */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = pthread_create(&v->thread, NULL, vcpu_thread, v);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc)
+        return error_errno(err, rc, "cannot start the thread of vcpu %u", v->index);
+    g_autofree char *name = g_strdup_printf("CPU %u/%s", v->index, v->set->ops->thread_tag);
+    pthread_setname_np(v->thread, name);
+    pthread_mutex_lock(&v->set->lock);
+    while (!v->started)
+        pthread_cond_wait(&v->set->main_cond, &v->set->lock);
+    pthread_mutex_unlock(&v->set->lock);
+    return true;
+}
+
+static bool vcpus_start(struct cpu_set *s, GError **err)
+{
+    unsigned count = MAX_OF(s->cfg.topology.cpus, 1u);
+    s->vcpu = g_new0(struct vcpu *, count);
+    for (unsigned i = 0; i < count; i++) {
+        struct vcpu *v = g_new0(struct vcpu, 1);
+        v->set = s;
+        v->index = i;
+        v->apic_id = cpu_apic_id(&s->cfg.topology, i);
+        v->cpuid_count = cpuid_build(s->model, &s->cfg.topology, i, v->cpuid);
+        s->vcpu[i] = v;
+        s->count = i + 1;
+        if (!s->ops->vcpu_init(v, err))
+            return false;
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (!thread_start(s->vcpu[i], err))
+            return false;
+    return true;
+}
+
+void cpu_set_free(struct cpu_set *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->lock);
+    __atomic_store_n(&s->quitting, true, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&s->vcpu_cond);
+    pthread_mutex_unlock(&s->lock);
+    for (unsigned i = 0; i < s->count; i++) {
+        if (!s->vcpu[i]->started)
+            continue;
+        vcpu_kick(s->vcpu[i]);
+        pthread_join(s->vcpu[i]->thread, NULL);
+    }
+    for (unsigned i = 0; i < s->count; i++) {
+        s->ops->vcpu_fini(s->vcpu[i]);
+        g_free(s->vcpu[i]->internal_error);
+        g_free(s->vcpu[i]);
+    }
+    s->ops->fini(s);
+    g_free(s->vcpu);
+    cpu_model_free(s->model);
+    pthread_cond_destroy(&s->vcpu_cond);
+    pthread_cond_destroy(&s->main_cond);
+    pthread_mutex_destroy(&s->lock);
+    g_free(s);
+}
+
+struct cpu_set *cpu_set_create(const struct accel_ops *ops, const struct cpu_config *cfg,
+                               struct cpu_model *model, GError **err)
+{
+    struct cpu_set *s = g_new0(struct cpu_set, 1);
+    s->ops = ops;
+    s->cfg = *cfg;
+    s->model = model;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->vcpu_cond, NULL);
+    pthread_cond_init(&s->main_cond, NULL);
+    if (!ops->init(s, err) || !vcpus_start(s, err)) {
+        cpu_set_free(s);
+        return NULL;
+    }
+    return s;
+}

@@ -1,0 +1,466 @@
+/* machine.c - makes and ends a machine, and moves it between its run states. */
+#include "base/error.h"
+#include "base/evloop.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "bus/io.h"
+#include "bus/lapic.h"
+#include "cpu/vcpu.h"
+#include "devices/acpi_pm.h"
+#include "devices/rtc.h"
+#include "machine_internal.h"
+#include "mem/guest_mem.h"
+
+#include <jansson.h>
+
+const struct machine_type machine_types[] = {
+    {"pc-q35-7.2", "q35", "Standard PC (Q35 + ICH9, 2009)", true, 288},
+    {"pc-q35-2.4", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 255},
+    {"pc-q35-2.5", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 255},
+    {"pc-q35-2.6", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 255},
+    {"pc-q35-2.7", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 255},
+    {"pc-q35-2.8", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-2.9", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-2.10", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-2.11", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-2.12", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-3.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-3.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-4.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-4.0.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-4.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-4.2", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-5.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-5.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-5.2", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-6.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-6.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-6.2", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-7.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-7.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-8.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-8.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"pc-q35-8.2", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
+    {"none", NULL, "empty machine", false, 1},
+    {NULL, NULL, NULL, false, 0},
+};
+
+const char *run_state_name(enum run_state s)
+{
+    static const char *const names[] = {
+        [RUN_PRELAUNCH] = "prelaunch",
+        [RUN_RUNNING] = "running",
+        [RUN_PAUSED] = "paused",
+        [RUN_SHUTDOWN] = "shutdown",
+        [RUN_INTERNAL_ERROR] = "internal-error",
+        [RUN_GUEST_PANICKED] = "guest-panicked",
+        [RUN_IO_ERROR] = "io-error",
+        [RUN_INMIGRATE] = "inmigrate",
+        [RUN_WATCHDOG] = "watchdog",
+        [RUN_SUSPENDED] = "suspended",
+    };
+    return names[s];
+}
+
+const char *stop_cause_name(enum stop_cause c)
+{
+    static const char *const names[] = {
+        [CAUSE_GUEST_SHUTDOWN] = "guest-shutdown",
+        [CAUSE_GUEST_RESET] = "guest-reset",
+        [CAUSE_GUEST_PANIC] = "guest-panic",
+        [CAUSE_HOST_QMP_QUIT] = "host-qmp-quit",
+        [CAUSE_HOST_QMP_RESET] = "host-qmp-system-reset",
+        [CAUSE_HOST_SIGNAL] = "host-signal",
+        [CAUSE_HOST_UI] = "host-ui",
+        [CAUSE_TRIPLE_FAULT] = "guest-reset",
+        [CAUSE_DEBUG_EXIT] = "guest-shutdown",
+    };
+    return names[c];
+}
+
+static bool cause_is_guest(enum stop_cause c)
+{
+    return c == CAUSE_GUEST_SHUTDOWN || c == CAUSE_GUEST_RESET || c == CAUSE_GUEST_PANIC ||
+           c == CAUSE_TRIPLE_FAULT || c == CAUSE_DEBUG_EXIT;
+}
+
+/* ---- events ---- */
+
+void machine_subscribe(struct machine *m, machine_event_fn *fn, void *opaque)
+{
+    struct subscriber s = {fn, opaque};
+    g_array_append_val(m->subscribers, s);
+}
+
+void machine_unsubscribe(struct machine *m, machine_event_fn *fn, void *opaque)
+{
+    for (guint i = 0; i < m->subscribers->len; i++) {
+        struct subscriber *s = &g_array_index(m->subscribers, struct subscriber, i);
+        if (s->fn == fn && s->opaque == opaque) {
+            g_array_remove_index(m->subscribers, i);
+            return;
+        }
+    }
+}
+
+void machine_emit(struct machine *m, const char *name, json_t *data_stolen)
+{
+    /* A listener may unsubscribe (its client went away) while it is being told. */
+    g_autoptr(GArray) now = g_array_copy(m->subscribers);
+
+    for (guint i = 0; i < now->len; i++) {
+        struct subscriber *s = &g_array_index(now, struct subscriber, i);
+        for (guint k = 0; k < m->subscribers->len; k++) {
+            struct subscriber *still = &g_array_index(m->subscribers, struct subscriber, k);
+            if (still->fn == s->fn && still->opaque == s->opaque) {
+                s->fn(s->opaque, name, data_stolen);
+                break;
+            }
+        }
+    }
+    json_decref(data_stolen);
+}
+
+static json_t *cause_json(enum stop_cause c)
+{
+    return json_pack("{s:b, s:s}", "guest", cause_is_guest(c), "reason", stop_cause_name(c));
+}
+
+/* ---- running and stopping ---- */
+
+static void vm_running_set(struct machine *m, bool running)
+{
+    pthread_mutex_lock(&m->devices.lock);
+    m->devices.vm_running = running;
+    pthread_mutex_unlock(&m->devices.lock);
+}
+
+static void engines_stop(struct machine *m)
+{
+    if (m->cpus)
+        cpu_set_pause(m->cpus);
+    vm_running_set(m, false);
+    device_list_drain(&m->devices);
+    vm_clock_stop(m->clock);
+}
+
+static void engines_start(struct machine *m)
+{
+    vm_clock_start(m->clock);
+    vm_running_set(m, true);
+    if (m->cpus)
+        cpu_set_resume(m->cpus);
+}
+
+void machine_run(struct machine *m)
+{
+    if (m->state == RUN_RUNNING || m->exiting)
+        return;
+    m->state = RUN_RUNNING;
+    engines_start(m);
+    machine_emit(m, "RESUME", NULL);
+}
+
+void machine_stop(struct machine *m, enum run_state why)
+{
+    bool was_running = m->state == RUN_RUNNING;
+
+    if (was_running)
+        engines_stop(m);
+    m->state = why;
+    if (was_running)
+        machine_emit(m, "STOP", NULL);
+}
+
+void machine_pause(struct machine *m)
+{
+    if (m->state == RUN_RUNNING)
+        machine_stop(m, RUN_PAUSED);
+}
+
+static bool board_reset(struct machine *m, GError **err)
+{
+    pthread_mutex_lock(&m->devices.lock);
+    device_list_reset(&m->devices);
+    pthread_mutex_unlock(&m->devices.lock);
+    if (m->cpus)
+        cpu_set_reset(m->cpus);
+    else if (m->own_irqchip)
+        lapic_reset(soft_irqchip_lapic(m->own_irqchip, 0), false);
+    return firmware_substitute_run(m, err);
+}
+
+void machine_reset(struct machine *m, enum stop_cause cause)
+{
+    bool was_running = m->state == RUN_RUNNING;
+    GError *err = NULL;
+
+    if (m->exiting)
+        return;
+    if (was_running)
+        engines_stop(m);
+    if (m->board && !board_reset(m, &err)) {
+        log_error("the machine cannot start again: %s", err->message);
+        g_clear_error(&err);
+        m->state = RUN_INTERNAL_ERROR;
+    } else if (was_running) {
+        engines_start(m);
+    } else {
+        /* A machine that had ended can be continued now, as if just made. */
+        m->state = RUN_PRELAUNCH;
+    }
+    machine_emit(m, "RESET", cause_json(cause));
+    if (was_running && m->state == RUN_INTERNAL_ERROR)
+        machine_emit(m, "STOP", NULL);
+}
+
+bool machine_powerdown(struct machine *m)
+{
+    if (!m->pm)
+        return false;
+    pthread_mutex_lock(&m->devices.lock);
+    acpi_pm_power_button(m->pm);
+    pthread_mutex_unlock(&m->devices.lock);
+    machine_emit(m, "POWERDOWN", NULL);
+    return true;
+}
+
+void machine_end(struct machine *m, int status)
+{
+    if (m->exiting)
+        return;
+    m->exiting = true;
+    if (m->state == RUN_RUNNING)
+        engines_stop(m);
+    m->state = RUN_SHUTDOWN;
+    if (m->exit_fn)
+        m->exit_fn(m->exit_opaque, status);
+}
+
+void machine_shutdown(struct machine *m, enum stop_cause cause)
+{
+    /* The user's own wish to end is not held up by -no-shutdown. */
+    bool forced = cause == CAUSE_HOST_SIGNAL || cause == CAUSE_HOST_QMP_QUIT;
+    bool stay = m->cfg->no_shutdown || m->cfg->on_shutdown == ACTION_PAUSE;
+
+    if (m->exiting)
+        return;
+    if (cause == CAUSE_GUEST_PANIC)
+        stay = m->cfg->on_panic == ACTION_PAUSE;
+    machine_emit(m, "SHUTDOWN", cause_json(cause));
+    if (stay && !forced)
+        machine_stop(m, cause == CAUSE_GUEST_PANIC ? RUN_GUEST_PANICKED : RUN_SHUTDOWN);
+    else
+        machine_end(m, 0);
+}
+
+void machine_set_exit_handler(struct machine *m, void (*fn)(void *opaque, int status), void *opaque)
+{
+    m->exit_fn = fn;
+    m->exit_opaque = opaque;
+}
+
+/* ---- making and ending ---- */
+
+static const struct machine_type *type_find(const struct vm_config *cfg, GError **err)
+{
+    const char *names[ARRAY_SIZE(machine_types)];
+    const char *want = "q35";
+    size_t n = 0;
+
+    if (!props_get_str(cfg->machine, "type", &want, err))
+        return NULL;
+    for (const struct machine_type *t = machine_types; t->name; t++) {
+        if (strcmp(t->name, want) == 0 || (t->alias && strcmp(t->alias, want) == 0))
+            return t;
+        names[n++] = t->alias ? t->alias : t->name;
+    }
+    g_autofree char *near = error_nearest(want, names, n);
+    error_set(err, HANOK_ERROR_INVALID, "there is no machine type '%s'; did you mean %s?", want,
+              near);
+    return NULL;
+}
+
+/* Whether the processor is one whose address map has the HyperTransport hole. */
+static bool cpu_is_amd(const struct vm_config *cfg, bool *amd, GError **err)
+{
+    uint32_t all[FEAT_WORD_COUNT];
+    struct cpu_model *model;
+
+    memset(all, 0xff, sizeof(all));
+    model = cpu_model_parse(cfg->cpu ? cfg->cpu : "qemu64", all, err);
+    if (!model)
+        return false;
+    *amd = strcmp(model->vendor, "AuthenticAMD") == 0 || strcmp(model->vendor, "HygonGenuine") == 0;
+    cpu_model_free(model);
+    return true;
+}
+
+/* -global driver=ICH9-LPC,property=disable_s3,value=1, and hpet=off of the machine. */
+static bool board_options(struct machine *m, GError **err)
+{
+    bool hpet = !m->cfg->no_hpet;
+
+    if (!props_get_bool(m->cfg->machine, "hpet", &hpet, err))
+        return false;
+    m->hpet = hpet;
+    m->sleep_s3 = true;
+    for (guint i = 0; i < m->cfg->globals->len; i++) {
+        struct props *p = g_ptr_array_index(m->cfg->globals, i);
+        const char *driver = "", *property = "";
+        bool value = false;
+        if (!props_get_str(p, "driver", &driver, err) ||
+            !props_get_str(p, "property", &property, err))
+            return false;
+        if (strcmp(driver, "ICH9-LPC") != 0 || !g_str_has_prefix(property, "disable_s"))
+            continue;
+        if (!props_get_bool(p, "value", &value, err))
+            return false;
+        if (strcmp(property, "disable_s3") == 0)
+            m->sleep_s3 = !value;
+    }
+    return true;
+}
+
+static bool build(struct machine *m, GError **err)
+{
+    bool amd = false;
+
+    if (!machine_backends_open(m, err))
+        return false;
+    if (!m->board) {
+        m->accel_sentence = g_strdup("No processor: the machine is empty");
+        return true;
+    }
+    if (m->cfg->firmware)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                         "firmware images such as '%s' come with a later version: boot a kernel "
+                         "with -kernel",
+                         m->cfg->firmware);
+    if (m->cfg->topology.cpus > m->type->max_cpus)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "a machine of type %s has at most %u CPUs, not %u", m->type->name,
+                         m->type->max_cpus, m->cfg->topology.cpus);
+    if (!board_options(m, err) || !cpu_is_amd(m->cfg, &amd, err) ||
+        !memory_map_plan(m->cfg->ram_bytes, amd, &m->map, err))
+        return false;
+    if (m->cfg->kernel && !(m->boot = boot_image_open(m->cfg, err)))
+        return false;
+    if (!q35_build(m, err))
+        return false;
+    if (m->boot)
+        boot_image_add_fw_cfg(m->boot, m->fw_cfg);
+    return board_reset(m, err);
+}
+
+struct machine *machine_new(const struct vm_config *cfg, GError **err)
+{
+    const struct machine_type *type = type_find(cfg, err);
+    struct machine *m;
+
+    if (!type)
+        return NULL;
+    m = g_new0(struct machine, 1);
+    m->cfg = cfg;
+    m->type = type;
+    m->board = strcmp(type->name, "none") != 0;
+    m->state = RUN_PRELAUNCH;
+    m->clock = vm_clock_new();
+    m->mem = guest_mem_new();
+    m->subscribers = g_array_new(false, false, sizeof(struct subscriber));
+    pthread_mutex_init(&m->request_lock, NULL);
+    device_list_init(&m->devices);
+    machine_requests_init(m);
+    if (build(m, err))
+        return m;
+    machine_free(m);
+    return NULL;
+}
+
+void machine_free(struct machine *m)
+{
+    if (!m)
+        return;
+    if (m->state == RUN_RUNNING)
+        engines_stop(m);
+    m->exiting = true;
+    device_list_fini(&m->devices);
+    if (m->pci.root)
+        pci_host_fini(&m->pci);
+    cpu_set_free(m->cpus);
+    soft_irqchip_free(m->own_irqchip);
+    machine_backends_close(m);
+    boot_image_free(m->boot);
+    io_space_free(m->pio);
+    io_space_free(m->mmio);
+    guest_mem_free(m->mem);
+    ram_block_free(m->ram);
+    vm_clock_free(m->clock);
+    machine_requests_fini(m);
+    pthread_mutex_destroy(&m->request_lock);
+    g_array_free(m->subscribers, true);
+    g_free(m->accel_sentence);
+    g_free(m);
+}
+
+/* ---- parts ---- */
+
+enum run_state machine_run_state(const struct machine *m)
+{
+    return m->state;
+}
+
+const struct vm_config *machine_config(const struct machine *m)
+{
+    return m->cfg;
+}
+
+struct cpu_set *machine_cpus(struct machine *m)
+{
+    return m->cpus;
+}
+
+struct device_list *machine_devices(struct machine *m)
+{
+    return &m->devices;
+}
+
+struct guest_mem *machine_mem(struct machine *m)
+{
+    return m->mem;
+}
+
+struct pci_host *machine_pci(struct machine *m)
+{
+    return m->pci.root ? &m->pci : NULL;
+}
+
+struct io_space *machine_pio(struct machine *m)
+{
+    return m->pio;
+}
+
+struct io_space *machine_mmio(struct machine *m)
+{
+    return m->mmio;
+}
+
+struct irqchip *machine_irqchip(struct machine *m)
+{
+    return m->irqchip;
+}
+
+struct vm_clock *machine_clock(struct machine *m)
+{
+    return m->clock;
+}
+
+const struct machine_type *machine_type_of(const struct machine *m)
+{
+    return m->type;
+}
+
+const char *machine_accel_sentence(const struct machine *m)
+{
+    return m->accel_sentence;
+}

@@ -1,0 +1,105 @@
+/* machine_internal.h - the machine as the files of this folder share it. */
+#ifndef MACHINE_MACHINE_INTERNAL_H
+#define MACHINE_MACHINE_INTERNAL_H
+
+#include "bus/device.h"
+#include "bus/pci.h"
+#include "devices/board.h"
+#include "machine/loader.h"
+#include "machine/machine.h"
+#include "memory_map.h"
+
+#include <glib.h>
+
+struct acpi_pm;
+struct chardev;
+struct fw_cfg;
+struct hpet;
+struct io_space;
+struct pit;
+struct rtc;
+struct soft_irqchip;
+struct vm_clock;
+
+#define MACHINE_SERIALS_MAX 4
+
+struct subscriber {
+    machine_event_fn *fn;
+    void *opaque;
+};
+
+struct machine {
+    /* immutable after machine_new */
+    const struct vm_config *cfg; /* lent by the caller; outlives the machine */
+    const struct machine_type *type;
+    bool board; /* false for "none" */
+    struct memory_map map;
+    struct vm_clock *clock;
+    struct device_list devices;
+    struct guest_mem *mem;
+    struct ram_block *ram;
+    struct io_space *pio, *mmio;
+    struct cpu_set *cpus;             /* NULL for "none" and for accel=qtest */
+    struct soft_irqchip *own_irqchip; /* accel=qtest: nobody else makes one */
+    struct irqchip *irqchip;
+    char *accel_sentence;
+    struct board_requests requests;
+    struct fw_cfg *fw_cfg;
+    struct acpi_pm *pm;
+    struct rtc *rtc;
+    struct pit *pit; /* NULL under KVM's in-kernel PIT */
+    struct pci_host pci;
+    struct pci_dev *mch, *lpc;
+    struct boot_image *boot;
+    uint8_t com_mask; /* serial ports present */
+    bool hpet, sleep_s3, sleep_s4;
+
+    /* main thread */
+    enum run_state state;
+    GArray *subscribers; /* struct subscriber */
+    void (*exit_fn)(void *opaque, int status);
+    void *exit_opaque;
+    GHashTable *objects;  /* id -> struct object */
+    GPtrArray *blockdevs; /* struct blk_node, opened here, in order */
+    GPtrArray *netdevs;   /* struct net_backend, likewise */
+    bool exiting;
+
+    pthread_mutex_t request_lock;
+    struct wishes *wishes; /* of other threads, under request_lock; board_requests.c */
+};
+
+/* board_requests.c */
+struct wishes;
+void machine_requests_init(struct machine *m);
+void machine_requests_fini(struct machine *m);
+void machine_request_internal_error(struct machine *m, unsigned cpu, const char *dump);
+void machine_request_ejects(struct machine *m);
+
+/* suspend.c: ACPI S3 */
+void machine_suspend(struct machine *m, unsigned state);
+
+/* registry.c */
+void machine_grant_ejects(struct machine *m); /* functions whose slots the guest powered off */
+
+/* q35.c: everything soldered to the board, in order. */
+bool q35_build(struct machine *m, GError **err);
+
+/* backends.c: -object, -blockdev, -netdev */
+bool machine_backends_open(struct machine *m, GError **err);
+void machine_backends_close(struct machine *m);
+struct evloop *machine_iothread(struct machine *m, const char *id, GError **err);
+/* rng-random's file; NULL with *err unset: rng-builtin. */
+bool machine_rng_source(struct machine *m, const char *id, const char **filename, GError **err);
+struct ram_block *machine_ram_new(struct machine *m, GError **err);
+
+/* firmware_substitute.c: what firmware leaves behind, and the kernel; vcpus paused. */
+bool firmware_substitute_run(struct machine *m, GError **err);
+/* pci_assign.c: bus numbers, windows, BARs, interrupt lines. */
+void pci_assign(struct pci_host *h, const struct acpi_range *pci32, const struct acpi_range *pci64);
+
+/* machine.c */
+void machine_end(struct machine *m, int status);
+void machine_shutdown(struct machine *m, enum stop_cause cause);
+void machine_stop(struct machine *m, enum run_state why);
+
+#endif

@@ -1,0 +1,312 @@
+/* registry.c - -device: the table of all devices, and adding and removing one.
+ *
+ * Create functions and property tables are in registry_virtio.c and registry_board.c; the list is
+ * written down here, so that nothing is registered behind the reader's back. */
+#include "registry.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "chardev/chardev.h"
+#include "cpu/vcpu.h"
+#include "devices/root_port.h"
+
+#include <jansson.h>
+
+#define ROW(n, b, h, p, c)                                                                         \
+    &(const struct device_class)                                                                   \
+    {                                                                                              \
+        .name = (n), .bus = (b), .help = (h), .props = (p), .create = (c)                          \
+    }
+#define ALIASED(n, a, b, h, p, c)                                                                  \
+    &(const struct device_class)                                                                   \
+    {                                                                                              \
+        .name = (n), .alias = (a), .bus = (b), .help = (h), .props = (p), .create = (c)            \
+    }
+/* The three spellings of a virtio function; all of them make a modern device here. */
+#define VIRTIO(n, a, h, p, c)                                                                      \
+    ALIASED(n, a, "PCI", h, p, c), ROW(n "-transitional", "PCI", h, p, c),                         \
+        ROW(n "-non-transitional", "PCI", h, p, c)
+#define LATER(n, b, h)                                                                             \
+    &(const struct device_class)                                                                   \
+    {                                                                                              \
+        .name = (n), .bus = (b), .help = (h), .accepted_only = true                                \
+    }
+
+const struct device_class *const device_classes[] = {
+    VIRTIO("virtio-blk-pci", "virtio-blk", "disk", props_virtio_blk, create_virtio_blk),
+    VIRTIO("virtio-net-pci", "virtio-net", "network card", props_virtio_net, create_virtio_net),
+    VIRTIO("virtio-serial-pci", "virtio-serial", "carrier of virtserialport and virtconsole",
+           props_virtio_serial, create_virtio_serial),
+    VIRTIO("virtio-rng-pci", "virtio-rng", "random numbers", props_virtio_rng, create_virtio_rng),
+    VIRTIO("virtio-balloon-pci", "virtio-balloon", "memory balloon", props_virtio_balloon,
+           create_virtio_balloon),
+    ROW("virtserialport", "virtio-serial-bus", "named byte channel", props_virtio_port,
+        create_virtserialport),
+    ROW("virtconsole", "virtio-serial-bus", "console", props_virtio_port, create_virtconsole),
+    ROW("pcie-root-port", "PCI", "PCI Express port with one hot-pluggable slot", props_root_port,
+        create_root_port),
+    ROW("isa-serial", "ISA", "16550A serial port", props_isa_serial, create_isa_serial),
+    ROW("isa-debugcon", "ISA", "debug console port", props_debugcon, create_debugcon),
+    ROW("isa-debug-exit", "ISA", "a write ends the process", props_debug_exit, create_debug_exit),
+    ROW("pc-testdev", "ISA", "test device of bare-metal test kernels", props_pc_testdev,
+        create_pc_testdev),
+    ROW("pci-testdev", "PCI", "test device of bare-metal test kernels", props_pci_testdev,
+        create_pci_testdev),
+    LATER("qemu-xhci", "PCI", "USB 3 controller"),
+    LATER("nec-usb-xhci", "PCI", "USB 3 controller"),
+    LATER("ich9-usb-ehci1", "PCI", "USB 2 controller"),
+    LATER("ich9-usb-uhci1", "PCI", "USB 1 controller"),
+    LATER("ich9-usb-uhci2", "PCI", "USB 1 controller"),
+    LATER("ich9-usb-uhci3", "PCI", "USB 1 controller"),
+    LATER("piix3-usb-uhci", "PCI", "USB 1 controller"),
+    LATER("usb-tablet", "usb-bus", "absolute pointer"),
+    LATER("usb-mouse", "usb-bus", "mouse"),
+    LATER("usb-kbd", "usb-bus", "keyboard"),
+    LATER("usb-hub", "usb-bus", "hub"),
+    LATER("usb-storage", "usb-bus", "disk"),
+    LATER("usb-redir", "usb-bus", "redirected device"),
+    LATER("virtio-vga", "PCI", "graphics card"),
+    LATER("virtio-gpu-pci", "PCI", "graphics card"),
+    LATER("VGA", "PCI", "graphics card"),
+    LATER("bochs-display", "PCI", "graphics card"),
+    LATER("qxl-vga", "PCI", "graphics card"),
+    LATER("virtio-keyboard-pci", "PCI", "keyboard"),
+    LATER("virtio-mouse-pci", "PCI", "mouse"),
+    LATER("virtio-tablet-pci", "PCI", "absolute pointer"),
+    LATER("ich9-ahci", "PCI", "SATA controller"),
+    LATER("ide-hd", "IDE", "SATA disk"),
+    LATER("ide-cd", "IDE", "SATA CD-ROM drive"),
+    LATER("i6300esb", "PCI", "watchdog"),
+    LATER("ich9-intel-hda", "PCI", "sound"),
+    LATER("hda-duplex", "HDA", "sound"),
+    LATER("hda-micro", "HDA", "sound"),
+    LATER("pvpanic", "ISA", "tells that the guest has panicked"),
+    LATER("vmcoreinfo", NULL, "where the guest's crash notes are"),
+    LATER("hyperv-testdev", "ISA", "test device of bare-metal test kernels"),
+    LATER("intel-iommu", NULL, "DMA and interrupt remapping"),
+    LATER("edu", "PCI", "test device of bare-metal test kernels"),
+    NULL,
+};
+
+const struct device_class *device_class_find(const char *name)
+{
+    for (const struct device_class *const *c = device_classes; *c; c++)
+        if (strcmp((*c)->name, name) == 0 || ((*c)->alias && strcmp((*c)->alias, name) == 0))
+            return *c;
+    return NULL;
+}
+
+static bool no_such_driver(const char *name, GError **err)
+{
+    GPtrArray *names = g_ptr_array_new();
+
+    for (const struct device_class *const *c = device_classes; *c; c++)
+        g_ptr_array_add(names, (gpointer)(*c)->name);
+    g_autofree char *near = error_nearest(name, (const char *const *)names->pdata, names->len);
+    g_ptr_array_free(names, true);
+    return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no device '%s'; did you mean %s?", name,
+                     near);
+}
+
+/* ---- what create functions share ---- */
+
+bool device_place_read(struct machine *m, struct props *p, struct device_place *out, GError **err)
+{
+    const char *bus = "pcie.0", *addr = NULL;
+    uint32_t slot = 0;
+    json_t *typed;
+
+    *out = (struct device_place){0};
+    if (!props_get_str(p, "bus", &bus, err) || !props_get_str(p, "id", &out->id, err) ||
+        !props_get_bool(p, "multifunction", &out->multifunction, err))
+        return false;
+    out->bus = pci_bus_find(&m->pci, bus);
+    if (!out->bus)
+        return error_set(err, HANOK_ERROR_NOT_FOUND,
+                         "there is no PCI bus '%s'; the root bus is 'pcie.0', and each "
+                         "pcie-root-port makes one named after its id",
+                         bus);
+    /* JSON may say the slot as a number: devfn as QEMU's schema has it. */
+    typed = props_get_json(p, "addr");
+    if (typed && json_is_integer(typed)) {
+        if (!props_get_u32(p, "addr", &slot, err))
+            return false;
+        if (slot > 255)
+            return error_set(err, HANOK_ERROR_INVALID, "addr=%u is not a PCI address", slot);
+        out->devfn = (uint8_t)slot;
+        return true;
+    }
+    return props_get_str(p, "addr", &addr, err) && pci_addr_parse(out->bus, addr, &out->devfn, err);
+}
+
+bool device_chardev(struct props *p, struct chardev **out, GError **err)
+{
+    const char *id = NULL;
+
+    if (!props_get_str(p, "chardev", &id, err))
+        return false;
+    if (!id)
+        return true;
+    *out = chardev_find(id);
+    return *out || error_set(err, HANOK_ERROR_NOT_FOUND,
+                             "there is no chardev '%s'; give -chardev first", id);
+}
+
+/* ---- -global ---- */
+
+/* Several names mean one class: what is set for any of them counts. */
+static bool names_class(const struct device_class *cls, const char *driver)
+{
+    return device_class_find(driver) == cls;
+}
+
+static bool globals_apply(struct machine *m, const struct device_class *cls, struct props *p,
+                          GError **err)
+{
+    for (guint i = 0; i < m->cfg->globals->len; i++) {
+        struct props *g = g_ptr_array_index(m->cfg->globals, i);
+        const char *driver = "", *property = "", *value = "";
+        if (!props_get_str(g, "driver", &driver, err) ||
+            !props_get_str(g, "property", &property, err) ||
+            !props_get_str(g, "value", &value, err))
+            return false;
+        if (names_class(cls, driver) && !props_has(p, property))
+            props_set_str(p, property, value);
+    }
+    return true;
+}
+
+/* ---- adding ---- */
+
+/* Properties of every device, and of every PCI function, that create functions need not list.
+ * bootindex, rombar and romfile matter to firmware only; acpi-index names cards in the guest. */
+static const char *const common_props[] = {"driver",        "id",         "bus",    "addr",
+                                           "bootindex",     "acpi-index", "rombar", "romfile",
+                                           "multifunction", NULL};
+
+/* Before anything is made, so that a misspelt property makes nothing. */
+static bool names_check(const struct device_class *cls, struct props *p, GError **err)
+{
+    GPtrArray *known = g_ptr_array_new();
+    g_autofree char *what = g_strdup_printf("device '%s'", cls->name);
+    bool ok;
+
+    for (size_t i = 0; common_props[i]; i++)
+        g_ptr_array_add(known, (gpointer)common_props[i]);
+    for (const struct prop_desc *d = cls->props; d && d->name; d++)
+        g_ptr_array_add(known, (gpointer)d->name);
+    for (guint i = 0; i < known->len; i++)
+        props_mark_used(p, g_ptr_array_index(known, i));
+    g_ptr_array_add(known, NULL);
+    ok = props_check_unused(p, what, (const char *const *)known->pdata, err);
+    g_ptr_array_free(known, true);
+    return ok;
+}
+
+static bool id_check(struct machine *m, struct props *p, GError **err)
+{
+    const char *id = NULL;
+
+    if (!props_get_str(p, "id", &id, err))
+        return false;
+    if (!id)
+        return true;
+    if (!*id)
+        return error_set(err, HANOK_ERROR_INVALID, "id= must not be empty");
+    return !device_find(&m->devices, id) ||
+           error_set(err, HANOK_ERROR_INVALID, "there is already a device with id '%s'", id);
+}
+
+bool machine_device_add(struct machine *m, struct props *p, GError **err)
+{
+    const char *driver = NULL;
+    const struct device_class *cls;
+
+    if (!props_get_str(p, "driver", &driver, err))
+        return false;
+    if (!driver)
+        return error_set(err, HANOK_ERROR_INVALID, "the name of a device (driver=) is missing");
+    cls = device_class_find(driver);
+    if (!cls)
+        return no_such_driver(driver, err);
+    if (!m->board)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "a machine of type none has no place for device '%s'", driver);
+    if (cls->accepted_only) {
+        log_warning("device '%s' (%s) is accepted, but comes with a later version: none appears",
+                    cls->name, cls->help);
+        return true;
+    }
+    if (id_check(m, p, err) && globals_apply(m, cls, p, err) && names_check(cls, p, err) &&
+        cls->create(m, cls, p, err))
+        return true;
+    g_prefix_error(err, "device '%s': ", driver);
+    return false;
+}
+
+/* ---- removing ---- */
+
+static struct pci_dev *pci_dev_of(struct machine *m, const struct device *d)
+{
+    for (struct pci_bus *b = m->pci.buses; b; b = b->next)
+        for (size_t i = 0; i < ARRAY_SIZE(b->slot); i++)
+            if (b->slot[i] && &b->slot[i]->dev == d)
+                return b->slot[i];
+    return NULL;
+}
+
+static void device_destroy(struct machine *m, struct device *d)
+{
+    g_autofree char *id = g_strdup(d->id), *path = g_strdup(d->path);
+    json_t *data;
+
+    if (d->ops->drain)
+        d->ops->drain(d);
+    d->ops->destroy(d);
+    data = json_pack("{s:s}", "path", path);
+    if (id)
+        json_object_set_new(data, "device", json_string(id));
+    machine_emit(m, "DEVICE_DELETED", data);
+}
+
+bool machine_device_del(struct machine *m, const char *id, GError **err)
+{
+    struct device *d = device_find(&m->devices, id);
+    struct pci_dev *pci = d ? pci_dev_of(m, d) : NULL;
+    bool ok;
+
+    if (!d)
+        return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no device '%s'", id);
+    if (strcmp(d->ops->type, "virtserialport") == 0 || strcmp(d->ops->type, "virtconsole") == 0) {
+        device_destroy(m, d);
+        return true;
+    }
+    if (!pci || !pci->bus->hotplug)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                         "device '%s' cannot be removed: it is not in the slot of a "
+                         "pcie-root-port",
+                         id);
+    pthread_mutex_lock(&m->devices.lock);
+    ok = root_port_request_eject(pci->bus->bridge, err);
+    pthread_mutex_unlock(&m->devices.lock);
+    return ok;
+}
+
+/* Main thread; a vcpu could be inside the function's handlers, so all of them wait. */
+void machine_grant_ejects(struct machine *m)
+{
+    bool running = m->state == RUN_RUNNING && m->cpus;
+
+    if (running)
+        cpu_set_pause(m->cpus);
+    for (struct pci_bus *b = m->pci.buses; b; b = b->next) {
+        if (!b->hotplug || !root_port_ejecting(b->bridge))
+            continue;
+        for (unsigned fn = 0; fn < 8; fn++)
+            if (b->slot[fn])
+                device_destroy(m, &b->slot[fn]->dev);
+    }
+    if (running)
+        cpu_set_resume(m->cpus);
+}

@@ -1,0 +1,33 @@
+/* registry.h - what the device table's rows are made of; private to the registry_*.c files. */
+#ifndef MACHINE_REGISTRY_H
+#define MACHINE_REGISTRY_H
+
+#include "machine_internal.h"
+
+struct device_place { /* the properties every PCI function has */
+    struct pci_bus *bus;
+    uint8_t devfn;
+    bool multifunction;
+    const char *id;
+};
+bool device_place_read(struct machine *m, struct props *p, struct device_place *out, GError **err);
+
+/* The backend a property names; *out stays as it is when the property is absent. */
+bool device_chardev(struct props *p, struct chardev **out, GError **err);
+
+typedef bool device_create_fn(struct machine *m, const struct device_class *cls, struct props *p,
+                              GError **err);
+
+/* registry_virtio.c */
+extern const struct prop_desc props_virtio_blk[], props_virtio_net[], props_virtio_serial[],
+    props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
+device_create_fn create_virtio_blk, create_virtio_net, create_virtio_serial, create_virtio_rng,
+    create_virtio_balloon, create_virtserialport, create_virtconsole;
+
+/* registry_board.c */
+extern const struct prop_desc props_root_port[], props_pci_testdev[], props_isa_serial[],
+    props_debugcon[], props_debug_exit[], props_pc_testdev[];
+device_create_fn create_root_port, create_pci_testdev, create_isa_serial, create_debugcon,
+    create_debug_exit, create_pc_testdev;
+
+#endif

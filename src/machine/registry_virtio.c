@@ -1,0 +1,376 @@
+/* registry_virtio.c - the virtio devices as users write them. */
+#include "registry.h"
+
+#include "base/error.h"
+#include "base/util.h"
+#include "block/block.h"
+#include "net/net.h"
+#include "virtio/devices.h"
+
+#include <jansson.h>
+
+/* Every virtio function has these.  Devices are modern whatever disable-legacy says. */
+#define VIRTIO_COMMON                                                                              \
+    {"disable-legacy", PROP_ONOFFAUTO, "auto", "no legacy interface (there never is one)"},        \
+        {"disable-modern", PROP_BOOL, "off", "no modern interface (refused)"},                     \
+        {"vectors", PROP_U32, NULL, "MSI-X vectors, 0: INTx only"},                                \
+    {                                                                                              \
+        "ats", PROP_BOOL, "off", "address translation services (refused)"                          \
+    }
+
+static bool common_read(struct machine *m, struct props *p, struct virtio_pci_config *out,
+                        GError **err)
+{
+    static const char *const on_off_auto[] = {"off", "on", "auto", NULL};
+    struct device_place place;
+    bool no_modern = false, ats = false;
+    unsigned legacy = 2;
+    uint32_t vectors = UINT32_MAX;
+
+    if (!device_place_read(m, p, &place, err) ||
+        !props_get_bool(p, "disable-modern", &no_modern, err) ||
+        !props_get_bool(p, "ats", &ats, err) || !props_get_u32(p, "vectors", &vectors, err))
+        return false;
+    if (props_has(p, "disable-legacy") &&
+        !props_get_enum(p, "disable-legacy", on_off_auto, &legacy, err))
+        return false;
+    if (no_modern || ats)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED, "%s=on is not possible",
+                         ats ? "ats" : "disable-modern");
+    if (vectors != UINT32_MAX && vectors > 2048)
+        return error_set(err, HANOK_ERROR_INVALID, "vectors=%u is too many; at most 2048", vectors);
+    *out = (struct virtio_pci_config){.bus = place.bus,
+                                      .devfn = place.devfn,
+                                      .multifunction = place.multifunction,
+                                      .id = place.id,
+                                      .clock = m->clock,
+                                      .vectors = vectors == UINT32_MAX ? 0 : vectors,
+                                      .no_msix = vectors == 0};
+    return true;
+}
+
+/* An on/off property whose absence means on; *off says that it was turned off. */
+static bool flag_off(struct props *p, const char *key, bool *off, GError **err)
+{
+    bool on = true;
+
+    if (!props_get_bool(p, key, &on, err))
+        return false;
+    *off = !on;
+    return true;
+}
+
+/* ---- disk ---- */
+
+const struct prop_desc props_virtio_blk[] = {
+    {"drive", PROP_DRIVE, NULL, "block node or drive"},
+    {"serial", PROP_STR, NULL, "serial number, at most 20 bytes"},
+    {"num-queues", PROP_U32, "1", "request queues"},
+    {"queue-size", PROP_U32, "256", "entries of a queue"},
+    {"iothread", PROP_LINK, NULL, "iothread that serves it"},
+    {"logical_block_size", PROP_SIZE, NULL, "bytes; default: the image's"},
+    {"physical_block_size", PROP_SIZE, NULL, "bytes; default: the image's"},
+    {"min_io_size", PROP_SIZE, "0", "best smallest request"},
+    {"opt_io_size", PROP_SIZE, "0", "best request"},
+    {"write-cache", PROP_ONOFFAUTO, "auto", "offer a write cache"},
+    {"config-wce", PROP_BOOL, "on", "the guest may switch the write cache"},
+    {"discard", PROP_BOOL, "on", "offer discard"},
+    {"write-zeroes", PROP_BOOL, "on", "offer write zeroes"},
+    {"rerror", PROP_STR, "auto", "report, ignore or stop"},
+    {"werror", PROP_STR, "auto", "report, ignore, stop or enospc"},
+    {"share-rw", PROP_BOOL, "off", "others may write to the image (no lock is taken)"},
+    {"scsi", PROP_BOOL, "off", "SCSI passthrough (refused)"},
+    VIRTIO_COMMON,
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+static void blk_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
+                      enum virtio_blk_error_action action)
+{
+    static const char *const names[] = {"report", "ignore", "stop"};
+    struct machine *m = opaque;
+    struct blk_node *node = virtio_blk_node(d);
+
+    machine_emit(m, "BLOCK_IO_ERROR",
+                 json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "device", d->dev.id ? d->dev.id : "",
+                           "node-name", node ? blk_node_name(node) : "", "operation",
+                           is_write ? "write" : "read", "action", names[action], "nospace",
+                           errnum == ENOSPC, "reason", g_strerror(errnum)));
+    if (action == VIRTIO_BLK_ACTION_STOP)
+        machine_stop(m, RUN_IO_ERROR);
+}
+
+static bool blk_error_policy(struct props *p, struct virtio_blk_config *cfg, GError **err)
+{
+    static const char *const names[] = {"auto", "report", "ignore", "stop", "enospc", NULL};
+    unsigned rerror = 0, werror = 0;
+
+    if (!props_get_enum(p, "rerror", names, &rerror, err) ||
+        !props_get_enum(p, "werror", names, &werror, err))
+        return false;
+    if (rerror == VIRTIO_BLK_ON_ERROR_ENOSPC)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "rerror=enospc is not possible: reading needs no space");
+    cfg->rerror = rerror;
+    cfg->werror = werror;
+    return true;
+}
+
+static bool blk_geometry(struct props *p, struct virtio_blk_config *cfg, GError **err)
+{
+    uint64_t logical = 0, physical = 0, min_io = 0, opt_io = 0;
+
+    if (!props_get_size(p, "logical_block_size", &logical, err) ||
+        !props_get_size(p, "physical_block_size", &physical, err) ||
+        !props_get_size(p, "min_io_size", &min_io, err) ||
+        !props_get_size(p, "opt_io_size", &opt_io, err))
+        return false;
+    if (logical > 2 * MiB || physical > 2 * MiB || min_io > UINT32_MAX || opt_io > UINT32_MAX)
+        return error_set(err, HANOK_ERROR_INVALID, "a block or I/O size is too large");
+    cfg->logical_block_bytes = (uint32_t)logical;
+    cfg->physical_block_bytes = (uint32_t)physical;
+    cfg->min_io_bytes = (uint32_t)min_io;
+    cfg->opt_io_bytes = (uint32_t)opt_io;
+    return true;
+}
+
+static bool blk_backend(struct machine *m, struct props *p, struct virtio_blk_config *cfg,
+                        GError **err)
+{
+    const char *drive = NULL, *iothread = NULL;
+    struct blk_limits limits;
+
+    if (!props_get_str(p, "drive", &drive, err) || !props_get_str(p, "iothread", &iothread, err))
+        return false;
+    if (!drive)
+        return error_set(err, HANOK_ERROR_INVALID, "it needs drive=");
+    cfg->node = blk_find(drive);
+    if (!cfg->node)
+        return error_set(err, HANOK_ERROR_NOT_FOUND,
+                         "there is no drive or block node '%s'; give -blockdev or -drive first",
+                         drive);
+    if (iothread && !(cfg->loop = machine_iothread(m, iothread, err)))
+        return false;
+    blk_limits(cfg->node, &limits);
+    cfg->read_only = limits.read_only;
+    cfg->no_write_cache = !limits.write_cache;
+    return true;
+}
+
+bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct props *p,
+                       GError **err)
+{
+    static const char *const on_off_auto[] = {"off", "on", "auto", NULL};
+    struct virtio_blk_config cfg = {.on_error = blk_error, .on_error_opaque = m};
+    unsigned cache = 2;
+    uint32_t queues = 0, queue_size = 0;
+    bool scsi = false, shared = false;
+
+    if (!common_read(m, p, &cfg.pci, err) || !blk_backend(m, p, &cfg, err) ||
+        !blk_geometry(p, &cfg, err) || !blk_error_policy(p, &cfg, err) ||
+        !props_get_str(p, "serial", &cfg.serial, err) ||
+        !props_get_u32(p, "num-queues", &queues, err) ||
+        !props_get_u32(p, "queue-size", &queue_size, err) ||
+        !props_get_enum(p, "write-cache", on_off_auto, &cache, err) ||
+        !flag_off(p, "config-wce", &cfg.no_config_wce, err) ||
+        !flag_off(p, "discard", &cfg.no_discard, err) ||
+        !flag_off(p, "write-zeroes", &cfg.no_write_zeroes, err) ||
+        !props_get_bool(p, "share-rw", &shared, err) || !props_get_bool(p, "scsi", &scsi, err))
+        return false;
+    if (scsi)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED, "scsi=on is not possible");
+    if (cache != 2)
+        cfg.no_write_cache = cache == 0;
+    cfg.queues = queues;
+    cfg.queue_size = queue_size;
+    return virtio_blk_pci_new(&cfg, err) != NULL;
+}
+
+/* ---- network ---- */
+
+const struct prop_desc props_virtio_net[] = {
+    {"netdev", PROP_NETDEV, NULL, "network backend"},
+    {"mac", PROP_MAC, NULL, "address, 52:54:00:12:34:56 and up by default"},
+    {"mq", PROP_BOOL, "off", "several queue pairs (refused)"},
+    {"rx_queue_size", PROP_U32, "256", "entries of a receive queue"},
+    {"tx_queue_size", PROP_U32, "256", "entries of a transmit queue"},
+    {"host_mtu", PROP_U32, "0", "MTU told to the guest"},
+    {"speed", PROP_U32, NULL, "Mbit/s told to the guest"},
+    {"duplex", PROP_STR, NULL, "full"},
+    {"mrg_rxbuf", PROP_BOOL, "on", "offer mergeable receive buffers"},
+    {"guest_announce", PROP_BOOL, "on", "offer announcements"},
+    {"ctrl_vq", PROP_BOOL, "on", "offer a control queue"},
+    VIRTIO_COMMON,
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+static bool mac_read(struct props *p, struct virtio_net_config *cfg, GError **err)
+{
+    const char *text = NULL;
+    unsigned b[6];
+    int used = 0;
+
+    if (!props_get_str(p, "mac", &text, err))
+        return false;
+    if (!text)
+        return true;
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+               &used) != 6 ||
+        text[used] != '\0')
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "mac=%s is not an Ethernet address; write six bytes as "
+                         "52:54:00:12:34:56",
+                         text);
+    if (b[0] & 1)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "mac=%s is a multicast address: its first byte must be even", text);
+    for (unsigned i = 0; i < 6; i++)
+        cfg->mac[i] = (uint8_t)b[i];
+    cfg->have_mac = true;
+    return true;
+}
+
+static bool net_numbers(struct props *p, struct virtio_net_config *cfg, GError **err)
+{
+    static const char *const duplexes[] = {"full", NULL};
+    uint32_t rx = 0, tx = 0, mtu = 0;
+    unsigned duplex = 0;
+
+    if (!props_get_u32(p, "rx_queue_size", &rx, err) ||
+        !props_get_u32(p, "tx_queue_size", &tx, err) || !props_get_u32(p, "host_mtu", &mtu, err) ||
+        !props_get_u32(p, "speed", &cfg->speed_mbit, err) ||
+        !props_get_enum(p, "duplex", duplexes, &duplex, err))
+        return false;
+    if (mtu > UINT16_MAX)
+        return error_set(err, HANOK_ERROR_INVALID, "host_mtu=%u is too large; at most 65535", mtu);
+    cfg->rx_queue_size = rx;
+    cfg->tx_queue_size = tx;
+    cfg->mtu = (uint16_t)mtu;
+    return true;
+}
+
+bool create_virtio_net(struct machine *m, const struct device_class *cls, struct props *p,
+                       GError **err)
+{
+    struct virtio_net_config cfg = {.queue_pairs = 0};
+    const char *netdev = NULL;
+    bool mq = false;
+
+    if (!common_read(m, p, &cfg.pci, err) || !props_get_str(p, "netdev", &netdev, err) ||
+        !mac_read(p, &cfg, err) || !net_numbers(p, &cfg, err) ||
+        !props_get_bool(p, "mq", &mq, err) || !flag_off(p, "mrg_rxbuf", &cfg.no_mrg_rxbuf, err) ||
+        !flag_off(p, "guest_announce", &cfg.no_guest_announce, err) ||
+        !flag_off(p, "ctrl_vq", &cfg.no_ctrl_vq, err))
+        return false;
+    if (mq)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED, "mq=on comes with a later version");
+    if (netdev && !(cfg.backend = net_find(netdev)))
+        return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no netdev '%s'; give -netdev first",
+                         netdev);
+    return virtio_net_pci_new(&cfg, err) != NULL;
+}
+
+/* ---- serial bus and its ports ---- */
+
+const struct prop_desc props_virtio_serial[] = {
+    {"max_ports", PROP_U32, "31", "ports it can carry"},
+    VIRTIO_COMMON,
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_virtio_serial(struct machine *m, const struct device_class *cls, struct props *p,
+                          GError **err)
+{
+    struct virtio_serial_config cfg = {.max_ports = 0};
+    uint32_t ports = 0;
+
+    if (!common_read(m, p, &cfg.pci, err) || !props_get_u32(p, "max_ports", &ports, err))
+        return false;
+    cfg.max_ports = ports;
+    return virtio_serial_pci_new(&cfg, err) != NULL;
+}
+
+const struct prop_desc props_virtio_port[] = {
+    {"chardev", PROP_CHARDEV, NULL, "where the bytes go"},
+    {"name", PROP_STR, NULL, "name the guest finds it by"},
+    {"nr", PROP_U32, NULL, "port number"},
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+static bool port_create(struct machine *m, struct props *p, bool console, GError **err)
+{
+    struct virtio_port_config cfg = {.console = console};
+    const char *bus = NULL;
+    uint32_t nr = 0;
+    struct pci_dev *carrier;
+
+    if (!props_get_str(p, "bus", &bus, err) || !props_get_str(p, "id", &cfg.id, err) ||
+        !props_get_str(p, "name", &cfg.name, err) || !props_get_u32(p, "nr", &nr, err) ||
+        !device_chardev(p, &cfg.chardev, err))
+        return false;
+    cfg.nr = nr;
+    carrier = virtio_serial_find(&m->pci, bus, err);
+    return carrier && virtio_port_new(carrier, &cfg, err) != NULL;
+}
+
+bool create_virtserialport(struct machine *m, const struct device_class *cls, struct props *p,
+                           GError **err)
+{
+    return port_create(m, p, false, err);
+}
+
+bool create_virtconsole(struct machine *m, const struct device_class *cls, struct props *p,
+                        GError **err)
+{
+    return port_create(m, p, true, err);
+}
+
+/* ---- random numbers ---- */
+
+const struct prop_desc props_virtio_rng[] = {
+    {"rng", PROP_LINK, NULL, "rng-random or rng-builtin object"},
+    {"max-bytes", PROP_U64, "0", "limit per period, 0: none"},
+    {"period", PROP_U32, "65536", "milliseconds"},
+    VIRTIO_COMMON,
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_virtio_rng(struct machine *m, const struct device_class *cls, struct props *p,
+                       GError **err)
+{
+    struct virtio_rng_config cfg = {.filename = NULL};
+    const char *rng = NULL;
+
+    return common_read(m, p, &cfg.pci, err) && props_get_str(p, "rng", &rng, err) &&
+           (!rng || machine_rng_source(m, rng, &cfg.filename, err)) &&
+           props_get_u64(p, "max-bytes", &cfg.max_bytes, err) &&
+           props_get_u32(p, "period", &cfg.period_ms, err) && virtio_rng_pci_new(&cfg, err);
+}
+
+/* ---- balloon ---- */
+
+const struct prop_desc props_virtio_balloon[] = {
+    {"deflate-on-oom", PROP_BOOL, "off", "the guest takes memory back before it runs out"},
+    {"free-page-reporting", PROP_BOOL, "off", "free pages of the guest go back to the host"},
+    {"page-poison", PROP_BOOL, "on", "the guest can tell its poison value"},
+    VIRTIO_COMMON,
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+static void balloon_changed(void *opaque, struct pci_dev *d, uint64_t actual_bytes)
+{
+    machine_emit(opaque, "BALLOON_CHANGE", json_pack("{s:I}", "actual", (json_int_t)actual_bytes));
+}
+
+bool create_virtio_balloon(struct machine *m, const struct device_class *cls, struct props *p,
+                           GError **err)
+{
+    struct virtio_balloon_config cfg = {
+        .page_poison = true, .on_change = balloon_changed, .on_change_opaque = m};
+
+    return common_read(m, p, &cfg.pci, err) &&
+           props_get_bool(p, "deflate-on-oom", &cfg.deflate_on_oom, err) &&
+           props_get_bool(p, "free-page-reporting", &cfg.free_page_reporting, err) &&
+           props_get_bool(p, "page-poison", &cfg.page_poison, err) &&
+           virtio_balloon_pci_new(&cfg, err);
+}
