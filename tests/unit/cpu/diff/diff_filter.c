@@ -123,6 +123,9 @@ bool diff_wanted(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *op
         return false;
     if (excluded(z->mnemonic) || names_segment(z, op))
         return false;
+    /* 66 MOVSXD r16: AMD reads four bytes, Intel two. */
+    if (z->mnemonic == ZYDIS_MNEMONIC_MOVSXD && (z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE))
+        return false;
     /* 66 before a near branch in 64-bit mode: AMD's and Intel's processors disagree. */
     if (z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && !code32 &&
         (z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE))

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define BATCH         512
+#define CASES_FAST    100000   /* of each set in the fast suite: some 15 s together */
 #define FLAGS_IGNORED 0x10100u /* TF: the child is stepped; RF: set in the frame by faults */
 /* From here up the host's process or kernel has pages that the guest has not. */
 #define HOST_OWN 0x7ff000000000ull
@@ -99,6 +100,10 @@ static void normalise(const struct diff_case *t, const ZydisDecodedInstruction *
                       struct diff_result *r)
 {
     r->out.rflags &= ~(uint64_t)FLAGS_IGNORED;
+    /* A faulting POPA leaves some registers loaded on some hosts. */
+    if (r->trap != TRAP_NONE &&
+        (z->mnemonic == ZYDIS_MNEMONIC_POPA || z->mnemonic == ZYDIS_MNEMONIC_POPAD))
+        memset(r->out.gpr, 0, sizeof(r->out.gpr));
     if (t->code32) {
         r->out.rip = (uint32_t)r->out.rip;
         for (unsigned k = 8; k < 16; k++)
@@ -286,12 +291,12 @@ static uint64_t chosen_seed(void)
 
 static void test_integer(void)
 {
-    test_set(SET_INTEGER, chosen_seed(), options.cases ? (uint64_t)options.cases : 150000);
+    test_set(SET_INTEGER, chosen_seed(), options.cases ? (uint64_t)options.cases : CASES_FAST);
 }
 
 static void test_fpu(void)
 {
-    test_set(SET_FPU, chosen_seed(), options.cases ? (uint64_t)options.cases : 150000);
+    test_set(SET_FPU, chosen_seed(), options.cases ? (uint64_t)options.cases : CASES_FAST);
 }
 
 int main(int argc, char **argv)
