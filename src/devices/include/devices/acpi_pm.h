@@ -3,7 +3,8 @@
  *
  * The LPC bridge (or the firmware substitute) says where the 128-byte block lies and which GSI is
  * the SCI.  SMI is not generated: writing ACPI_ENABLE/ACPI_DISABLE to the SMI command port sets and
- * clears SCI_EN at once, as the firmware's SMI handler would.
+ * clears SCI_EN at once, as the firmware's SMI handler would.  The TCO watchdog counts and tells
+ * its timeouts, but does not reset: the NO_REBOOT strap is set.
  *
  * Threads: registers under the board lock; timers in the main thread.
  * Spec:    Intel ICH9 data sheet §13.8, §13.9; ACPI 6.4 §4.8. */
@@ -44,6 +45,7 @@ void acpi_pm_set_sci(struct acpi_pm *p, unsigned gsi);
 void acpi_pm_power_button(struct acpi_pm *p);
 void acpi_pm_gpe_raise(struct acpi_pm *p, unsigned bit); /* sets GPE0 status bit 0..63 */
 void acpi_pm_rtc_alarm(struct acpi_pm *p);               /* RTC_STS; wakes from S3 when enabled */
+void acpi_pm_woke(struct acpi_pm *p);                    /* leaving S3: WAK_STS */
 bool acpi_pm_wake_allowed(const struct acpi_pm *p);      /* an enabled wake event is pending */
 
 #endif

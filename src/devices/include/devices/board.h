@@ -11,10 +11,9 @@
 #include "base/types.h"
 
 enum board_reset_cause {
-    BOARD_RESET_KBC,     /* i8042 pulse of output line 0 */
-    BOARD_RESET_PORT92,  /* fast reset */
-    BOARD_RESET_CF9,     /* reset control register */
-    BOARD_RESET_WATCHDOG /* TCO second timeout */
+    BOARD_RESET_KBC,    /* i8042 pulse of output line 0 */
+    BOARD_RESET_PORT92, /* fast reset */
+    BOARD_RESET_CF9,    /* reset control register */
 };
 
 struct board_requests {

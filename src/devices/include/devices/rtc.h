@@ -35,6 +35,9 @@ uint8_t rtc_cmos_get(struct rtc *r, uint8_t index);
 void rtc_cmos_set_memory(struct rtc *r, uint64_t below_4g_bytes, uint64_t above_4g_bytes);
 /* HPET legacy replacement takes IRQ 8 away from the RTC. */
 void rtc_irq_enable(struct rtc *r, bool on);
+/* fn is called (board lock held) when the alarm goes off with its interrupt enabled: it also wakes
+ * the machine from S3. */
+void rtc_set_alarm_handler(struct rtc *r, void (*fn)(void *opaque), void *opaque);
 /* The time the guest sees, as struct tm fields' Unix seconds (query: -rtc, RTC_CHANGE). */
 int64_t rtc_now_s(struct rtc *r);
 
