@@ -111,6 +111,14 @@ static bool names_segment(const ZydisDecodedInstruction *z, const ZydisDecodedOp
     return false;
 }
 
+static bool has_rep_prefix(const ZydisDecodedInstruction *z)
+{
+    for (unsigned k = 0; k < z->raw.prefix_count; k++)
+        if ((z->raw.prefixes[k].value & 0xfe) == 0xf2)
+            return true;
+    return false;
+}
+
 bool diff_wanted(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *op, bool code32,
                  enum diff_set set)
 {
@@ -125,6 +133,10 @@ bool diff_wanted(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *op
         return false;
     /* 66 MOVSXD r16: AMD reads four bytes, Intel two. */
     if (z->mnemonic == ZYDIS_MNEMONIC_MOVSXD && (z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE))
+        return false;
+    /* AMD lets a REP prefix choose the condition of LOOPE and LOOPNE. */
+    if ((z->mnemonic == ZYDIS_MNEMONIC_LOOPE || z->mnemonic == ZYDIS_MNEMONIC_LOOPNE) &&
+        has_rep_prefix(z))
         return false;
     /* 66 before a near branch in 64-bit mode: AMD's and Intel's processors disagree. */
     if (z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && !code32 &&
