@@ -45,6 +45,7 @@ enum lapic_reg {
 #define SVR_ENABLE                  BIT(8)
 #define SVR_NO_FOCUS                BIT(9)
 #define SVR_NO_EOI_BROADCAST        BIT(12)
+#define LVT_DELIVERY_STATUS         BIT(12)
 #define LVT_MASKED                  BIT(16)
 #define LVT_LEVEL                   BIT(15)
 #define LVT_REMOTE_IRR              BIT(14)

@@ -85,6 +85,23 @@ static uint32_t writable_bits(const struct lapic *l, unsigned reg)
     return 0xffffffff;
 }
 
+/* Status bits of the LVT are read-only, not reserved: x2APIC ignores writes to them (SDM
+ * vol.3 11.5.1); Linux does write them when it hands the machine back at power-off. */
+static uint32_t readonly_bits(unsigned reg)
+{
+    switch (reg) {
+    case REG_LVT_LINT0:
+    case REG_LVT_LINT1:
+        return LVT_DELIVERY_STATUS | LVT_REMOTE_IRR;
+    case REG_LVT_TIMER:
+    case REG_LVT_THERMAL:
+    case REG_LVT_PERF:
+    case REG_LVT_ERROR:
+        return LVT_DELIVERY_STATUS;
+    }
+    return 0;
+}
+
 static uint32_t reg_read_locked(struct lapic *l, unsigned reg)
 {
     switch (reg) {
@@ -252,8 +269,10 @@ bool lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t val)
 
     if (!lapic_x2apic(l) || reg >= REG_COUNT || !(x2apic_access(reg) & WO))
         return false;
-    if ((uint32_t)val & ~writable_bits(l, reg) || (reg != REG_ICR && val >> 32))
+    if ((uint32_t)val & ~(writable_bits(l, reg) | readonly_bits(reg)) ||
+        (reg != REG_ICR && val >> 32))
         return false;
+    val &= ~(uint64_t)readonly_bits(reg);
     pthread_mutex_lock(&l->lock);
     if (reg == REG_ICR)
         l->reg[REG_ICR_HIGH] = val >> 32;

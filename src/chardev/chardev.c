@@ -291,6 +291,11 @@ void chardev_set_open(struct chardev_fe *f, bool open)
     __atomic_store_n(&f->open, open, __ATOMIC_RELAXED);
 }
 
+bool chardev_has_focus(const struct chardev_fe *f)
+{
+    return f->c->fe[f->c->focus] == f;
+}
+
 void chardev_accept_input(struct chardev_fe *f)
 {
     pthread_mutex_lock(&f->c->lock);

@@ -240,7 +240,8 @@ void machine_end(struct machine *m, int status)
 void machine_shutdown(struct machine *m, enum stop_cause cause)
 {
     /* The user's own wish to end is not held up by -no-shutdown. */
-    bool forced = cause == CAUSE_HOST_SIGNAL || cause == CAUSE_HOST_QMP_QUIT;
+    bool forced = cause == CAUSE_HOST_SIGNAL || cause == CAUSE_HOST_QMP_QUIT ||
+                  cause == CAUSE_HOST_UI;
     bool stay = m->cfg->no_shutdown || m->cfg->on_shutdown == ACTION_PAUSE;
 
     if (m->exiting)

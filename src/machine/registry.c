@@ -188,20 +188,13 @@ static const char *const common_props[] = {"driver",        "id",         "bus",
 /* Before anything is made, so that a misspelt property makes nothing. */
 static bool names_check(const struct device_class *cls, struct props *p, GError **err)
 {
-    GPtrArray *known = g_ptr_array_new();
     g_autofree char *what = g_strdup_printf("device '%s'", cls->name);
-    bool ok;
 
     for (size_t i = 0; common_props[i]; i++)
-        g_ptr_array_add(known, (gpointer)common_props[i]);
+        props_mark_used(p, common_props[i]);
     for (const struct prop_desc *d = cls->props; d && d->name; d++)
-        g_ptr_array_add(known, (gpointer)d->name);
-    for (guint i = 0; i < known->len; i++)
-        props_mark_used(p, g_ptr_array_index(known, i));
-    g_ptr_array_add(known, NULL);
-    ok = props_check_unused(p, what, (const char *const *)known->pdata, err);
-    g_ptr_array_free(known, true);
-    return ok;
+        props_mark_used(p, d->name);
+    return props_check_unused(p, what, NULL, err);
 }
 
 static bool id_check(struct machine *m, struct props *p, GError **err)
@@ -238,8 +231,9 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err)
                     cls->name, cls->help);
         return true;
     }
-    if (id_check(m, p, err) && globals_apply(m, cls, p, err) && names_check(cls, p, err) &&
-        cls->create(m, cls, p, err))
+    if (!names_check(cls, p, err))
+        return false;
+    if (id_check(m, p, err) && globals_apply(m, cls, p, err) && cls->create(m, cls, p, err))
         return true;
     g_prefix_error(err, "device '%s': ", driver);
     return false;

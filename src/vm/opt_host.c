@@ -143,6 +143,11 @@ bool opt_loadvm(struct vm_options *o, const char *arg, GError **err)
     return set_path(&o->loadvm, arg, err);
 }
 
+bool opt_qtest(struct vm_options *o, const char *arg, GError **err)
+{
+    return set_path(&o->qtest, arg, err);
+}
+
 /* ---- -d, -trace, -msg ---- */
 
 const struct debug_item debug_items[] = {

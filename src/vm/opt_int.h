@@ -36,7 +36,7 @@ option_fn opt_chardev, opt_serial, opt_monitor, opt_qmp, opt_qmp_pretty, opt_mon
 option_fn opt_help, opt_version, opt_start_paused, opt_no_reboot, opt_no_shutdown, opt_action,
     opt_watchdog_action, opt_nodefaults, opt_no_user_config, opt_daemonize, opt_pidfile,
     opt_log_file, opt_debug, opt_trace, opt_msg, opt_overcommit, opt_sandbox, opt_incoming,
-    opt_loadvm; /* opt_host.c */
+    opt_loadvm, opt_qtest; /* opt_host.c */
 
 /* Parses "arg" into properties and appends them to a list of the configuration. */
 bool append_props(GPtrArray *list, const char *arg, const char *implied, GError **err);

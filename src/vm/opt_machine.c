@@ -78,7 +78,7 @@ static bool set_accels(struct vm_options *o, const char *text, GError **err)
     static const char *const names[] = {"kvm", "jit", "tcg"};
     g_auto(GStrv) parts = g_strsplit(text, ":", -1);
     for (char **s = parts; *s; s++) {
-        if (strcmp(*s, "kvm") && strcmp(*s, "jit") && strcmp(*s, "tcg")) {
+        if (strcmp(*s, "kvm") && strcmp(*s, "jit") && strcmp(*s, "tcg") && strcmp(*s, "qtest")) {
             g_autofree char *near = error_nearest(*s, names, ARRAY_SIZE(names));
             return error_set(err, HANOK_ERROR_INVALID,
                              "there is no accelerator '%s'; did you mean %s?", *s, near);

@@ -110,6 +110,8 @@ const struct option_desc option_table[] = {
     {"pidfile", ARG_TEXT, "FILE", "write the process id there, and lock it", opt_pidfile},
     {"D", ARG_TEXT, "FILE", "messages and traces go to this file", opt_log_file},
     {"d", ARG_TEXT, "ITEM[,ITEM]", "log these things; -d help lists them", opt_debug},
+    {"qtest", ARG_TEXT, "DEV", "drive the board without a CPU, with -accel qtest (docs/devtest.md)",
+     opt_qtest},
     {"trace", ARG_TEXT, "[enable=]PATTERN[,events=FILE][,file=FILE]",
      "switch on trace points; -trace help lists them", opt_trace},
     {"msg", ARG_TEXT, "timestamp=on|off", "time stamps before messages", opt_msg},
@@ -284,6 +286,7 @@ void vm_options_free(struct vm_options *o)
     g_free(o->process_name);
     g_free(o->incoming);
     g_free(o->loadvm);
+    g_free(o->qtest);
     g_free(o->answer);
     g_free(o);
 }

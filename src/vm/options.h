@@ -33,6 +33,7 @@ struct vm_options {
     GPtrArray *traces;   /* char *: patterns of trace events */
     char *pidfile, *log_file, *process_name;
     char *incoming, *loadvm;
+    char *qtest; /* chardev of the device test protocol */
     bool daemonize, timestamps, debug_threads, log_guest_errors;
     bool sandbox;
     unsigned sandbox_deny; /* enum sandbox_deny */

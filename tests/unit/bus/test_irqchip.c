@@ -504,6 +504,11 @@ static void test_x2apic_msrs(void)
     g_assert_false(lapic_msr_write(b->lapic[0], 0x808, 1ull << 32));
     g_assert_false(lapic_msr_write(b->lapic[0], 0x830, 1ull << 12));
     g_assert_false(lapic_msr_write(b->lapic[0], 0x8ff, 0));
+    g_assert_true(
+        lapic_msr_write(b->lapic[0], 0x835, 0x15700)); /* status bits: ignored, no fault */
+    g_assert_true(lapic_msr_read(b->lapic[0], 0x835, &v));
+    g_assert_cmphex(v, ==, 0x10700);
+    g_assert_false(lapic_msr_write(b->lapic[0], 0x835, 1u << 20));
     g_assert_true(lapic_msr_write(b->lapic[0], 0x830, 3ull << 32 | 0x51));
     g_assert_cmpint(lapic_ack(b->lapic[3]), ==, 0x51);
     g_assert_true(lapic_msr_write(b->lapic[0], 0x830, 0x6ull << 32 | 0x852)); /* logical 1, 2 */

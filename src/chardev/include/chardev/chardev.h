@@ -69,6 +69,7 @@ size_t chardev_write(struct chardev_fe *f, const uint8_t *buf,
                                      caller for a slow reader */
 void chardev_accept_input(struct chardev_fe *f);
 void chardev_set_open(struct chardev_fe *f, bool open); /* guest opened its end (VSERPORT_CHANGE) */
+bool chardev_has_focus(const struct chardev_fe *f);     /* false: a mux's keyboard is elsewhere */
 void chardev_set_quit_handler(void (*fn)(void *opaque), void *opaque); /* Ctrl-a x */
 
 /* Bytes of output that may wait for the peer (default 64 KiB). */

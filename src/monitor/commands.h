@@ -1,0 +1,43 @@
+/* commands.h - the handlers behind the command table, by file; private to src/monitor. */
+#ifndef MONITOR_COMMANDS_H
+#define MONITOR_COMMANDS_H
+
+#include "qmp.h"
+
+#include "machine/machine.h"
+
+/* cmd_meta.c: about QMP and the program itself */
+qmp_handler cmd_qmp_capabilities, cmd_query_version, cmd_query_commands, cmd_query_events,
+    cmd_query_qmp_schema, cmd_query_target, cmd_query_command_line_options,
+    cmd_query_migrate_capabilities, cmd_migrate_set_capabilities, cmd_query_migrate_parameters,
+    cmd_query_migrate, cmd_query_tpm_models, cmd_query_tpm_types, cmd_query_vnc,
+    cmd_human_monitor_command;
+/* cmd_machine.c: run state and facts of the machine */
+qmp_handler cmd_stop, cmd_cont, cmd_system_reset, cmd_system_powerdown, cmd_system_wakeup, cmd_quit,
+    cmd_query_status, cmd_query_name, cmd_query_uuid, cmd_query_kvm, cmd_query_machines,
+    cmd_query_current_machine, cmd_set_action, cmd_inject_nmi, cmd_query_memory_size_summary,
+    cmd_query_memory_devices, cmd_query_iothreads, cmd_query_acpi_ospm_status, cmd_rtc_reset,
+    cmd_query_jobs, cmd_query_block_jobs, cmd_query_dump;
+/* cmd_cpu.c */
+qmp_handler cmd_query_cpus_fast, cmd_query_hotpluggable_cpus, cmd_query_cpu_definitions,
+    cmd_query_cpu_model_expansion;
+/* cmd_qom.c: types, devices and their properties */
+qmp_handler cmd_qom_list_types, cmd_device_list_properties, cmd_qom_list_properties, cmd_qom_list,
+    cmd_qom_get, cmd_qom_set, cmd_device_add, cmd_device_del, cmd_object_add, cmd_object_del,
+    cmd_netdev_add, cmd_netdev_del, cmd_balloon, cmd_query_balloon;
+/* cmd_dev.c: what the devices and back ends are doing */
+qmp_handler cmd_query_pci, cmd_query_block, cmd_query_blockstats, cmd_query_named_block_nodes,
+    cmd_query_chardev, cmd_query_chardev_backends, cmd_ringbuf_read, cmd_set_link,
+    cmd_query_rx_filter;
+
+const char *accel_name(struct machine *m);
+struct pci_bus;
+struct pci_dev;
+/* Calls fn for every function of every bus, buses in order of creation. */
+void foreach_pci_dev(struct machine *m, void (*fn)(struct pci_dev *d, void *opaque), void *opaque);
+/* The network device or backend that has this name; false when neither. */
+bool set_link(struct machine *m, const char *name, bool up);
+bool powerdown_possible(struct machine *m, GError **err);
+bool cont_possible(struct machine *m, GError **err);
+
+#endif
