@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FERR_GSI 13
+
 void fpu_check_x87(struct jit_cpu *c)
 {
     if (unlikely(c->st.cr0 & (CR0_EM | CR0_TS)))
@@ -89,31 +91,48 @@ void fpu_sync_from_state(struct jit_cpu *c)
     fpu_x87_replaced(c);
 }
 
-void fpu_check_wait(struct jit_cpu *c)
+static bool exception_waits(struct jit_cpu *c)
 {
-    struct fpu *f = fpu_of(c);
     uint16_t sw;
 
-    if (likely(!f->x87_unmasked))
-        return;
-    if (f->x87_live)
+    if (fpu_of(c)->x87_live)
         __asm__ volatile("fnstsw %0" : "=a"(sw));
     else
         sw = xs_get16(c, XS_FSW);
-    if (!(sw & 0x80))
+    return sw & FSW_ES;
+}
+
+/* With CR0.NE=0 the exception goes the PC/AT way (SDM vol.1 §8.7.2): FERR# raises IRQ13 and the
+ * waiting instruction does not start before the handler has cleared the exception. */
+void fpu_check_wait(struct jit_cpu *c)
+{
+    struct fpu *f = fpu_of(c);
+
+    if (likely(!f->x87_unmasked) || !exception_waits(c))
         return;
     if (c->st.cr0 & CR0_NE)
         cpu_raise(c, EX_MF);
-    /* FERR# -> IRQ13 (PC/AT wiring): the instruction waits until the handler has cleared it. */
-    f->ferr = true;
-    if (f->ferr_hook)
-        f->ferr_hook(f->ferr_opaque, true);
-    cpu_raise(c, EX_MF);
+    if (!f->ferr) {
+        f->ferr = true;
+        irq_set(&f->ferr_line, true);
+    }
+    cpu_restart(c);
+}
+
+void fpu_settle_ferr(struct jit_cpu *c)
+{
+    struct fpu *f = fpu_of(c);
+
+    if (likely(!f->ferr) || exception_waits(c))
+        return;
+    f->ferr = false;
+    irq_set(&f->ferr_line, false);
 }
 
 void fpu_x87_replaced(struct jit_cpu *c)
 {
     fpu_of(c)->x87_unmasked = (~xs_get16(c, XS_FCW) & 0x3f) != 0;
+    fpu_settle_ferr(c);
 }
 
 /* ---- vcpu life ---- */
@@ -127,6 +146,7 @@ void fpu_cpu_init(struct jit_cpu *c)
         exit(1);
     }
     f->slot = fpu_stub_slot_new();
+    irq_connect(&f->ferr_line, c->set->irqchip, FERR_GSI);
     f->mxcsr_mask = 0xffff;
     if (sys_has(c, FEAT_8000_0001_ECX, 7))
         f->mxcsr_mask |= MXCSR_MM;
@@ -138,6 +158,7 @@ void fpu_cpu_fini(struct jit_cpu *c)
 {
     if (!c->fpu)
         return;
+    irq_disconnect(&fpu_of(c)->ferr_line);
     g_aligned_free(c->fpu);
     c->fpu = NULL;
     fpu_stub_unref();
@@ -242,6 +263,8 @@ static inline void run_stub(struct jit_cpu *c, const struct insn *i, const struc
         trap = op->code(c, mem);
     if (unlikely(trap))
         stub_fault(c, trap);
+    if (op->flags & FPU_NO_WAIT)
+        fpu_settle_ferr(c);
     if (op->flags & FPU_LOADS_CW) {
         uint16_t cw;
 

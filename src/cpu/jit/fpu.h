@@ -22,6 +22,8 @@
 
 #include "sys.h"
 
+#include "bus/irq.h"
+
 #define XS_FCW       0
 #define XS_FSW       2
 #define XS_FTW       4
@@ -41,6 +43,8 @@
 #define XF_SSE  2u
 #define XF_AVX  4u
 #define XF_PKRU (1u << 9)
+
+#define FSW_ES 0x80u
 
 #define MXCSR_DEFAULT 0x1f80u
 #define MXCSR_CONTROL 0xffc0u
@@ -82,9 +86,8 @@ struct fpu {
     bool x87_live;
     bool x87_unmasked; /* guest FCW lets some exception through: look for pending ones */
     uint16_t fcs, fds; /* selectors that go with FIP/FDP */
-    bool ferr;         /* CR0.NE=0: FERR# is asserted (IRQ13) */
-    void (*ferr_hook)(void *opaque, bool level);
-    void *ferr_opaque;
+    bool ferr;         /* CR0.NE=0 and an exception waits: IRQ13 is up */
+    struct irq_line ferr_line;
     uint32_t mxcsr_mask;
     uint8_t scratch[64 + 16] __attribute__((aligned(64)));
     uint8_t area[512] __attribute__((aligned(64))); /* FXSAVE/FXRSTOR image for the host unit */
@@ -131,8 +134,9 @@ void fpu_check_x87(struct jit_cpu *c); /* #NM */
 void fpu_check_mmx(struct jit_cpu *c); /* #UD, #NM */
 void fpu_check_sse(struct jit_cpu *c); /* #UD, #NM */
 void fpu_check_avx(struct jit_cpu *c);
-void fpu_check_wait(struct jit_cpu *c); /* a pending x87 exception: #MF or FERR# */
-void fpu_load_live(struct jit_cpu *c);  /* x87 registers to the host unit */
+void fpu_check_wait(struct jit_cpu *c);  /* a pending x87 exception: #MF or FERR# */
+void fpu_settle_ferr(struct jit_cpu *c); /* after what may have cleared the exception */
+void fpu_load_live(struct jit_cpu *c);   /* x87 registers to the host unit */
 void fpu_probe_write(struct jit_cpu *c, uint64_t linear, unsigned len);
 op_fn fpu_run_reg, fpu_run_load, fpu_run_store, fpu_run_uncached, fpu_op_ud;
 

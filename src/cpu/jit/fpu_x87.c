@@ -6,7 +6,6 @@
 
 #define FCW_INIT    0x37f
 #define FSW_TOP(sw) ((sw) >> 11 & 7)
-#define FSW_ES      0x80
 #define FSW_B       0x8000
 #define FSW_FLAGS   0x3f
 #define TAG_VALID   0
