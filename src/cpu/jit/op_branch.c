@@ -75,6 +75,17 @@ static inline uint64_t checked(struct jit_cpu *c, const struct insn *i, uint64_t
     return target;
 }
 
+/* CALL looks at the stack before its target. */
+static inline uint64_t checked_call(struct jit_cpu *c, const struct insn *i, uint64_t target)
+{
+    if (unlikely((uint64_t)((int64_t)(target << 16) >> 16) != target)) {
+        c->cur = i;
+        mmu_translate(c, seg_linear(c, SEG_SS, c->st.gpr[R_RSP] - 8, 8, ACC_WRITE), ACC_WRITE);
+        odd_target(c, i, target);
+    }
+    return target;
+}
+
 static void jmp_r64(struct jit_cpu *c, const struct insn *i)
 {
     c->st.rip = checked(c, i, GET64(i->reg));
@@ -102,14 +113,14 @@ static void call_rel64(struct jit_cpu *c, const struct insn *i)
 
 static void call_r64(struct jit_cpu *c, const struct insn *i)
 {
-    uint64_t target = checked(c, i, GET64(i->reg));
+    uint64_t target = checked_call(c, i, GET64(i->reg));
     push_next64(c, i);
     c->st.rip = target;
 }
 
 static void call_m64(struct jit_cpu *c, const struct insn *i)
 {
-    uint64_t target = checked(c, i, ld64(c, i, op_ea_other(c, i, 8, ACC_READ)));
+    uint64_t target = checked_call(c, i, ld64(c, i, op_ea_other(c, i, 8, ACC_READ)));
     push_next64(c, i);
     c->st.rip = target;
 }

@@ -113,7 +113,8 @@ static void op_pusha(struct jit_cpu *c, const struct insn *i)
 {
     unsigned size = i->opsize;
 
-    mmu_translate(c, below_sp(c, 8 * size, size), ACC_WRITE);
+    for (unsigned k = 0; k < 8; k++)
+        mmu_translate(c, below_sp(c, (k + 1) * size, size), ACC_WRITE);
     for (unsigned k = 0; k < 8; k++)
         write_sized(c, below_sp(c, (k + 1) * size, size), c->st.gpr[k], size);
     stack_adjust(c, -8 * (int64_t)size);
@@ -125,7 +126,7 @@ static void op_popa(struct jit_cpu *c, const struct insn *i)
     uint64_t v[8];
 
     for (unsigned k = 0; k < 8; k++)
-        v[k] = stack_peek(c, (7 - k) * size, size);
+        v[7 - k] = stack_peek(c, k * size, size);
     stack_adjust(c, 8 * (int64_t)size);
     for (unsigned k = 0; k < 8; k++)
         if (k != R_RSP)
