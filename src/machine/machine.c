@@ -309,13 +309,13 @@ static bool board_options(struct machine *m, GError **err)
     for (guint i = 0; i < m->cfg->globals->len; i++) {
         struct props *p = g_ptr_array_index(m->cfg->globals, i);
         const char *driver = "", *property = "";
-        bool value = false;
+        uint32_t value = 0; /* QEMU's type for them: 1, not "on" */
         if (!props_get_str(p, "driver", &driver, err) ||
             !props_get_str(p, "property", &property, err))
             return false;
         if (strcmp(driver, "ICH9-LPC") != 0 || !g_str_has_prefix(property, "disable_s"))
             continue;
-        if (!props_get_bool(p, "value", &value, err))
+        if (!props_get_u32(p, "value", &value, err))
             return false;
         if (strcmp(property, "disable_s3") == 0)
             m->sleep_s3 = !value;

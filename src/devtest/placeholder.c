@@ -1,0 +1,3 @@
+/* Replaced by the first real file of this folder. */
+extern int devtest_placeholder;
+int devtest_placeholder;
