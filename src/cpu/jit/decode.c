@@ -146,14 +146,26 @@ static uint8_t base_of(ZydisRegister r)
     return decode_gpr(r);
 }
 
-static void decode_memory(struct insn *out, const ZydisDecodedOperand *o)
+/* SIB without base: Zydis 4.0 gives R13D for it with REX.B and a 32-bit address. */
+static bool sib_without_base(const ZydisDecodedInstruction *z)
 {
+    return (z->attributes & ZYDIS_ATTRIB_HAS_SIB) && z->raw.modrm.mod == 0 && z->raw.sib.base == 5;
+}
+
+static void decode_memory(struct decode_ctx *d, const ZydisDecodedOperand *o)
+{
+    struct insn *out = d->out;
+
     out->flags |= INSN_MEM;
     out->base = base_of(o->mem.base);
     out->index = base_of(o->mem.index);
     out->scale_shift = o->mem.scale > 1 ? (uint8_t)__builtin_ctz(o->mem.scale) : 0;
     out->seg = seg_of(o->mem.segment);
     out->disp = (int32_t)o->mem.disp.value;
+    if (sib_without_base(&d->z)) {
+        out->base = NOREG;
+        out->disp = (int32_t)d->z.raw.disp.value;
+    }
     if (o->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
         out->imm = o->mem.disp.value; /* moffs: 64 bits in long mode */
 }
@@ -177,7 +189,7 @@ static void decode_operands(struct decode_ctx *d)
             break;
         case ZYDIS_OPERAND_TYPE_MEMORY:
             if (memory_is_explicit(o))
-                decode_memory(out, o);
+                decode_memory(d, o);
             break;
         case ZYDIS_OPERAND_TYPE_POINTER:
             out->imm = o->ptr.offset;

@@ -1,12 +1,6 @@
 /* ea.c - effective addresses, segment checks, the stack, and the slow ends of memory accesses. */
 #include "op.h"
 
-static bool canonical_ok(const struct jit_cpu *c, uint64_t a)
-{
-    unsigned shift = (c->st.cr4 & BIT64(12)) ? 7 : 16; /* CR4.LA57 */
-    return (uint64_t)((int64_t)(a << shift) >> shift) == a;
-}
-
 static _Noreturn void segment_fault(struct jit_cpu *c, unsigned seg)
 {
     cpu_raise_error(c, seg == SEG_SS ? EX_SS : EX_GP, 0);
@@ -193,11 +187,11 @@ void op_store_slow(struct jit_cpu *c, const struct insn *i, uint64_t linear, uin
 
 static void check_writable(struct jit_cpu *c, uint64_t linear, unsigned size)
 {
-    uint64_t last = linear + size - 1;
+    uint64_t next = ((linear + size - 1) & ~(GUEST_PAGE_SIZE - 1));
 
     mmu_translate(c, linear, ACC_WRITE);
-    if ((linear ^ last) >> GUEST_PAGE_SHIFT)
-        mmu_translate(c, c->mode == MODE_LONG64 ? last : (uint32_t)last, ACC_WRITE);
+    if (next > linear)
+        mmu_translate(c, c->mode == MODE_LONG64 ? next : (uint32_t)next, ACC_WRITE);
 }
 
 void *op_rmw_begin(struct jit_cpu *c, const struct insn *i, uint64_t linear, unsigned size)

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FERR_GSI 13
+
 void fpu_check_x87(struct jit_cpu *c)
 {
     if (unlikely(c->st.cr0 & (CR0_EM | CR0_TS)))
@@ -74,6 +76,7 @@ void fpu_sync_from_state(struct jit_cpu *c)
     uint64_t bv = xs_get64(c, XS_HEADER);
 
     f->x87_live = false;
+    f->fcs = f->fds = 0;
     if (!(bv & XF_X87))
         fpu_init_x87_area(c->st.xsave);
     if (!(bv & XF_SSE))
@@ -88,31 +91,48 @@ void fpu_sync_from_state(struct jit_cpu *c)
     fpu_x87_replaced(c);
 }
 
-void fpu_check_wait(struct jit_cpu *c)
+static bool exception_waits(struct jit_cpu *c)
 {
-    struct fpu *f = fpu_of(c);
     uint16_t sw;
 
-    if (likely(!f->x87_unmasked))
-        return;
-    if (f->x87_live)
+    if (fpu_of(c)->x87_live)
         __asm__ volatile("fnstsw %0" : "=a"(sw));
     else
         sw = xs_get16(c, XS_FSW);
-    if (!(sw & 0x80))
+    return sw & FSW_ES;
+}
+
+/* With CR0.NE=0 the exception goes the PC/AT way (SDM vol.1 §8.7.2): FERR# raises IRQ13 and the
+ * waiting instruction does not start before the handler has cleared the exception. */
+void fpu_check_wait(struct jit_cpu *c)
+{
+    struct fpu *f = fpu_of(c);
+
+    if (likely(!f->x87_unmasked) || !exception_waits(c))
         return;
     if (c->st.cr0 & CR0_NE)
         cpu_raise(c, EX_MF);
-    /* FERR# -> IRQ13 (PC/AT wiring): the instruction waits until the handler has cleared it. */
-    f->ferr = true;
-    if (f->ferr_hook)
-        f->ferr_hook(f->ferr_opaque, true);
-    cpu_raise(c, EX_MF);
+    if (!f->ferr) {
+        f->ferr = true;
+        irq_set(&f->ferr_line, true);
+    }
+    cpu_restart(c);
+}
+
+void fpu_settle_ferr(struct jit_cpu *c)
+{
+    struct fpu *f = fpu_of(c);
+
+    if (likely(!f->ferr) || exception_waits(c))
+        return;
+    f->ferr = false;
+    irq_set(&f->ferr_line, false);
 }
 
 void fpu_x87_replaced(struct jit_cpu *c)
 {
     fpu_of(c)->x87_unmasked = (~xs_get16(c, XS_FCW) & 0x3f) != 0;
+    fpu_settle_ferr(c);
 }
 
 /* ---- vcpu life ---- */
@@ -126,6 +146,7 @@ void fpu_cpu_init(struct jit_cpu *c)
         exit(1);
     }
     f->slot = fpu_stub_slot_new();
+    irq_connect(&f->ferr_line, c->set->irqchip, FERR_GSI);
     f->mxcsr_mask = 0xffff;
     if (sys_has(c, FEAT_8000_0001_ECX, 7))
         f->mxcsr_mask |= MXCSR_MM;
@@ -137,33 +158,13 @@ void fpu_cpu_fini(struct jit_cpu *c)
 {
     if (!c->fpu)
         return;
+    irq_disconnect(&fpu_of(c)->ferr_line);
     g_aligned_free(c->fpu);
     c->fpu = NULL;
     fpu_stub_unref();
 }
 
 /* ---- operands ---- */
-
-/* Flat segments in long mode are the common case; everything else goes the checked way. */
-static inline uint64_t operand_linear(struct jit_cpu *c, const struct insn *i, unsigned len,
-                                      unsigned access)
-{
-    if (likely(c->mode == MODE_LONG64 && i->addrsize == 8 && i->seg != SEG_FS &&
-               i->seg != SEG_GS)) {
-        uint64_t ea = (uint64_t)(int64_t)i->disp;
-
-        if (i->base < 16)
-            ea += c->st.gpr[i->base];
-        else if (i->base == 16)
-            ea += c->st.rip;
-        if (i->index < 16)
-            ea += c->st.gpr[i->index] << i->scale_shift;
-        if (likely((uint64_t)(((int64_t)(ea << 16)) >> 16) == ea &&
-                   (uint64_t)(((int64_t)((ea + len) << 16)) >> 16) == ea + len))
-            return ea;
-    }
-    return insn_linear(c, i, len, access);
-}
 
 static inline void check_unit(struct jit_cpu *c, unsigned flags)
 {
@@ -179,11 +180,44 @@ static inline void check_unit(struct jit_cpu *c, unsigned flags)
         fpu_check_wait(c);
 }
 
+/* #GP for a misaligned operand; a misaligned one that is permitted goes through the scratch buffer,
+ * because the host's instruction may not take it. */
 static inline void check_align(struct jit_cpu *c, const struct fpu_op *op, uint64_t linear)
 {
-    if (unlikely(linear & op->align_mask) &&
-        !((op->flags & FPU_UNIT_SSE) && !op->align_always && (xs_get32(c, XS_MXCSR) & MXCSR_MM)))
+    if (likely(!(linear & op->align_mask)) || op->align == FPU_ALIGN_NEVER)
+        return;
+    if (op->align == FPU_ALIGN_ALWAYS || !(xs_get32(c, XS_MXCSR) & MXCSR_MM))
         cpu_raise_error(c, EX_GP, 0);
+}
+
+static inline uint64_t operand_base(struct jit_cpu *c, const struct insn *i)
+{
+    return c->mode == MODE_LONG64 && i->seg < SEG_FS ? 0 : c->st.seg[i->seg].base;
+}
+
+/* Flat segments in long mode are the common case; everything else goes the checked way. */
+static inline uint64_t operand_linear(struct jit_cpu *c, const struct insn *i,
+                                      const struct fpu_op *op, unsigned access)
+{
+    if (likely(c->mode == MODE_LONG64 && i->addrsize == 8 && i->seg != SEG_FS &&
+               i->seg != SEG_GS)) {
+        uint64_t ea = (uint64_t)(int64_t)i->disp;
+
+        if (i->base < 16)
+            ea += c->st.gpr[i->base];
+        else if (i->base == 16)
+            ea += c->st.rip;
+        if (i->index < 16)
+            ea += c->st.gpr[i->index] << i->scale_shift;
+        if (likely((uint64_t)(((int64_t)(ea << 16)) >> 16) == ea &&
+                   (uint64_t)(((int64_t)((ea + op->size) << 16)) >> 16) == ea + op->size)) {
+            check_align(c, op, ea);
+            return ea;
+        }
+    }
+    /* Alignment comes before canonical form: that is how the host does it. */
+    check_align(c, op, insn_ea(c, i) + operand_base(c, i));
+    return insn_linear(c, i, op->size, access);
 }
 
 /* ---- the stub call ---- */
@@ -191,7 +225,7 @@ static inline void check_align(struct jit_cpu *c, const struct fpu_op *op, uint6
 static _Noreturn void stub_fault(struct jit_cpu *c, uint64_t trap)
 {
     if (trap == EX_XM)
-        cpu_raise(c, (c->st.cr4 & CR4_OSXMM) ? EX_XM : EX_UD);
+        cpu_raise(c, (c->st.cr4 & CR4_OSXMMEXCPT) ? EX_XM : EX_UD);
     fpu_check_wait(c);
     cpu_raise(c, EX_MF);
 }
@@ -229,6 +263,8 @@ static inline void run_stub(struct jit_cpu *c, const struct insn *i, const struc
         trap = op->code(c, mem);
     if (unlikely(trap))
         stub_fault(c, trap);
+    if (op->flags & FPU_NO_WAIT)
+        fpu_settle_ferr(c);
     if (op->flags & FPU_LOADS_CW) {
         uint16_t cw;
 
@@ -268,10 +304,9 @@ static inline void run_op_load(struct jit_cpu *c, const struct insn *i, const st
     void *mem;
 
     check_unit(c, op->flags);
-    linear = operand_linear(c, i, op->size, ACC_READ);
-    check_align(c, op, linear);
+    linear = operand_linear(c, i, op, ACC_READ);
     e = tlb_slot(c, linear);
-    if (likely(TLB_HIT(e->read_tag, linear, op->size))) {
+    if (likely(TLB_HIT(e->read_tag, linear, op->size) && !(linear & op->align_mask))) {
         mem = (void *)(linear + e->addend);
     } else {
         mmu_read_slow(c, linear, f->scratch, op->size, ACC_READ);
@@ -296,13 +331,15 @@ static inline void run_op_store(struct jit_cpu *c, const struct insn *i, const s
     struct tlb_entry *e;
 
     check_unit(c, op->flags);
-    linear = operand_linear(c, i, op->size, ACC_WRITE);
-    check_align(c, op, linear);
+    linear = operand_linear(c, i, op, ACC_WRITE);
     e = tlb_slot(c, linear);
-    if (likely(TLB_HIT(e->write_tag, linear, op->size))) {
+    if (likely(TLB_HIT(e->write_tag, linear, op->size) && !(linear & op->align_mask))) {
         run_stub(c, i, op, (void *)(linear + e->addend));
     } else {
         fpu_probe_write(c, linear, op->size);
+        /* An unmasked x87 exception leaves the operand as it was. */
+        if ((op->flags & FPU_X87) && f->x87_unmasked)
+            mmu_read_slow(c, linear, f->scratch, op->size, ACC_READ);
         run_stub(c, i, op, f->scratch);
         mmu_write_slow(c, linear, f->scratch, op->size, ACC_WRITE);
     }

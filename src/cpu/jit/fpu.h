@@ -20,7 +20,9 @@
 #ifndef CPU_JIT_FPU_H
 #define CPU_JIT_FPU_H
 
-#include "decode.h"
+#include "sys.h"
+
+#include "bus/irq.h"
 
 #define XS_FCW       0
 #define XS_FSW       2
@@ -42,17 +44,11 @@
 #define XF_AVX  4u
 #define XF_PKRU (1u << 9)
 
+#define FSW_ES 0x80u
+
 #define MXCSR_DEFAULT 0x1f80u
 #define MXCSR_CONTROL 0xffc0u
 #define MXCSR_MM      (1u << 17)
-
-#define CR0_MP      2u
-#define CR0_EM      4u
-#define CR0_TS      8u
-#define CR0_NE      32u
-#define CR4_OSFXSR  (1u << 9)
-#define CR4_OSXMM   (1u << 10)
-#define CR4_OSXSAVE (1u << 18)
 
 enum {
     FPU_READ = 1,      /* reads its memory operand */
@@ -70,23 +66,28 @@ enum {
 
 typedef uint64_t fpu_stub_fn(struct jit_cpu *c, void *mem);
 
+enum fpu_align {
+    FPU_ALIGN_ALWAYS, /* #GP (MOVAPS and kin) */
+    FPU_ALIGN_MM,     /* #GP unless MXCSR.MM lifts it */
+    FPU_ALIGN_NEVER,  /* implementations differ (SHA): works */
+};
+
 /* One host stub; immutable and shared by all vcpus; lives as long as the code area. */
 struct fpu_op {
     fpu_stub_fn *code;
     uint16_t flags;
     uint16_t fop;
     uint8_t size;       /* of the memory operand */
-    uint8_t align_mask; /* #GP when the address has one of these bits */
-    bool align_always;  /* MXCSR.MM does not lift it (MOVAPS and kin) */
+    uint8_t align_mask; /* the host's instruction wants these address bits clear */
+    uint8_t align;      /* enum fpu_align: what the guest is told when they are not */
 };
 
 struct fpu {
     bool x87_live;
     bool x87_unmasked; /* guest FCW lets some exception through: look for pending ones */
     uint16_t fcs, fds; /* selectors that go with FIP/FDP */
-    bool ferr;         /* CR0.NE=0: FERR# is asserted (IRQ13) */
-    void (*ferr_hook)(void *opaque, bool level);
-    void *ferr_opaque;
+    bool ferr;         /* CR0.NE=0 and an exception waits: IRQ13 is up */
+    struct irq_line ferr_line;
     uint32_t mxcsr_mask;
     uint8_t scratch[64 + 16] __attribute__((aligned(64)));
     uint8_t area[512] __attribute__((aligned(64))); /* FXSAVE/FXRSTOR image for the host unit */
@@ -133,8 +134,9 @@ void fpu_check_x87(struct jit_cpu *c); /* #NM */
 void fpu_check_mmx(struct jit_cpu *c); /* #UD, #NM */
 void fpu_check_sse(struct jit_cpu *c); /* #UD, #NM */
 void fpu_check_avx(struct jit_cpu *c);
-void fpu_check_wait(struct jit_cpu *c); /* a pending x87 exception: #MF or FERR# */
-void fpu_load_live(struct jit_cpu *c);  /* x87 registers to the host unit */
+void fpu_check_wait(struct jit_cpu *c);  /* a pending x87 exception: #MF or FERR# */
+void fpu_settle_ferr(struct jit_cpu *c); /* after what may have cleared the exception */
+void fpu_load_live(struct jit_cpu *c);   /* x87 registers to the host unit */
 void fpu_probe_write(struct jit_cpu *c, uint64_t linear, unsigned len);
 op_fn fpu_run_reg, fpu_run_load, fpu_run_store, fpu_run_uncached, fpu_op_ud;
 
@@ -170,6 +172,7 @@ bool fpu_feature_ok(struct jit_cpu *c, const ZydisDecodedInstruction *z);
 /* ---- fpu_x87.c ---- */
 op_fn fpu_op_fwait, fpu_op_fninit, fpu_op_fnstenv, fpu_op_fldenv, fpu_op_fnsave, fpu_op_frstor,
     fpu_op_x87_nop;
+void fpu_mmx_transition(struct jit_cpu *c); /* on st.xsave: TOP 0, all tags valid */
 void fpu_init_x87_area(uint8_t *xsave);
 void fpu_x87_replaced(struct jit_cpu *c); /* the control word in st.xsave was written */
 void fpu_x87_loaded(struct jit_cpu *c);   /* the whole x87 part came from guest memory */

@@ -228,21 +228,21 @@ static void encode(struct stub_plan *s, const struct decode_ctx *d, int gpr_part
     for (int k = 0; k < 2; k++)
         if (z->raw.imm[k].size)
             put(&e, z->raw.imm[k].size / 8, d->out->bytes + z->raw.imm[k].offset);
+    if (s->is4 && d->mode != MODE_LONG64)
+        e.p[-1] &= 0x7f; /* a register number of three bits */
     s->host_len = e.p - s->host;
 }
 
 /* VEX.W selects 64-bit general registers in 64-bit mode and is ignored outside for those opcodes
- * that have such an operand (SDM vol.2: VMOVD/VMOVQ, VPINSR, VPEXTR, VCVTSI2Sx, VCVTSx2SI). */
+ * that have such an operand (SDM vol.2: VMOVD/VMOVQ, VCVTSI2Sx, VCVTSx2SI). */
 static bool effective_w(const struct decode_ctx *d, bool has_gpr)
 {
     const ZydisDecodedInstruction *z = &d->z;
     bool movd = z->opcode_map == ZYDIS_OPCODE_MAP_0F && (z->opcode == 0x6e || z->opcode == 0x7e);
-    bool ins = z->opcode_map == ZYDIS_OPCODE_MAP_0F3A && (z->opcode == 0x22 || z->opcode == 0x16);
-
     if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
         return d->mode == MODE_LONG64 && z->raw.rex.W;
     if (d->mode != MODE_LONG64 &&
-        (has_gpr || movd || ins || z->opcode == 0x2a || z->opcode == 0x2c || z->opcode == 0x2d))
+        (has_gpr || movd || z->opcode == 0x2a || z->opcode == 0x2c || z->opcode == 0x2d))
         return false;
     return z->raw.vex.W;
 }
@@ -268,6 +268,7 @@ bool fpu_plan(struct stub_plan *s, const struct decode_ctx *d)
             continue;
         if (vector_number(o->reg.value) >= 16)
             return false;
+        s->is4 |= o->encoding == ZYDIS_OPERAND_ENCODING_IS4;
         if (vector_number(o->reg.value) >= 0)
             plan_vector(s, z, o);
         else if (ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_MMX)

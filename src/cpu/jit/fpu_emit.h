@@ -18,7 +18,7 @@ struct stub_plan {
     uint8_t host[16]; /* the instruction, rewritten */
     uint8_t host_len, mandatory;
     uint16_t xmm_in, xmm_out, ymm_in, ymm_out;
-    bool flags_in, flags_out, x87;
+    bool flags_in, flags_out, x87, is4;
     uint8_t gpr_count;
     struct stub_gpr gpr[3];
 };

@@ -69,9 +69,7 @@ static void store_masked_bytes(struct jit_cpu *c, const struct insn *i, const ui
     else if (i->addrsize == 2)
         off = (uint16_t)off;
     uint64_t linear = seg_linear(c, i->seg, off, len, ACC_WRITE);
-    for (unsigned k = 0; k < len; k++)
-        if (mask[k] & 0x80)
-            fpu_probe_write(c, linear + k, 1);
+    fpu_probe_write(c, linear, len); /* whatever the mask says, as AMD's do */
     for (unsigned k = 0; k < len; k++)
         if (mask[k] & 0x80)
             mem_w8(c, linear + k, data[k]);
@@ -101,9 +99,8 @@ void fpu_op_maskmovq(struct jit_cpu *c, const struct insn *i)
     unsigned top = xs_get16(c, XS_FSW) >> 11 & 7;
     for (unsigned n = 0; n < 8; n++)
         memcpy(regs[n], c->st.xsave + XS_ST + 16 * ((n - top) & 7), 8);
+    fpu_mmx_transition(c); /* even when the store faults */
     store_masked_bytes(c, i, regs[i->reg], regs[i->rm], 8);
-    fpu_load_live(c);
-    __asm__ volatile("movq %mm0, %mm0"); /* x87 -> MMX transition: TOP 0, all tags valid */
 }
 
 /* ---- element masks: VMASKMOV, VPMASKMOV ---- */
@@ -202,19 +199,18 @@ void fpu_op_gather(struct jit_cpu *c, const struct insn *i)
     index = vec_get(c, i->index);
     mask = vec_get(c, i->vvvv);
     data = vec_get(c, i->reg);
-    memset(mask.b + count * size, 0, 32 - count * size);
-    memset(data.b + count * size, 0, 32 - count * size);
-    for (unsigned k = 0; k < count; k++)
-        memset(mask.b + k * size, mask.b[k * size + size - 1] & 0x80 ? 0xff : 0, size);
     for (unsigned k = 0; k < count; k++) {
-        if (mask.b[k * size]) {
+        if (mask.b[k * size + size - 1] & 0x80)
             load_element(c, element_linear(c, i, index_of(&index, k, wide_index), size),
                          data.b + k * size, size);
-            memset(mask.b + k * size, 0, size);
-        }
+        memset(mask.b + k * size, 0, size);
         vec_put(c, i->reg, &data);
         vec_put(c, i->vvvv, &mask);
     }
+    memset(mask.b, 0, sizeof(mask.b));
+    memset(data.b + count * size, 0, sizeof(data.b) - count * size);
+    vec_put(c, i->reg, &data);
+    vec_put(c, i->vvvv, &mask);
 }
 
 /* ---- VZERO ---- */

@@ -32,7 +32,7 @@ static struct {
 struct stub_key {
     struct stub_plan plan;
     uint16_t flags, fop;
-    uint8_t size, align_mask, align_always, pad;
+    uint8_t size, align_mask, align, pad;
 };
 
 /* ---- SIGFPE ---- */
@@ -164,14 +164,14 @@ static void plan_alignment(struct stub_key *k, const ZydisDecodedInstruction *z,
     case ZYDIS_EXCEPTION_CLASS_SSE1:
     case ZYDIS_EXCEPTION_CLASS_AVX1:
         k->align_mask = k->size - 1;
-        k->align_always = true;
-        break;
-    case ZYDIS_EXCEPTION_CLASS_SSE2:
-    case ZYDIS_EXCEPTION_CLASS_SSE4:
-        if (k->size == 16 && kind != FPU_NATIVE_UNALIGNED)
-            k->align_mask = 15;
+        k->align = FPU_ALIGN_ALWAYS;
         break;
     default:
+        if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX || k->size != 16 ||
+            kind == FPU_NATIVE_UNALIGNED)
+            break;
+        k->align_mask = 15;
+        k->align = z->meta.isa_set == ZYDIS_ISA_SET_SHA ? FPU_ALIGN_NEVER : FPU_ALIGN_MM;
         break;
     }
 }
@@ -254,7 +254,7 @@ static void fill_op(struct fpu_op *op, const struct stub_key *k, uint8_t *code)
                           .fop = k->fop,
                           .size = k->size,
                           .align_mask = k->align_mask,
-                          .align_always = k->align_always};
+                          .align = k->align};
 }
 
 enum fpu_stub_result fpu_stub_get(const struct decode_ctx *d, const struct fpu_op **out)

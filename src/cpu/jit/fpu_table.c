@@ -271,6 +271,20 @@ static op_fn *select_native(struct decode_ctx *d)
     return op->flags & FPU_WRITE ? fpu_run_store : fpu_run_load;
 }
 
+/* Encodings that Zydis takes and the architecture does not. */
+static bool bad_vex(const struct decode_ctx *d)
+{
+    const ZydisDecodedInstruction *z = &d->z;
+    bool quad = z->opcode_map == ZYDIS_OPCODE_MAP_0F3A && (z->opcode == 0x22 || z->opcode == 0x16);
+
+    if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+        return false;
+    if (d->mode == MODE_REAL || d->mode == MODE_VM86)
+        return true;
+    /* VPINSRQ and VPEXTRQ outside 64-bit mode */
+    return quad && d->mode != MODE_LONG64 && z->raw.vex.W;
+}
+
 op_fn *op_select_fpu(struct decode_ctx *d)
 {
     const ZydisDecodedInstruction *z = &d->z;
@@ -279,10 +293,7 @@ op_fn *op_select_fpu(struct decode_ctx *d)
     if (!rule || (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
                   z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX))
         return NULL;
-    if (!fpu_feature_ok(d->c, z) || (d->out->flags & INSN_LOCK))
-        return fpu_op_ud;
-    if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
-        (d->mode == MODE_REAL || d->mode == MODE_VM86))
+    if (!fpu_feature_ok(d->c, z) || (d->out->flags & INSN_LOCK) || bad_vex(d))
         return fpu_op_ud;
     if (rule->kind != FPU_EMULATED)
         return select_native(d);

@@ -6,7 +6,6 @@
 
 #define FCW_INIT    0x37f
 #define FSW_TOP(sw) ((sw) >> 11 & 7)
-#define FSW_ES      0x80
 #define FSW_B       0x8000
 #define FSW_FLAGS   0x3f
 #define TAG_VALID   0
@@ -55,11 +54,24 @@ void fpu_op_x87_nop(struct jit_cpu *c, const struct insn *i)
     fpu_check_x87(c);
 }
 
+/* st.xsave keeps the registers in stack order: a new TOP means another order. */
+static void rotate_registers(struct jit_cpu *c, unsigned old_top, unsigned new_top)
+{
+    uint8_t old[8][16];
+
+    if (old_top == new_top)
+        return;
+    memcpy(old, c->st.xsave + XS_ST, sizeof(old));
+    for (unsigned k = 0; k < 8; k++)
+        memcpy(c->st.xsave + XS_ST + 16 * k, old[(k + new_top - old_top) & 7], 16);
+}
+
 /* The registers keep their values, all are tagged empty. */
 static void x87_init(struct jit_cpu *c)
 {
     struct fpu *f = fpu_of(c);
 
+    rotate_registers(c, FSW_TOP(xs_get16(c, XS_FSW)), 0);
     xs_put16(c, XS_FCW, FCW_INIT);
     memset(c->st.xsave + XS_FSW, 0, XS_MXCSR - XS_FSW);
     f->fcs = f->fds = 0;
@@ -71,6 +83,15 @@ void fpu_op_fninit(struct jit_cpu *c, const struct insn *i)
     fpu_check_x87(c);
     fpu_sync_to_state(c);
     x87_init(c);
+}
+
+void fpu_mmx_transition(struct jit_cpu *c)
+{
+    uint16_t sw = xs_get16(c, XS_FSW);
+
+    rotate_registers(c, FSW_TOP(sw), 0);
+    xs_put16(c, XS_FSW, sw & ~0x3800);
+    c->st.xsave[XS_FTW] = 0xff;
 }
 
 /* ---- environment images ---- */
@@ -203,13 +224,15 @@ void fpu_op_fnstenv(struct jit_cpu *c, const struct insn *i)
 void fpu_op_fldenv(struct jit_cpu *c, const struct insn *i)
 {
     uint8_t image[ENV_MAX];
-    unsigned len = env_size(i);
+    unsigned len = env_size(i), top;
 
     fpu_check_x87(c);
     fpu_check_wait(c);
     mmu_read_slow(c, insn_linear(c, i, len, ACC_READ), image, len, ACC_READ);
     fpu_sync_to_state(c);
+    top = FSW_TOP(xs_get16(c, XS_FSW));
     env_take(c, i, image);
+    rotate_registers(c, top, FSW_TOP(xs_get16(c, XS_FSW)));
 }
 
 void fpu_op_fnsave(struct jit_cpu *c, const struct insn *i)

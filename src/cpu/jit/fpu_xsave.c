@@ -12,7 +12,6 @@
 #define HEADER_BYTES    64u
 #define YMMH_BYTES      256u
 #define AREA_BYTES      (LEGACY_BYTES + HEADER_BYTES + YMMH_BYTES)
-#define EFER_FFXSR      (1u << 14)
 
 /* ---- memory images ---- */
 

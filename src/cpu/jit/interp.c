@@ -21,7 +21,7 @@ static void rewind_to_cur(struct jit_cpu *c)
     c->cur = NULL;
 }
 
-/* After a handler left by longjmp.  False: triple fault. */
+/* False: triple fault. */
 static bool take_fault(struct jit_cpu *c)
 {
     flags_to_state(c);
@@ -31,6 +31,25 @@ static bool take_fault(struct jit_cpu *c)
     bool ok = cpu_deliver(c, c->fault.vector, c->fault.has_error, c->fault.error, EV_EXCEPTION);
     flags_from_state(c);
     return ok;
+}
+
+#define LEFT_BY_RESTART 2 /* value of sigsetjmp; faults give 1 */
+
+void cpu_restart(struct jit_cpu *c)
+{
+    siglongjmp(c->fault_jmp, LEFT_BY_RESTART);
+}
+
+/* After a handler left by longjmp; false: triple fault. */
+static bool resume(struct jit_cpu *c, int how)
+{
+    if (how != LEFT_BY_RESTART)
+        return take_fault(c);
+    flags_to_state(c);
+    rewind_to_cur(c);
+    c->next = NULL;
+    c->link = NULL;
+    return true;
 }
 
 static inline void run_block(struct jit_cpu *c, struct block *b)
@@ -142,7 +161,8 @@ enum vcpu_exit interp_run(struct jit_cpu *c)
     c->next = NULL;
     c->link = NULL;
     flags_from_state(c);
-    if (sigsetjmp(c->fault_jmp, 0) == 0 || take_fault(c)) {
+    int how = sigsetjmp(c->fault_jmp, 0);
+    if (how == 0 || resume(c, how)) {
         exit = loop(c);
         flags_to_state(c);
     }

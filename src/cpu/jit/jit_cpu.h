@@ -202,6 +202,8 @@ enum {
 _Noreturn void cpu_raise(struct jit_cpu *c, uint8_t vector); /* no error code */
 _Noreturn void cpu_raise_error(struct jit_cpu *c, uint8_t vector, uint32_t error);
 _Noreturn void cpu_page_fault(struct jit_cpu *c, uint64_t linear, uint32_t error);
+/* Leaves the running instruction undone; it runs again after pending events (interp.c). */
+_Noreturn void cpu_restart(struct jit_cpu *c);
 /* Delivers through the IDT/IVT now (loop context; may itself fault -> double -> triple).
  * kind: what the architecture distinguishes when pushing RIP and checking DPL. */
 enum event_kind { EV_EXCEPTION, EV_INTERRUPT, EV_NMI, EV_SOFT_INT, EV_ICEBP };

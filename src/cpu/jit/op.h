@@ -115,6 +115,12 @@ static inline uint16_t *reg16(struct jit_cpu *c, uint8_t n)
 uint64_t reg_get(struct jit_cpu *c, uint8_t n, unsigned size);
 void reg_set(struct jit_cpu *c, uint8_t n, unsigned size, uint64_t v);
 
+static inline bool canonical_ok(const struct jit_cpu *c, uint64_t a)
+{
+    unsigned shift = (c->st.cr4 & BIT64(12)) ? 7 : 16; /* CR4.LA57 */
+    return (uint64_t)((int64_t)(a << shift) >> shift) == a;
+}
+
 /* The stack beyond stack_push/stack_pop: read at a depth, then move the pointer. */
 uint64_t stack_peek(struct jit_cpu *c, unsigned depth, unsigned size);
 void stack_adjust(struct jit_cpu *c, int64_t bytes);
@@ -254,6 +260,7 @@ op_fn *op_threaded(struct decode_ctx *d, op_fn *fn);
 op_fn *op_threaded_lock(struct decode_ctx *d, op_fn *fn, op_fn *unlocked);
 bool op_has(struct decode_ctx *d, enum cpuid_word w, unsigned bit);
 
+op_select_fn op_select_xchg_r8;
 op_select_fn op_select_alu, op_select_shift, op_select_muldiv, op_select_mov, op_select_bit,
     op_select_branch, op_select_stack, op_select_string, op_select_atomic, op_select_segment,
     op_select_misc;

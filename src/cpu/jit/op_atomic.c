@@ -273,6 +273,16 @@ static op_fn *select_atomic(struct decode_ctx *d, const struct atomic_ops *ops)
     return op_threaded_lock(d, ops->m[size], ops->alone[size]);
 }
 
+/* F3 REX.B 90 is no PAUSE: the processor exchanges (Zydis 4.0 says PAUSE). */
+op_fn *op_select_xchg_r8(struct decode_ctx *d)
+{
+    static op_fn *const rr[4] = BY_SIZE(xchg_rr);
+    unsigned size = d->z.raw.rex.W ? 8 : d->z.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE ? 2 : 4;
+    d->out->reg = R_RAX;
+    d->out->rm = R_R8;
+    return op_threaded(d, rr[size_index(size)]);
+}
+
 op_fn *op_select_atomic(struct decode_ctx *d)
 {
     switch (d->z.mnemonic) {

@@ -1,8 +1,8 @@
 /* op_branch.c - near control transfers: Jcc, JMP, CALL, RET, LOOPcc, JrCXZ.
  *
  * All end their block.  A direct branch leaves its successor for the loop (branch_to); an indirect
- * one leaves nothing and the loop looks st.rip up.  A target outside the CS limit or not canonical
- * faults when it is fetched. */
+ * one leaves nothing and the loop looks st.rip up.  A relative target outside the CS limit or not
+ * canonical faults when it is fetched. */
 #include "op.h"
 
 #define ALL_CONDITIONS(X)                                                                          \
@@ -59,14 +59,30 @@ static void jmp_rel_cut(struct jit_cpu *c, const struct insn *i)
     branch_to(c, i, 1);
 }
 
+/* Indirect branches and RET to a non-canonical address fault themselves (SDM vol.2, RET). */
+static __attribute__((noinline, cold)) void odd_target(struct jit_cpu *c, const struct insn *i,
+                                                       uint64_t target)
+{
+    c->cur = i;
+    if (!canonical_ok(c, target))
+        cpu_raise_error(c, EX_GP, 0);
+}
+
+static inline uint64_t checked(struct jit_cpu *c, const struct insn *i, uint64_t target)
+{
+    if (unlikely((uint64_t)((int64_t)(target << 16) >> 16) != target))
+        odd_target(c, i, target);
+    return target;
+}
+
 static void jmp_r64(struct jit_cpu *c, const struct insn *i)
 {
-    c->st.rip = GET64(i->reg);
+    c->st.rip = checked(c, i, GET64(i->reg));
 }
 
 static void jmp_m64(struct jit_cpu *c, const struct insn *i)
 {
-    c->st.rip = ld64(c, i, op_ea_other(c, i, 8, ACC_READ));
+    c->st.rip = checked(c, i, ld64(c, i, op_ea_other(c, i, 8, ACC_READ)));
 }
 
 /* 64-bit mode: the return address goes below rsp, which moves only once it is written. */
@@ -86,14 +102,14 @@ static void call_rel64(struct jit_cpu *c, const struct insn *i)
 
 static void call_r64(struct jit_cpu *c, const struct insn *i)
 {
-    uint64_t target = GET64(i->reg);
+    uint64_t target = checked(c, i, GET64(i->reg));
     push_next64(c, i);
     c->st.rip = target;
 }
 
 static void call_m64(struct jit_cpu *c, const struct insn *i)
 {
-    uint64_t target = ld64(c, i, op_ea_other(c, i, 8, ACC_READ));
+    uint64_t target = checked(c, i, ld64(c, i, op_ea_other(c, i, 8, ACC_READ)));
     push_next64(c, i);
     c->st.rip = target;
 }
@@ -101,7 +117,7 @@ static void call_m64(struct jit_cpu *c, const struct insn *i)
 static void ret64(struct jit_cpu *c, const struct insn *i)
 {
     uint64_t sp = c->st.gpr[R_RSP];
-    c->st.rip = ld64(c, i, sp);
+    c->st.rip = checked(c, i, ld64(c, i, sp));
     c->st.gpr[R_RSP] = sp + 8 + (uint16_t)i->imm;
 }
 

@@ -313,7 +313,7 @@ op_fn *op_select_misc(struct decode_ctx *d)
     case ZYDIS_MNEMONIC_OUT:
         return select_port(d, false);
     case ZYDIS_MNEMONIC_PAUSE:
-        return op_pause;
+        return d->z.raw.rex.B ? op_select_xchg_r8(d) : op_pause;
     case ZYDIS_MNEMONIC_RDRAND:
         return select_random(d, false);
     case ZYDIS_MNEMONIC_RDSEED:

@@ -255,18 +255,16 @@ void sys_op_arpl(struct jit_cpu *c, const struct insn *i)
 {
     if (!protected_mode(c))
         raise_ud(c);
-    uint64_t linear = 0;
     uint16_t dst, rpl = c->st.gpr[i->reg] & 3;
     if (i->flags & INSN_MEM) {
-        linear = insn_linear(c, i, 2, ACC_WRITE);
-        dst = mem_r16(c, linear);
+        dst = mem_r16(c, insn_linear(c, i, 2, ACC_READ));
     } else {
         dst = (uint16_t)c->st.gpr[i->rm];
     }
     bool raised = (dst & 3) < rpl;
     dst = raised ? (uint16_t)((dst & ~3u) | rpl) : dst;
     if (raised && (i->flags & INSN_MEM))
-        mem_w16(c, linear, dst);
+        mem_w16(c, insn_linear(c, i, 2, ACC_WRITE), dst);
     else if (raised)
         sys_gpr_put(c, i->rm, 2, dst);
     set_zf(c, raised);

@@ -1,0 +1,192 @@
+/* diff_guest.c - the interpreter's side: one vcpu in user mode under page tables that show what the
+ * child of diff_native.c sees. */
+#include "diff.h"
+
+#include "accel.h"
+#include "base/evloop.h"
+#include "bus/io.h"
+#include "jit/jit_cpu.h"
+#include "mem/guest_mem.h"
+
+#include <glib.h>
+#include <string.h>
+
+#define RAM_BYTES (2u << 20)
+#define GPA_PML4  0x1000u
+#define GPA_PDPT  0x2000u
+#define GPA_PD    0x3000u
+#define GPA_PT    0x4000u /* two of them: code, data */
+#define GPA_HIGH  0x6000u /* directory pointers, directory and table for the descriptor table */
+#define GPA_CODE  0x10000u
+#define GPA_DATA  0x11000u
+#define GPA_GDT   0x18000u
+#define GDT_BASE  0xffffff8000000000ull
+#define TSS_AT    0x800u /* in the same page */
+
+#define PTE_P  1u
+#define PTE_RW 2u
+#define PTE_US 4u
+#define PTE_AD 0x60u
+#define PTE_NX (1ull << 63)
+
+struct diff_guest {
+    struct cpu_set set;
+    struct vcpu vcpu, *vcpus[1];
+    struct cpu_model model;
+    struct vm_clock *clock;
+    struct guest_mem *mem;
+    struct ram_block *ram;
+    struct x86_state initial;
+    uint8_t *host;
+};
+
+static void put64(struct diff_guest *g, uint64_t at, uint64_t v)
+{
+    memcpy(g->host + at, &v, 8);
+}
+
+static void map_page(struct diff_guest *g, unsigned table, unsigned index, uint64_t entry)
+{
+    put64(g, GPA_PT + PAGE * table + 8 * index, entry | PTE_P | PTE_AD);
+}
+
+static void make_page_tables(struct diff_guest *g)
+{
+    static const uint64_t areas[2] = {CODE_BASE, DATA_BASE};
+
+    put64(g, GPA_PML4, GPA_PDPT | PTE_P | PTE_RW | PTE_US | 0x20);
+    put64(g, GPA_PDPT, GPA_PD | PTE_P | PTE_RW | PTE_US | 0x20);
+    for (unsigned k = 0; k < 2; k++)
+        put64(g, GPA_PD + 8 * (areas[k] >> 21),
+              (GPA_PT + PAGE * k) | PTE_P | PTE_RW | PTE_US | 0x20);
+    map_page(g, 0, 0, GPA_CODE | PTE_US);
+    for (unsigned k = 0; k < 3; k++)
+        map_page(g, 1, k, (GPA_DATA + PAGE * k) | PTE_US | PTE_NX | (k < 2 ? PTE_RW : 0));
+    put64(g, GPA_PML4 + 8 * 511, GPA_HIGH | PTE_P | PTE_RW | 0x20);
+    put64(g, GPA_HIGH, (GPA_HIGH + PAGE) | PTE_P | PTE_RW | 0x20);
+    put64(g, GPA_HIGH + PAGE, (GPA_HIGH + 2 * PAGE) | PTE_P | PTE_RW | 0x20);
+    put64(g, GPA_HIGH + 2 * PAGE, GPA_GDT | PTE_P | PTE_RW | PTE_AD | PTE_NX);
+}
+
+/* Linux' user segments, at the same selectors. */
+static void make_gdt(struct diff_guest *g)
+{
+    put64(g, GPA_GDT + 0x20, 0x00cffb000000ffff);
+    put64(g, GPA_GDT + 0x28, 0x00cff3000000ffff);
+    put64(g, GPA_GDT + 0x30, 0x00affb000000ffff);
+    put64(g, GPA_GDT + TSS_AT + 0x60, 0x0068000000000000); /* no I/O bitmap */
+}
+
+static struct x86_seg flat(uint16_t sel, uint32_t type, uint32_t flags)
+{
+    return (struct x86_seg){
+        .limit = 0xffffffff, .attr = type | SEG_S | 3u << 5 | SEG_P | SEG_G | flags, .sel = sel};
+}
+
+static void make_state(struct x86_state *s)
+{
+    s->cr0 = 0x80050033;
+    s->cr3 = GPA_PML4;
+    s->cr4 = 0x506a0; /* PAE PGE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE */
+    s->efer = 0xd01;
+    s->xcr0 = 7;
+    s->seg[SEG_CS] = flat(SEL_CODE64, 0xb, SEG_L);
+    s->seg[SEG_SS] = s->seg[SEG_DS] = s->seg[SEG_ES] = flat(SEL_DATA, 3, SEG_DB);
+    s->seg[SEG_FS] = s->seg[SEG_GS] = (struct x86_seg){.attr = SEG_UNUSABLE};
+    s->tr =
+        (struct x86_seg){.base = GDT_BASE + TSS_AT, .limit = 0x67, .attr = 11 | SEG_P, .sel = 0x40};
+    s->gdt.base = GDT_BASE;
+    s->gdt.limit = 0x7f;
+    s->idt.limit = 0;
+    s->rflags = 0x202;
+    s->rip = CODE_BASE;
+}
+
+struct diff_guest *diff_guest_new(void)
+{
+    struct diff_guest *g = g_aligned_alloc0(1, sizeof(*g), 64);
+    g_autoptr(GError) err = NULL;
+
+    g->mem = guest_mem_new();
+    g->ram = ram_block_new("test.ram", RAM_BYTES, false, false, &err);
+    g_assert_no_error(err);
+    guest_mem_map(g->mem, GPA(0), g->ram, 0, RAM_BYTES, GUEST_RAM);
+    g->host = ram_block_host(g->ram);
+    make_page_tables(g);
+    make_gdt(g);
+    g->clock = vm_clock_new();
+    memset(g->model.feat, 0xff, sizeof(g->model.feat));
+    memcpy(g->model.vendor, "AuthenticAMD", 13);
+    g->model.phys_bits = 40;
+    g->model.linear_bits = 48;
+    g->model.tsc_khz = 1000000;
+    g->vcpus[0] = &g->vcpu;
+    g->vcpu.set = &g->set;
+    g->set.ops = &jit_accel;
+    g->set.cfg.mem = g->mem;
+    g->set.cfg.clock = g->clock;
+    g->set.cfg.topology.maxcpus = 1;
+    g->set.model = &g->model;
+    g->set.vcpu = g->vcpus;
+    g->set.count = 1;
+    g_assert_true(jit_accel.init(&g->set, &err));
+    g_assert_true(jit_accel.vcpu_init(&g->vcpu, &err));
+    jit_accel.get_state(&g->vcpu, &g->initial);
+    make_state(&g->initial);
+    g_assert_true(jit_accel.set_state(&g->vcpu, &g->initial, &err));
+    return g;
+}
+
+void diff_guest_free(struct diff_guest *g)
+{
+    jit_accel.vcpu_fini(&g->vcpu);
+    jit_accel.fini(&g->set);
+    vm_clock_free(g->clock);
+    guest_mem_free(g->mem);
+    ram_block_free(g->ram);
+    g_aligned_free(g);
+}
+
+static void enter(struct diff_guest *g, struct jit_cpu *c, const struct diff_case *t)
+{
+    const uint64_t bv = 7;
+
+    memset(g->host + GPA_CODE, 0xcc, PAGE);
+    memcpy(g->host + GPA_CODE + t->code_offset, t->bytes, t->len);
+    memcpy(g->host + GPA_DATA, t->data, DATA_BYTES);
+    memcpy(c->st.gpr, t->in.gpr, sizeof(c->st.gpr));
+    memcpy(c->st.xsave, t->in.xsave, XS_BYTES);
+    memcpy(c->st.xsave + 512, &bv, 8);
+    memcpy(c->st.seg, g->initial.seg, sizeof(c->st.seg));
+    if (t->code32)
+        c->st.seg[SEG_CS] = flat(SEL_CODE32, 0xb, SEG_DB);
+    c->st.rip = t->in.rip;
+    c->st.rflags = t->in.rflags | 0x100; /* the child steps: PUSHF shows it */
+    c->st.cr2 = 0;
+    cpu_update_mode(c);
+    fpu_sync_from_state(c);
+}
+
+void diff_guest_run(struct diff_guest *g, const struct diff_case *t, struct diff_result *out)
+{
+    struct jit_cpu *c = g->vcpu.accel;
+    uint64_t error = 0;
+
+    enter(g, c, t);
+    /* With TF set a step is one REP iteration. */
+    for (unsigned n = 0; n < STEPS_MAX; n++) {
+        out->trap = interp_step(c);
+        if (out->trap != TRAP_NONE || c->st.rip != t->in.rip)
+            break;
+    }
+    if (out->trap != TRAP_NONE && c->fault.has_error)
+        error = c->fault.error;
+    out->error = error;
+    out->cr2 = c->st.cr2;
+    memcpy(out->out.gpr, c->st.gpr, sizeof(out->out.gpr));
+    out->out.rip = c->st.rip;
+    out->out.rflags = c->st.rflags;
+    memcpy(out->out.xsave, c->st.xsave, XS_BYTES);
+    memcpy(out->data, g->host + GPA_DATA, DATA_BYTES);
+    out->done = true;
+}
