@@ -104,13 +104,41 @@ static unsigned timer_index(const struct hpet_timer *t)
     return t - t->hpet->timer;
 }
 
+/* Is the comparator behind the counter?  Half of the range counts as behind. */
+static bool comparator_passed(const struct hpet_timer *t, uint64_t now)
+{
+    return t->config & TN_32BIT ? (int32_t)(t->comparator - now) < 0
+                                : (int64_t)(t->comparator - now) < 0;
+}
+
+/* Periods that were missed are gone: the next match is the first one after now. */
+static void comparator_advance(struct hpet_timer *t, uint64_t now)
+{
+    uint64_t late;
+
+    if (!t->period)
+        return;
+    late = now - t->comparator;
+    if (t->config & TN_32BIT)
+        late = (uint32_t)late;
+    t->comparator += (late / t->period + 1) * t->period;
+    if (t->config & TN_32BIT)
+        t->comparator = (uint32_t)t->comparator;
+}
+
 /* Arms for the next match.  After a match (fired) the same counter value matches again only when
  * the counter has come round, and a periodic timer keeps its distance. */
 static void timer_arm(struct hpet_timer *t, bool fired)
 {
     struct hpet *h = t->hpet;
-    uint64_t ticks = t->comparator - counter(h) - fired, gap_ns = 0;
+    uint64_t now = counter(h), ticks, gap_ns = 0;
 
+    if ((t->config & TN_PERIODIC) && (fired || comparator_passed(t, now)))
+        comparator_advance(t, now);
+    if (fired && (t->config & TN_PERIODIC))
+        gap_ns = GAP_MIN_NS;
+    fired &= !(t->config & TN_PERIODIC);
+    ticks = t->comparator - now - fired;
     if (t->config & TN_32BIT)
         ticks = (uint32_t)ticks;
     if (!(h->config & CONFIG_ENABLE) || !(t->config & TN_ENABLE) ||
@@ -119,8 +147,6 @@ static void timer_arm(struct hpet_timer *t, bool fired)
         timer_cancel(t->timer);
         return;
     }
-    if (fired && (t->config & TN_PERIODIC))
-        gap_ns = GAP_MIN_NS;
     t->due_ns = vm_clock_ns(h->clock) + MAX_OF((ticks + fired) * TICK_NS, gap_ns);
     timer_set(t->timer, t->due_ns);
 }
@@ -156,21 +182,6 @@ static void timer_fire(struct hpet_timer *t)
         irq_pulse(&t->irq);
 }
 
-/* Periods that were missed are gone: the next match is the first one after now. */
-static void comparator_advance(struct hpet_timer *t, uint64_t now)
-{
-    uint64_t late;
-
-    if (!(t->config & TN_PERIODIC) || !t->period)
-        return;
-    late = now - t->comparator;
-    if (t->config & TN_32BIT)
-        late = (uint32_t)late;
-    t->comparator += (late / t->period + 1) * t->period;
-    if (t->config & TN_32BIT)
-        t->comparator = (uint32_t)t->comparator;
-}
-
 static void timer_due(void *opaque)
 {
     struct hpet_timer *t = opaque;
@@ -179,7 +190,6 @@ static void timer_due(void *opaque)
     pthread_mutex_lock(&h->dev.list->lock);
     if (vm_clock_ns(h->clock) >= t->due_ns) { /* else re-armed while we waited for the lock */
         timer_fire(t);
-        comparator_advance(t, counter(h));
         timer_arm(t, true);
     }
     pthread_mutex_unlock(&h->dev.list->lock);

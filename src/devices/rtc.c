@@ -16,9 +16,11 @@
 #include <glib.h>
 #include <time.h>
 
-#define NS_PER_SEC 1000000000ll
-#define DAY_S      86400
-#define UIP_NS     244000 /* update-in-progress shows this long before an update */
+#define NS_PER_SEC     1000000000ll
+#define DAY_S          86400
+#define CALENDAR_MIN_S (-2208988800ll) /* 1900 */
+#define CALENDAR_MAX_S 9183110399ll    /* the end of 2260: room to run on */
+#define UIP_NS         244000          /* update-in-progress shows this long before an update */
 /* Divider reset: the first update comes half a second after it is let go. */
 #define DIVIDER_PHASE_NS (NS_PER_SEC / 2)
 
@@ -133,7 +135,8 @@ static void calendar_show(struct rtc *r, int64_t ns)
     r->cmos[r->century] = encode(r, year / 100);
 }
 
-/* The time the calendar registers name; values out of range carry over as in timegm. */
+/* The time the calendar registers name; values out of range carry over as in timegm, and times that
+ * nanoseconds cannot say (before 1900, after 2260) are cut. */
 static int64_t calendar_s(const struct rtc *r)
 {
     struct tm tm = {
@@ -146,7 +149,7 @@ static int64_t calendar_s(const struct rtc *r)
             (int)(decode(r, r->cmos[r->century]) * 100 + decode(r, r->cmos[REG_YEAR])) - 1900,
     };
 
-    return timegm(&tm);
+    return MAX_OF(MIN_OF(timegm(&tm), CALENDAR_MAX_S), CALENDAR_MIN_S);
 }
 
 static void calendar_set(struct rtc *r, int64_t phase_ns)
@@ -420,12 +423,13 @@ static void rtc_reset(struct device *d)
 static bool rtc_post_load(void *obj, uint32_t version, GError **err)
 {
     struct rtc *r = obj;
+    __int128 now;
 
     if (r->index[0] > 0x7f || r->index[1] > 0x7f)
         return error_set(err, HANOK_ERROR_CORRUPT,
                          "The saved state of the real-time clock contradicts itself.");
-    /* Keep the arithmetic far from its edges: year 1677 to 2262 is what nanoseconds can say. */
-    if (r->offset_ns < -(INT64_MAX / 4) || r->offset_ns > INT64_MAX / 4)
+    now = (__int128)source_ns(r) + r->offset_ns;
+    if (now < (__int128)CALENDAR_MIN_S * NS_PER_SEC || now > (__int128)CALENDAR_MAX_S * NS_PER_SEC)
         r->offset_ns = 0;
     r->synced_ns = MIN_OF(r->synced_ns, calendar_ns(r));
     irq_update(r);

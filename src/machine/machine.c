@@ -240,8 +240,8 @@ void machine_end(struct machine *m, int status)
 void machine_shutdown(struct machine *m, enum stop_cause cause)
 {
     /* The user's own wish to end is not held up by -no-shutdown. */
-    bool forced = cause == CAUSE_HOST_SIGNAL || cause == CAUSE_HOST_QMP_QUIT ||
-                  cause == CAUSE_HOST_UI;
+    bool forced =
+        cause == CAUSE_HOST_SIGNAL || cause == CAUSE_HOST_QMP_QUIT || cause == CAUSE_HOST_UI;
     bool stay = m->cfg->no_shutdown || m->cfg->on_shutdown == ACTION_PAUSE;
 
     if (m->exiting)
@@ -305,20 +305,22 @@ static bool board_options(struct machine *m, GError **err)
     if (!props_get_bool(m->cfg->machine, "hpet", &hpet, err))
         return false;
     m->hpet = hpet;
-    m->sleep_s3 = true;
+    m->sleep_s3 = m->sleep_s4 = true;
     for (guint i = 0; i < m->cfg->globals->len; i++) {
         struct props *p = g_ptr_array_index(m->cfg->globals, i);
         const char *driver = "", *property = "";
-        bool value = false;
+        uint32_t value = 0; /* QEMU's type for them: 1, not "on" */
         if (!props_get_str(p, "driver", &driver, err) ||
             !props_get_str(p, "property", &property, err))
             return false;
         if (strcmp(driver, "ICH9-LPC") != 0 || !g_str_has_prefix(property, "disable_s"))
             continue;
-        if (!props_get_bool(p, "value", &value, err))
+        if (!props_get_u32(p, "value", &value, err))
             return false;
         if (strcmp(property, "disable_s3") == 0)
             m->sleep_s3 = !value;
+        else if (strcmp(property, "disable_s4") == 0)
+            m->sleep_s4 = !value;
     }
     return true;
 }
@@ -342,7 +344,7 @@ static bool build(struct machine *m, GError **err)
         return error_set(err, HANOK_ERROR_INVALID,
                          "a machine of type %s has at most %u CPUs, not %u", m->type->name,
                          m->type->max_cpus, m->cfg->topology.cpus);
-    if (!board_options(m, err) || !cpu_is_amd(m->cfg, &amd, err) ||
+    if (!globals_check(m, err) || !board_options(m, err) || !cpu_is_amd(m->cfg, &amd, err) ||
         !memory_map_plan(m->cfg->ram_bytes, amd, &m->map, err))
         return false;
     if (m->cfg->kernel && !(m->boot = boot_image_open(m->cfg, err)))

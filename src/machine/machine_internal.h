@@ -79,6 +79,7 @@ void machine_request_ejects(struct machine *m);
 void machine_suspend(struct machine *m, unsigned state);
 
 /* registry.c */
+bool globals_check(struct machine *m, GError **err);
 void machine_grant_ejects(struct machine *m); /* functions whose slots the guest powered off */
 
 /* q35.c: everything soldered to the board, in order. */

@@ -177,6 +177,28 @@ static bool globals_apply(struct machine *m, const struct device_class *cls, str
     return true;
 }
 
+/* Those that name nothing on this board: said once, when the machine is made. */
+bool globals_check(struct machine *m, GError **err)
+{
+    /* Read by the board itself, or the policy it has anyway: ticks a guest misses are not made up.
+     */
+    static const char *const board[] = {"ICH9-LPC.disable_s3", "ICH9-LPC.disable_s4",
+                                        "kvm-pit.lost_tick_policy", "mc146818rtc.lost_tick_policy",
+                                        NULL};
+
+    for (guint i = 0; i < m->cfg->globals->len; i++) {
+        struct props *g = g_ptr_array_index(m->cfg->globals, i);
+        const char *driver = "", *property = "";
+        if (!props_get_str(g, "driver", &driver, err) ||
+            !props_get_str(g, "property", &property, err))
+            return false;
+        g_autofree char *name = g_strdup_printf("%s.%s", driver, property);
+        if (!device_class_find(driver) && !g_strv_contains(board, name))
+            log_warning("-global %s has no effect in this version", name);
+    }
+    return true;
+}
+
 /* ---- adding ---- */
 
 /* Properties of every device, and of every PCI function, that create functions need not list.
@@ -231,9 +253,9 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err)
                     cls->name, cls->help);
         return true;
     }
-    if (!names_check(cls, p, err))
+    if (!globals_apply(m, cls, p, err) || !names_check(cls, p, err))
         return false;
-    if (id_check(m, p, err) && globals_apply(m, cls, p, err) && cls->create(m, cls, p, err))
+    if (id_check(m, p, err) && cls->create(m, cls, p, err))
         return true;
     g_prefix_error(err, "device '%s': ", driver);
     return false;

@@ -14,7 +14,7 @@
 void foreach_pci_dev(struct machine *m, void (*fn)(struct pci_dev *d, void *opaque), void *opaque)
 {
     struct pci_host *h = machine_pci(m);
-    for (struct pci_bus *b = h ? h->root : NULL; b; b = b->next) {
+    for (struct pci_bus *b = h ? h->buses : NULL; b; b = b->next) {
         for (unsigned i = 0; i < ARRAY_SIZE(b->slot); i++) {
             if (b->slot[i]) {
                 fn(b->slot[i], opaque);
@@ -48,7 +48,7 @@ static json_t *pci_devices(struct pci_host *h, struct pci_bus *b);
 static json_t *pci_bridge_info(struct pci_host *h, struct pci_dev *d)
 {
     struct pci_bus *behind = NULL;
-    for (struct pci_bus *b = h->root; b && !behind; b = b->next) {
+    for (struct pci_bus *b = h->buses; b && !behind; b = b->next) {
         behind = b->bridge == d ? b : NULL;
     }
     const uint8_t *c = d->config;
@@ -235,7 +235,7 @@ static void add_disk_stats(struct pci_dev *d, void *opaque)
         return;
     }
     g_autofree char *path = qdev_path(d);
-    json_array_append_new(opaque, json_pack("{sssssssoso}", "device", "", "qdev", path, "node-name",
+    json_array_append_new(opaque, json_pack("{ssssssso}", "device", "", "qdev", path, "node-name",
                                             blk_node_name(n) ? blk_node_name(n) : "", "stats",
                                             stats_of(n)));
 }

@@ -4,7 +4,8 @@
  * in those terms.  Devices appear at /machine/peripheral/ID. */
 #include "commands.h"
 
-#include "bus/device.h"
+#include "bus/pci.h"
+#include "cpu/vcpu.h"
 #include "virtio/devices.h"
 
 #define PERIPHERAL "/machine/peripheral"
@@ -223,7 +224,9 @@ static json_t *balloon_stats(struct pci_dev *d)
     virtio_balloon_get_stats(d, &s);
     json_t *stats = json_object();
     for (unsigned i = 0; i < VIRTIO_BALLOON_STAT_COUNT; i++) {
-        json_object_set_new(stats, names[i], json_integer((json_int_t)s.value[i]));
+        if (s.value[i] != UINT64_MAX) { /* what the guest does not know is left out */
+            json_object_set_new(stats, names[i], json_integer((json_int_t)s.value[i]));
+        }
     }
     return json_pack("{sIso}", "last-update", (json_int_t)s.last_update_s, "stats", stats);
 }
@@ -259,12 +262,44 @@ json_t *cmd_qom_set(struct qmp_call *call, json_t *args, GError **err)
 
 /* ---- changing the machine while it lives ---- */
 
+/* A PCI function can only appear while the machine exists where the guest is told of it. */
+static bool check_hotplug_bus(struct machine *m, json_t *args, GError **err)
+{
+    const struct device_class *c = device_class_find(qmp_text(args, "driver"));
+    struct pci_host *h = machine_pci(m);
+    const char *name = qmp_text(args, "bus");
+    if (!c || !c->bus || strcmp(c->bus, "PCI") || !h) {
+        return true; /* machine_device_add() has the better sentence */
+    }
+    struct pci_bus *bus = name ? pci_bus_find(h, name) : NULL;
+    if (name && !bus) {
+        return error_set(err, HANOK_ERROR_NOT_FOUND, "Bus '%s' not found", name);
+    }
+    if (!bus || !bus->hotplug) {
+        return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                         "Bus '%s' does not support hotplugging: name the bus of a pcie-root-port",
+                         name ? name : "pcie.0");
+    }
+    return true;
+}
+
 json_t *cmd_device_add(struct qmp_call *call, json_t *args, GError **err)
 {
-    return qmp_fail(err,
-                    "Devices cannot be plugged in while the machine exists yet: a later version "
-                    "brings it; give -device '%s' at the start",
-                    qmp_text(args, "driver"));
+    struct cpu_set *cpus = machine_cpus(call->m);
+    bool running = cpus && machine_run_state(call->m) == RUN_RUNNING;
+    if (!check_hotplug_bus(call->m, args, err)) {
+        return NULL;
+    }
+    PROPS_AUTO p = props_from_json(args);
+    /* No CPU may be in the middle of an access while I/O regions appear. */
+    if (running) {
+        cpu_set_pause(cpus);
+    }
+    bool ok = machine_device_add(call->m, p, err);
+    if (running) {
+        cpu_set_resume(cpus);
+    }
+    return ok ? qmp_ok() : NULL;
 }
 
 json_t *cmd_device_del(struct qmp_call *call, json_t *args, GError **err)
@@ -276,7 +311,13 @@ json_t *cmd_device_del(struct qmp_call *call, json_t *args, GError **err)
         call->error_class = "DeviceNotFound";
         return qmp_fail(err, "Device '%s' not found", id);
     }
-    return qmp_fail(err, "Device '%s' cannot be unplugged yet: a later version brings it", id);
+    return machine_device_del(call->m, name, err) ? qmp_ok() : NULL;
+}
+
+json_t *cmd_object_add(struct qmp_call *call, json_t *args, GError **err)
+{
+    PROPS_AUTO p = props_from_json(args);
+    return machine_object_add(call->m, p, err) ? qmp_ok() : NULL;
 }
 
 static json_t *backend_refused(GError **err, const char *what)
@@ -287,24 +328,19 @@ static json_t *backend_refused(GError **err, const char *what)
                     what);
 }
 
-json_t *cmd_object_add(struct qmp_call *call, json_t *args, GError **err)
-{
-    return backend_refused(err, "Objects");
-}
-
 json_t *cmd_object_del(struct qmp_call *call, json_t *args, GError **err)
 {
-    return backend_refused(err, "Objects");
+    return backend_refused(err, "Removing an object");
 }
 
 json_t *cmd_netdev_add(struct qmp_call *call, json_t *args, GError **err)
 {
-    return backend_refused(err, "Network back ends");
+    return backend_refused(err, "Adding a network back end");
 }
 
 json_t *cmd_netdev_del(struct qmp_call *call, json_t *args, GError **err)
 {
-    return backend_refused(err, "Network back ends");
+    return backend_refused(err, "Removing a network back end");
 }
 
 /* ---- balloon ---- */

@@ -265,7 +265,7 @@ static void info_chardev(struct hmp *h, const char *args)
 static void print_net(struct net_backend *b, void *opaque)
 {
     g_autofree char *text = net_info(b);
-    hmp_printf(opaque, "%s: %s\n", net_id(b), text);
+    hmp_printf(opaque, "%s\n", text);
 }
 
 static void info_network(struct hmp *h, const char *args)

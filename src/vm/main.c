@@ -9,6 +9,7 @@
 #include "base/util.h"
 #include "chardev/chardev.h"
 #include "cpu/vcpu.h"
+#include "devtest/devtest.h"
 #include "machine/machine.h"
 #include "monitor/monitor.h"
 
@@ -47,9 +48,6 @@ static bool check_combinations(struct vm_options *o, GError **err)
                          "%s is not possible yet: saving, restoring and migrating machines come "
                          "with a later version",
                          o->incoming ? "-incoming" : "-loadvm");
-    }
-    if (o->qtest) {
-        return error_set(err, HANOK_ERROR_UNSUPPORTED, "-qtest is not possible in this build");
     }
     bool terminal = false;
     for (unsigned i = 0; i < o->cfg->serials->len; i++) {
@@ -180,6 +178,9 @@ static bool start(struct vm_options *o, struct machine *m, GError **err)
     }
     signals_attach(m);
     if (o->sandbox && !sandbox_enter(o->sandbox_deny, err)) {
+        return false;
+    }
+    if (o->qtest && !devtest_start(m, o->qtest, err)) {
         return false;
     }
     say_accelerator(o, m);

@@ -51,6 +51,17 @@ GBytes *vt_board_save(struct vt_board *b);
 bool vt_board_load(struct vt_board *b, GBytes *state, GError **err);
 bool vt_board_load_devices(struct vt_board *b, const uint8_t *data, size_t len, GError **err);
 
+/* A hanok-vm process with -accel qtest, reached through its -qtest socket (docs/devtest.md).  args
+ * are added to its command line; NULL-terminated. */
+struct vt_process;
+struct vt_process *vt_process_new(const char *program, const char *const *args);
+void vt_process_free(struct vt_process *p); /* asks it to quit; asserts a clean end */
+struct vt_bus *vt_process_bus(struct vt_process *p);
+/* One command, its answer without "OK "; fails the test on FAIL.  g_free. */
+char *vt_process_ask(struct vt_process *p, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+void vt_process_refused(struct vt_process *p, const char *command); /* its answer is FAIL */
+unsigned vt_process_irqs(struct vt_process *p); /* lines "IRQ ..." seen so far */
+
 struct vt_dev {
     struct vt_bus *bus;
     uint8_t devfn;
