@@ -218,6 +218,8 @@ static bool jit_vcpu_init(struct vcpu *v, GError **err)
     sys_of(c)->schedstat_fd = -1;
     learn_model(c);
     c->lapic = soft_irqchip_lapic(v->set->soft, v->index);
+    lapic_set_features(c->lapic, sys_has(c, FEAT_1_ECX, 21), sys_has(c, FEAT_1_ECX, 24),
+                       sys_of(c)->phys_bits);
     fpu_cpu_init(c);
     c->icache = icache_new(c);
     mmu_init(c);
