@@ -313,6 +313,8 @@ static void jit_get_state(struct vcpu *v, struct x86_state *out)
     cpu_settle_events(c);
     fpu_sync_to_state(c);
     *out = c->st;
+    /* The host's XSAVE stores what the host has; the guest owns only what its XCR0 names. */
+    le64_put(out->xsave + 512, le64_get(out->xsave + 512) & (out->xcr0 | 3));
     out->cr8 = lapic_tpr_get(c->lapic) >> 4;
     lapic_state_get(c->lapic, out->lapic, &out->apic_base);
     out->tsc = sys_tsc(c);
