@@ -166,13 +166,13 @@ static bool run_command(struct loading *l, struct fw_cfg *f, struct acpi_placer 
     }
 }
 
-bool acpi_load(struct fw_cfg *f, struct acpi_placer *p, uint64_t *rsdp, GError **err)
+bool acpi_load(struct fw_cfg *f, struct acpi_placer *p, struct acpi_placed *out, GError **err)
 {
     struct loading l = {.count = 0};
     size_t len = 0;
     const uint8_t *commands = fw_cfg_file(f, ACPI_FILE_LOADER, &len);
     bool ok = commands && len % sizeof(struct acpi_command) == 0;
-    struct placed *root;
+    struct placed *root, *tables;
 
     if (!ok)
         return malformed(err);
@@ -189,6 +189,9 @@ bool acpi_load(struct fw_cfg *f, struct acpi_placer *p, uint64_t *rsdp, GError *
     if (!ok)
         return false;
     root = placed_find(&l, ACPI_FILE_RSDP);
-    *rsdp = root ? root->gpa : 0;
-    return root || malformed(err);
+    tables = placed_find(&l, ACPI_FILE_TABLES);
+    if (!root || !tables)
+        return malformed(err);
+    *out = (struct acpi_placed){.rsdp = root->gpa, .facs = tables->gpa};
+    return true;
 }

@@ -52,7 +52,10 @@ struct accel_ops {
     void (*vcpu_thread_start)(struct vcpu *v); /* in the vcpu's thread, once */
     void (*vcpu_fini)(struct vcpu *v);
     enum vcpu_exit (*run)(struct vcpu *v); /* vcpu thread */
-    void (*kick)(struct vcpu *v);          /* any thread: make run() return / wake from halt */
+    /* vcpu thread, before it parks: finishes an I/O exit's instruction; may be NULL. Returns a
+     * further I/O exit, or NONE. */
+    enum vcpu_exit (*settle)(struct vcpu *v);
+    void (*kick)(struct vcpu *v); /* any thread: make run() return / wake from halt */
     void (*reset)(struct vcpu *v);
     void (*get_state)(struct vcpu *v, struct x86_state *out);
     bool (*set_state)(struct vcpu *v, const struct x86_state *in, GError **err);
@@ -77,6 +80,7 @@ struct cpu_set {
     pthread_mutex_t lock;
     pthread_cond_t vcpu_cond, main_cond;
     bool running, quitting;
+    bool clock_on;
     unsigned parked;
 };
 

@@ -94,6 +94,9 @@ static void handle_exit(struct vcpu *v, enum vcpu_exit exit)
 
 static void park(struct cpu_set *s, struct vcpu *v)
 {
+    enum vcpu_exit exit;
+    while (s->ops->settle && (exit = s->ops->settle(v)) != VCPU_EXIT_NONE)
+        handle_exit(v, exit);
     pthread_mutex_lock(&s->lock);
     if (++s->parked == s->count)
         pthread_cond_broadcast(&s->main_cond);
@@ -149,11 +152,27 @@ void vcpu_internal_error(struct vcpu *v, const char *fmt, ...)
 void cpu_set_resume(struct cpu_set *s)
 {
     pthread_mutex_lock(&s->lock);
-    if (!s->running) {
+    if (!s->clock_on)
         s->ops->clock_started(s);
-        __atomic_store_n(&s->running, true, __ATOMIC_SEQ_CST);
-        pthread_cond_broadcast(&s->vcpu_cond);
-    }
+    s->clock_on = true;
+    __atomic_store_n(&s->running, true, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&s->vcpu_cond);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void stop_locked(struct cpu_set *s)
+{
+    if (!s->running)
+        return;
+    __atomic_store_n(&s->running, false, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < s->count; i++)
+        vcpu_kick(s->vcpu[i]);
+}
+
+void cpu_set_stop_soon(struct cpu_set *s)
+{
+    pthread_mutex_lock(&s->lock);
+    stop_locked(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -161,14 +180,12 @@ void cpu_set_pause(struct cpu_set *s)
 {
     assert(!current || current->set != s);
     pthread_mutex_lock(&s->lock);
-    bool was_running = s->running;
-    __atomic_store_n(&s->running, false, __ATOMIC_SEQ_CST);
-    for (unsigned i = 0; was_running && i < s->count; i++)
-        vcpu_kick(s->vcpu[i]);
+    stop_locked(s);
     while (s->parked < s->count)
         pthread_cond_wait(&s->main_cond, &s->lock);
-    if (was_running)
+    if (s->clock_on)
         s->ops->clock_stopped(s);
+    s->clock_on = false;
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -21,6 +21,7 @@ enum wish {
     WISH_RTC_CHANGE = 1 << 5,
     WISH_EJECT = 1 << 6,
     WISH_PAUSE = 1 << 7,
+    WISH_WAKE_CHECK = 1 << 8,
 };
 
 struct wishes {
@@ -28,7 +29,6 @@ struct wishes {
     enum stop_cause reset_cause, shutdown_cause;
     int exit_status;
     char *internal_dump;
-    unsigned sleep_state;
     int64_t rtc_offset_s;
     enum run_state pause_state;
 };
@@ -81,9 +81,11 @@ static void grant(void *opaque)
     } else if (w.set & WISH_RESET) {
         grant_reset(m, w.reset_cause);
     } else if (w.set & WISH_SLEEP) {
-        machine_suspend(m, w.sleep_state);
+        machine_suspend(m);
     } else if (w.set & WISH_PAUSE) {
         machine_stop(m, w.pause_state);
+    } else if (w.set & WISH_WAKE_CHECK) {
+        machine_wake_check(m);
     }
     g_free(w.internal_dump);
 }
@@ -136,6 +138,12 @@ void machine_request_internal_error(struct machine *m, unsigned cpu, const char 
     wish_unlock(m, WISH_INTERNAL_ERROR);
 }
 
+void machine_request_wake_check(struct machine *m)
+{
+    pthread_mutex_lock(&m->request_lock);
+    wish_unlock(m, WISH_WAKE_CHECK);
+}
+
 void machine_request_ejects(struct machine *m)
 {
     pthread_mutex_lock(&m->request_lock);
@@ -144,13 +152,22 @@ void machine_request_ejects(struct machine *m)
 
 /* ---- what chips call, board lock held ---- */
 
+/* The instruction that asked is the guest's last one. */
+static void vcpus_hold(struct machine *m)
+{
+    if (m->cpus)
+        cpu_set_stop_soon(m->cpus);
+}
+
 static void board_reset_wanted(void *opaque, enum board_reset_cause cause)
 {
+    vcpus_hold(opaque);
     machine_request_reset(opaque, CAUSE_GUEST_RESET);
 }
 
 static void board_shutdown_wanted(void *opaque)
 {
+    vcpus_hold(opaque);
     machine_request_shutdown(opaque, CAUSE_GUEST_SHUTDOWN);
 }
 
@@ -159,16 +176,17 @@ static void board_sleep_wanted(void *opaque, unsigned state)
     struct machine *m = opaque;
 
     if (state == 4) { /* suspend to disk ends as power-off does: the image is on the disk */
-        machine_request_shutdown(m, CAUSE_GUEST_SHUTDOWN);
+        board_shutdown_wanted(m);
         return;
     }
+    vcpus_hold(m);
     pthread_mutex_lock(&m->request_lock);
-    m->wishes->sleep_state = state;
     wish_unlock(m, WISH_SLEEP);
 }
 
 static void board_debug_exit(void *opaque, int status)
 {
+    vcpus_hold(opaque);
     machine_request_exit(opaque, status);
 }
 

@@ -25,6 +25,7 @@ enum {
     FSEG_STUBS = 0xfe000, /* real-mode code, above what tables may take */
     FSEG_SEGMENT = 0xf000,
     EBDA_SEGMENT = 0x9fc0,
+    FACS_WAKING_VECTOR = 12,
     LAPIC_SVR = 0xf0,
     LAPIC_LVT0 = 0x350,
     LAPIC_LVT1 = 0x360,
@@ -192,7 +193,36 @@ static void no_kernel_setup(struct x86_state *s)
     s->rip = FSEG_STUBS - FSEG_BASE + OFF_NO_KERNEL;
 }
 
-static bool vcpus_setup(struct machine *m, const struct boot_env *env, GError **err)
+/* The real-mode start the guest asked for before it slept (ACPI 6.4 §5.2.10). */
+static void wake_setup(struct x86_state *s, uint32_t vector)
+{
+    s->seg[SEG_CS].sel = (uint16_t)(vector >> 4);
+    s->seg[SEG_CS].base = vector & 0xffff0;
+    s->rip = vector & 0xf;
+}
+
+/* What the first vcpu starts with: the kernel (env), or the wake-up vector when env is NULL. */
+static bool first_vcpu_setup(struct machine *m, struct x86_state *s, const struct boot_env *env,
+                             uint32_t wake_vector, GError **err)
+{
+    struct boot_env with_cpu;
+
+    virtual_wire_setup(s);
+    if (!env) {
+        wake_setup(s, wake_vector);
+        return true;
+    }
+    if (!m->boot) {
+        no_kernel_setup(s);
+        return true;
+    }
+    with_cpu = *env;
+    with_cpu.bsp = s;
+    return boot_image_place(m->boot, &with_cpu, err);
+}
+
+static bool vcpus_setup(struct machine *m, const struct boot_env *env, uint32_t wake_vector,
+                        GError **err)
 {
     g_autofree struct x86_state *s = NULL;
     unsigned phys_bits = cpu_set_model(m->cpus)->phys_bits;
@@ -203,17 +233,10 @@ static bool vcpus_setup(struct machine *m, const struct boot_env *env, GError **
     s = raw;
     for (unsigned i = 0; i < cpu_set_count(m->cpus); i++) {
         struct vcpu *v = cpu_set_get(m->cpus, i);
-        struct boot_env with_cpu = *env;
         vcpu_get_state(v, s);
         mtrr_setup(s, &m->map, phys_bits);
-        if (i == 0) {
-            virtual_wire_setup(s);
-            with_cpu.bsp = s;
-            if (!m->boot)
-                no_kernel_setup(s);
-            else if (!boot_image_place(m->boot, &with_cpu, err))
-                return false;
-        }
+        if (i == 0 && !first_vcpu_setup(m, s, env, wake_vector, err))
+            return false;
         if (!vcpu_set_state(v, s, err))
             return false;
     }
@@ -226,6 +249,7 @@ bool firmware_substitute_run(struct machine *m, GError **err)
                        .high_top = m->map.low_bytes,
                        .fseg_next = FSEG_BASE};
     struct e820_entry e820[E820_MAX];
+    struct acpi_placed placed;
     struct boot_env env = {.mem = m->mem,
                            .e820 = e820,
                            .ram_low_end = m->map.low_bytes,
@@ -236,11 +260,24 @@ bool firmware_substitute_run(struct machine *m, GError **err)
     chipset_setup(m);
     pthread_mutex_unlock(&m->devices.lock);
     legacy_irqs_setup(m);
-    if (!acpi_load(m->fw_cfg, &p.base, &env.rsdp_gpa, err) || !smbios_load(m->fw_cfg, &p.base, err))
+    if (!acpi_load(m->fw_cfg, &p.base, &placed, err) || !smbios_load(m->fw_cfg, &p.base, err))
         return false;
+    m->facs_gpa = placed.facs;
+    env.rsdp_gpa = placed.rsdp;
     env.ram_low_usable = ALIGN_DOWN(p.high_top, UINT64_C(4096));
     env.e820_count = memory_map_e820(&m->map, env.ram_low_usable, e820);
     if (!real_mode_setup(m))
         return error_set(err, HANOK_ERROR_INVALID, "the machine has too little memory to start");
-    return !m->cpus || vcpus_setup(m, &env, err);
+    return !m->cpus || vcpus_setup(m, &env, 0, err);
+}
+
+bool firmware_substitute_wake(struct machine *m, GError **err)
+{
+    uint8_t vector[4] = {0};
+
+    if (guest_mem_read(m->mem, GPA(m->facs_gpa + FACS_WAKING_VECTOR), vector, sizeof(vector)) ||
+        le32_get(vector) == 0 || le32_get(vector) >= MiB)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "the guest has left no real-mode wake-up vector");
+    return !m->cpus || vcpus_setup(m, NULL, le32_get(vector), err);
 }

@@ -148,22 +148,29 @@ static void engines_start(struct machine *m)
 {
     vm_clock_start(m->clock);
     vm_running_set(m, true);
-    if (m->cpus)
+    if (m->cpus && !m->asleep)
         cpu_set_resume(m->cpus);
+}
+
+bool machine_engines_on(const struct machine *m)
+{
+    return m->state == RUN_RUNNING || m->state == RUN_SUSPENDED;
 }
 
 void machine_run(struct machine *m)
 {
-    if (m->state == RUN_RUNNING || m->exiting)
+    /* What has ended needs a reset before it can go on. */
+    if (machine_engines_on(m) || m->exiting || m->state == RUN_SHUTDOWN ||
+        m->state == RUN_INTERNAL_ERROR)
         return;
-    m->state = RUN_RUNNING;
+    m->state = m->asleep ? RUN_SUSPENDED : RUN_RUNNING;
     engines_start(m);
     machine_emit(m, "RESUME", NULL);
 }
 
 void machine_stop(struct machine *m, enum run_state why)
 {
-    bool was_running = m->state == RUN_RUNNING;
+    bool was_running = machine_engines_on(m);
 
     if (was_running)
         engines_stop(m);
@@ -174,7 +181,7 @@ void machine_stop(struct machine *m, enum run_state why)
 
 void machine_pause(struct machine *m)
 {
-    if (m->state == RUN_RUNNING)
+    if (machine_engines_on(m))
         machine_stop(m, RUN_PAUSED);
 }
 
@@ -192,18 +199,20 @@ static bool board_reset(struct machine *m, GError **err)
 
 void machine_reset(struct machine *m, enum stop_cause cause)
 {
-    bool was_running = m->state == RUN_RUNNING;
+    bool was_running = machine_engines_on(m);
     GError *err = NULL;
 
     if (m->exiting)
         return;
     if (was_running)
         engines_stop(m);
+    m->asleep = false;
     if (m->board && !board_reset(m, &err)) {
         log_error("the machine cannot start again: %s", err->message);
         g_clear_error(&err);
         m->state = RUN_INTERNAL_ERROR;
     } else if (was_running) {
+        m->state = RUN_RUNNING;
         engines_start(m);
     } else {
         /* A machine that had ended can be continued now, as if just made. */
@@ -222,6 +231,7 @@ bool machine_powerdown(struct machine *m)
     acpi_pm_power_button(m->pm);
     pthread_mutex_unlock(&m->devices.lock);
     machine_emit(m, "POWERDOWN", NULL);
+    machine_wake_check(m);
     return true;
 }
 
@@ -230,7 +240,7 @@ void machine_end(struct machine *m, int status)
     if (m->exiting)
         return;
     m->exiting = true;
-    if (m->state == RUN_RUNNING)
+    if (machine_engines_on(m))
         engines_stop(m);
     m->state = RUN_SHUTDOWN;
     if (m->exit_fn)
@@ -384,7 +394,7 @@ void machine_free(struct machine *m)
 {
     if (!m)
         return;
-    if (m->state == RUN_RUNNING)
+    if (machine_engines_on(m))
         engines_stop(m);
     m->exiting = true;
     device_list_fini(&m->devices);

@@ -51,7 +51,8 @@ struct machine {
     struct pci_host pci;
     struct pci_dev *mch, *lpc;
     struct boot_image *boot;
-    uint8_t com_mask; /* serial ports present */
+    uint8_t com_mask;  /* serial ports present */
+    uint64_t facs_gpa; /* main thread; the substitute moves it at resets */
     bool hpet, sleep_s3, sleep_s4;
 
     /* main thread */
@@ -62,6 +63,7 @@ struct machine {
     GHashTable *objects;  /* id -> struct object */
     GPtrArray *blockdevs; /* struct blk_node, opened here, in order */
     GPtrArray *netdevs;   /* struct net_backend, likewise */
+    bool asleep;          /* S3: clocks run (while not paused), vcpus do not */
     bool exiting;
 
     pthread_mutex_t request_lock;
@@ -75,8 +77,11 @@ void machine_requests_fini(struct machine *m);
 void machine_request_internal_error(struct machine *m, unsigned cpu, const char *dump);
 void machine_request_ejects(struct machine *m);
 
+void machine_request_wake_check(struct machine *m);
+
 /* suspend.c: ACPI S3 */
-void machine_suspend(struct machine *m, unsigned state);
+void machine_suspend(struct machine *m);
+void machine_wake_check(struct machine *m); /* wakes it when an enabled event is pending */
 
 /* registry.c */
 bool globals_check(struct machine *m, GError **err);
@@ -95,10 +100,13 @@ struct ram_block *machine_ram_new(struct machine *m, GError **err);
 
 /* firmware_substitute.c: what firmware leaves behind, and the kernel; vcpus paused. */
 bool firmware_substitute_run(struct machine *m, GError **err);
+/* The S3 wake-up path: vcpus only; memory and chips stay as the guest left them. */
+bool firmware_substitute_wake(struct machine *m, GError **err);
 /* pci_assign.c: bus numbers, windows, BARs, interrupt lines. */
 void pci_assign(struct pci_host *h, const struct acpi_range *pci32, const struct acpi_range *pci64);
 
 /* machine.c */
+bool machine_engines_on(const struct machine *m);
 void machine_end(struct machine *m, int status);
 void machine_shutdown(struct machine *m, enum stop_cause cause);
 void machine_stop(struct machine *m, enum run_state why);

@@ -41,6 +41,16 @@ static void rtc_irq_wanted(void *opaque, bool on)
     rtc_irq_enable(m->rtc, on);
 }
 
+/* Board lock held: the alarm is an ACPI event too, and may wake the machine. */
+static void rtc_alarm(void *opaque)
+{
+    struct machine *m = opaque;
+
+    if (m->pm)
+        acpi_pm_rtc_alarm(m->pm);
+    machine_request_wake_check(m);
+}
+
 static bool clock_config(struct machine *m, struct rtc_config *out, GError **err)
 {
     static const char *const clocks[] = {"host", "rt", "vm", NULL};
@@ -82,6 +92,7 @@ static bool timers(struct machine *m, GError **err)
     if (!m->cpus || !cpu_set_kernel_pit(m->cpus))
         m->pit = pit_new(&m->devices, m->pio, m->irqchip, m->clock);
     m->rtc = rtc_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests, &cfg);
+    rtc_set_alarm_handler(m->rtc, rtc_alarm, m);
     rtc_cmos_set_memory(m->rtc, m->map.low_bytes, m->map.high_bytes);
     if (m->hpet)
         hpet_new(&m->devices, m->mmio, m->irqchip, m->clock, &legacy);

@@ -100,12 +100,12 @@ const struct guest_region *guest_mem_map(struct guest_mem *m, gpa_t gpa, struct 
     assert(at == old->count || gpa.v + size_bytes <= old->r[at]->pub.gpa);
     for (unsigned i = 0; i < t->count; i++)
         t->r[i] = i < at ? old->r[i] : i == at ? r : old->r[i - 1];
-    if (m->log_users)
-        region_log_start(m, r);
     table_publish(m, t);
     for (struct mem_listener *l = m->listeners; l; l = l->next)
         if (l->ops->region_add)
             l->ops->region_add(l, &r->pub);
+    if (m->log_users)
+        region_log_start(m, r);
     return &r->pub;
 }
 

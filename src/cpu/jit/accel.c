@@ -218,6 +218,8 @@ static bool jit_vcpu_init(struct vcpu *v, GError **err)
     sys_of(c)->schedstat_fd = -1;
     learn_model(c);
     c->lapic = soft_irqchip_lapic(v->set->soft, v->index);
+    lapic_set_features(c->lapic, sys_has(c, FEAT_1_ECX, 21), sys_has(c, FEAT_1_ECX, 24),
+                       sys_of(c)->phys_bits);
     fpu_cpu_init(c);
     c->icache = icache_new(c);
     mmu_init(c);
@@ -311,6 +313,8 @@ static void jit_get_state(struct vcpu *v, struct x86_state *out)
     cpu_settle_events(c);
     fpu_sync_to_state(c);
     *out = c->st;
+    /* The host's XSAVE stores what the host has; the guest owns only what its XCR0 names. */
+    le64_put(out->xsave + 512, le64_get(out->xsave + 512) & (out->xcr0 | 3));
     out->cr8 = lapic_tpr_get(c->lapic) >> 4;
     lapic_state_get(c->lapic, out->lapic, &out->apic_base);
     out->tsc = sys_tsc(c);

@@ -18,7 +18,7 @@ struct board {
     struct ram_block *ram;
     struct fw_cfg *f;
     uint64_t high, fseg;
-    uint64_t rsdp;
+    struct acpi_placed placed;
 };
 
 static uint64_t alloc(struct acpi_placer *p, enum acpi_zone zone, uint64_t size, uint64_t align)
@@ -77,7 +77,7 @@ static void tables_build(struct board *b, unsigned cpus)
                               .sleep_s3 = true,
                               .pirq = pirq};
     acpi_build(b->f, &cfg);
-    g_assert_true(acpi_load(b->f, &b->placer, &b->rsdp, NULL));
+    g_assert_true(acpi_load(b->f, &b->placer, &b->placed, NULL));
 }
 
 static const uint8_t *at(struct board *b, uint64_t gpa, uint64_t len)
@@ -98,7 +98,7 @@ static uint8_t sum(const uint8_t *p, size_t len)
 /* The table the XSDT lists under that signature, checked; NULL when there is none. */
 static const uint8_t *table(struct board *b, const char *signature, uint32_t *len)
 {
-    uint64_t xsdt = le64_get(at(b, b->rsdp, 36) + 24);
+    uint64_t xsdt = le64_get(at(b, b->placed.rsdp, 36) + 24);
     const uint8_t *x = at(b, xsdt, 36);
     uint32_t bytes = le32_get(x + 4);
     x = at(b, xsdt, bytes);
@@ -121,8 +121,8 @@ static void test_root_pointer_and_tables(void)
     struct board *b = board_new();
     uint32_t len;
     tables_build(b, 4);
-    const uint8_t *rsdp = at(b, b->rsdp, 36);
-    g_assert_cmpint(b->rsdp % 16, ==, 0);
+    const uint8_t *rsdp = at(b, b->placed.rsdp, 36);
+    g_assert_cmpint(b->placed.rsdp % 16, ==, 0);
     g_assert_cmpmem(rsdp, 8, "RSD PTR ", 8);
     g_assert_cmpint(sum(rsdp, 20), ==, 0);
     g_assert_cmpint(sum(rsdp, 36), ==, 0);
@@ -136,6 +136,7 @@ static void test_root_pointer_and_tables(void)
     g_assert_cmphex(le64_get(fadt + 116 + 4), ==, 0xcf9);
     uint32_t facs = le32_get(fadt + 36), dsdt = le32_get(fadt + 40);
     g_assert_cmphex(facs % 64, ==, 0);
+    g_assert_cmphex(facs, ==, b->placed.facs);
     g_assert_cmpmem(at(b, facs, 64), 4, "FACS", 4);
     g_assert_cmphex(le64_get(fadt + 140), ==, dsdt);
     const uint8_t *d = at(b, dsdt, 36);
@@ -253,17 +254,17 @@ static void test_malformed_commands_are_refused(void)
         b->high = RAM_BYTES;
         b->fseg = 0xf0000;
         fw_cfg_add_file(b->f, "etc/table-loader", copy, len);
-        acpi_load(b->f, &b->placer, &b->rsdp, &err); /* may succeed: an offset can move */
+        acpi_load(b->f, &b->placer, &b->placed, &err); /* may succeed: an offset can move */
         g_clear_error(&err);
         copy[i] = kept;
     }
     fw_cfg_add_file(b->f, "etc/table-loader", copy, len - 1);
-    g_assert_false(acpi_load(b->f, &b->placer, &b->rsdp, &err));
+    g_assert_false(acpi_load(b->f, &b->placer, &b->placed, &err));
     g_assert_nonnull(strstr(err->message, "malformed"));
     g_clear_error(&err);
     b->high = 100;
     fw_cfg_add_file(b->f, "etc/table-loader", copy, len);
-    g_assert_false(acpi_load(b->f, &b->placer, &b->rsdp, &err));
+    g_assert_false(acpi_load(b->f, &b->placer, &b->placed, &err));
     g_assert_nonnull(strstr(err->message, "too little memory"));
     g_clear_error(&err);
     board_free(b);

@@ -40,8 +40,12 @@ struct acpi_placer {
                       uint64_t align_bytes);
     struct guest_mem *mem;
 };
-/* Executes "etc/table-loader" of f.  *rsdp is where "etc/acpi/rsdp" went. */
-bool acpi_load(struct fw_cfg *f, struct acpi_placer *p, uint64_t *rsdp, GError **err);
+struct acpi_placed {
+    uint64_t rsdp; /* where "etc/acpi/rsdp" went */
+    uint64_t facs; /* the start of "etc/acpi/tables" */
+};
+/* Executes "etc/table-loader" of f. */
+bool acpi_load(struct fw_cfg *f, struct acpi_placer *p, struct acpi_placed *out, GError **err);
 
 /* Type 1 strings; NULL fields have defaults. */
 struct smbios_config {

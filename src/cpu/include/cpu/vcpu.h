@@ -72,6 +72,9 @@ bool cpu_set_load(struct cpu_set *s, struct state_reader *r, GError **err);
 void cpu_set_resume(struct cpu_set *s);
 void cpu_set_pause(
     struct cpu_set *s); /* returns when every vcpu thread waits; not from a vcpu thread */
+/* Asks for a pause without waiting, from any thread: called by a device in a vcpu's thread, that
+ * vcpu executes no further instruction (power-off, reset).  cpu_set_pause() completes it. */
+void cpu_set_stop_soon(struct cpu_set *s);
 void cpu_set_reset(struct cpu_set *s); /* paused; power-on state, APs wait for SIPI */
 
 void vcpu_get_state(struct vcpu *v, struct x86_state *out); /* paused */

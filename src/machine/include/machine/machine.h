@@ -66,6 +66,7 @@ void machine_pause(
 void machine_reset(struct machine *m,
                    enum stop_cause cause); /* also reloads the kernel; emits RESET */
 bool machine_powerdown(struct machine *m); /* power button; emits POWERDOWN */
+bool machine_wakeup(struct machine *m);    /* from S3; false when it does not sleep; emits WAKEUP */
 enum run_state machine_run_state(const struct machine *m);
 
 /* Any thread: asks the main loop to do it. */
