@@ -151,4 +151,7 @@ void run_user(void (*fn)(void));
 
 void guest_main(void);
 
+void *memset(void *p, int v, unsigned long n);
+void *memcpy(void *d, const void *s, unsigned long n);
+
 #endif

@@ -170,6 +170,19 @@ static void decode_memory(struct decode_ctx *d, const ZydisDecodedOperand *o)
         out->imm = o->mem.disp.value; /* moffs: 64 bits in long mode */
 }
 
+/* Addresses that handlers compute inline. */
+static uint8_t address_flag(const struct decode_ctx *d)
+{
+    const struct insn *i = d->out;
+    bool vector_index = i->index != NOREG && i->index > 15;
+
+    if (i->seg >= SEG_FS || vector_index || !(i->flags & INSN_MEM))
+        return 0;
+    if (d->mode == MODE_LONG64)
+        return i->addrsize != 8 || i->base == NOREG ? 0 : i->base == 16 ? INSN_EA_RIP : INSN_EA64;
+    return (d->c->mode_key & KEY_FLAT) && i->seg != SEG_CS && i->addrsize == 4 ? INSN_EA32 : 0;
+}
+
 static void decode_operands(struct decode_ctx *d)
 {
     struct insn *out = d->out;
@@ -223,6 +236,7 @@ static void decode_generic(struct decode_ctx *d, const uint8_t *bytes)
     memcpy(out->bytes, bytes, out->len);
     decode_prefixes(d);
     decode_operands(d);
+    out->flags |= address_flag(d);
 }
 
 /* ---- what is not an instruction ---- */

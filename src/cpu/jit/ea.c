@@ -62,18 +62,19 @@ uint64_t seg_linear(struct jit_cpu *c, unsigned seg, uint64_t offset, unsigned l
 
 uint64_t insn_linear(struct jit_cpu *c, const struct insn *i, unsigned len, unsigned access)
 {
-    return seg_linear(c, i->seg, insn_ea(c, i), len, access);
+    uint64_t a = insn_ea(c, i);
+    if ((i->flags & INSN_EA32) && a + len - 1 <= UINT32_MAX)
+        return a;
+    return seg_linear(c, i->seg, a, len, access);
 }
 
-uint64_t op_ea_other(struct jit_cpu *c, const struct insn *i, unsigned size, unsigned access)
+uint64_t op_ea_segmented(struct jit_cpu *c, const struct insn *i, unsigned size, unsigned access)
 {
     uint64_t a = insn_ea(c, i);
 
     /* Canonical form is checked where the TLB misses. */
     if (c->mode == MODE_LONG64)
         return i->seg >= SEG_FS ? a + c->st.seg[i->seg].base : a;
-    if ((c->mode_key & KEY_FLAT) && i->seg < SEG_FS && i->seg != SEG_CS)
-        return a;
     c->cur = i;
     return seg_linear(c, i->seg, a, size, access);
 }

@@ -274,7 +274,7 @@ static void save_area(struct jit_cpu *c, const struct insn *i, uint64_t rfbm, bo
     image_open(c, &m, linear, area_size(rfbm));
     fpu_sync_to_state(c);
     use = in_use(c);
-    if (skip_init && xs_get32(c, XS_MXCSR) != MXCSR_DEFAULT)
+    if (compact && xs_get32(c, XS_MXCSR) != MXCSR_DEFAULT)
         use |= XF_SSE;
     write = skip_init ? rfbm & use : rfbm;
     if (write & XF_X87)

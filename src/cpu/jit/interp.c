@@ -179,10 +179,12 @@ int interp_step(struct jit_cpu *c)
     running = c;
     c->cur = NULL;
     flags_from_state(c);
-    if (sigsetjmp(c->fault_jmp, 0) == 0) {
+    int how = sigsetjmp(c->fault_jmp, 0);
+    if (how == 0) {
         run_block(c, icache_scratch(c));
     } else {
-        vector = c->fault.vector;
+        if (how != LEFT_BY_RESTART)
+            vector = c->fault.vector;
         rewind_to_cur(c);
     }
     flags_to_state(c);

@@ -73,6 +73,10 @@ enum {
     INSN_LOCK = 2,
     INSN_END = 4, /* last of its block: rip/mode may be anything after it */
     INSN_STACK32 = 8,
+    /* the memory operand's address needs no segment: base (may be NOREG with EA32), index, disp */
+    INSN_EA64 = 16,  /* 64-bit [base + index + disp] */
+    INSN_EA32 = 32,  /* 32-bit, in a flat segment outside long mode */
+    INSN_EA_RIP = 64 /* 64-bit RIP-relative */
 };
 
 /* While decoding: what a selector needs. op_select_* return the handler or NULL ("not mine"). */
@@ -153,7 +157,7 @@ enum {
         32, /* another thread wants this vcpu's TLB empty (map or dirty-log change) */
     PENDING_STOP = 64,
     PENDING_UNHALT = 512, /* KVM_HC_KICK_CPU ends a HLT without an interrupt */
-    PENDING_CODE = 256, /* icache.c: another thread wrote to decoded code; the loop takes it */
+    PENDING_CODE = 256,   /* icache.c: another thread wrote to decoded code; the loop takes it */
     PENDING_STEP = 128, /* own thread only: TF, RF, interrupt shadow or DR7 want cpu_take_events */
 };
 enum cpu_mode { MODE_REAL, MODE_VM86, MODE_PROT16, MODE_PROT32, MODE_COMPAT, MODE_LONG64 };

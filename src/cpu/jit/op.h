@@ -228,8 +228,28 @@ OP_MEMORY(64)
 
 /* Effective address kinds that handlers are specialised for. */
 enum ea_kind { EA_BASE, EA_INDEX, EA_OTHER, EA_KINDS };
-/* Everything that is not flat 64-bit [base + disp] or [base + index * scale + disp]. */
-uint64_t op_ea_other(struct jit_cpu *c, const struct insn *i, unsigned size, unsigned access);
+uint64_t op_ea_segmented(struct jit_cpu *c, const struct insn *i, unsigned size, unsigned access);
+/* Any memory operand. */
+static inline uint64_t op_ea_other(struct jit_cpu *c, const struct insn *i, unsigned size,
+                                   unsigned access)
+{
+    uint64_t a = (uint64_t)(int64_t)i->disp;
+
+    if (i->flags & INSN_EA64) {
+        a += c->st.gpr[i->base];
+        return i->index == NOREG ? a : a + (c->st.gpr[i->index] << i->scale_shift);
+    }
+    if (i->flags & INSN_EA_RIP)
+        return insn_rip(c, i) + i->len + a;
+    if (i->flags & INSN_EA32) {
+        if (i->base != NOREG)
+            a += c->st.gpr[i->base];
+        if (i->index != NOREG)
+            a += c->st.gpr[i->index] << i->scale_shift;
+        return (uint32_t)a;
+    }
+    return op_ea_segmented(c, i, size, access);
+}
 
 static inline uint64_t ea_0(struct jit_cpu *c, const struct insn *i, unsigned size, unsigned access)
 {
@@ -258,6 +278,12 @@ static inline unsigned size_index(unsigned size)
 /* Marks the handler as threaded, with `alone` as its unlocked twin when LOCK is present. */
 op_fn *op_threaded(struct decode_ctx *d, op_fn *fn);
 op_fn *op_threaded_lock(struct decode_ctx *d, op_fn *fn, op_fn *unlocked);
+/* Outside long mode: a 32-bit stack in a flat segment. */
+static inline bool op_flat_stack32(const struct decode_ctx *d)
+{
+    uint32_t need = KEY_FLAT | KEY_SS32;
+    return d->mode != MODE_LONG64 && (d->c->mode_key & need) == need;
+}
 bool op_has(struct decode_ctx *d, enum cpuid_word w, unsigned bit);
 
 op_select_fn op_select_xchg_r8;

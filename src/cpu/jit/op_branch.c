@@ -75,6 +75,17 @@ static inline uint64_t checked(struct jit_cpu *c, const struct insn *i, uint64_t
     return target;
 }
 
+/* CALL looks at the stack before its target. */
+static inline uint64_t checked_call(struct jit_cpu *c, const struct insn *i, uint64_t target)
+{
+    if (unlikely((uint64_t)((int64_t)(target << 16) >> 16) != target)) {
+        c->cur = i;
+        mmu_translate(c, seg_linear(c, SEG_SS, c->st.gpr[R_RSP] - 8, 8, ACC_WRITE), ACC_WRITE);
+        odd_target(c, i, target);
+    }
+    return target;
+}
+
 static void jmp_r64(struct jit_cpu *c, const struct insn *i)
 {
     c->st.rip = checked(c, i, GET64(i->reg));
@@ -102,14 +113,14 @@ static void call_rel64(struct jit_cpu *c, const struct insn *i)
 
 static void call_r64(struct jit_cpu *c, const struct insn *i)
 {
-    uint64_t target = checked(c, i, GET64(i->reg));
+    uint64_t target = checked_call(c, i, GET64(i->reg));
     push_next64(c, i);
     c->st.rip = target;
 }
 
 static void call_m64(struct jit_cpu *c, const struct insn *i)
 {
-    uint64_t target = checked(c, i, ld64(c, i, op_ea_other(c, i, 8, ACC_READ)));
+    uint64_t target = checked_call(c, i, ld64(c, i, op_ea_other(c, i, 8, ACC_READ)));
     push_next64(c, i);
     c->st.rip = target;
 }
@@ -119,6 +130,43 @@ static void ret64(struct jit_cpu *c, const struct insn *i)
     uint64_t sp = c->st.gpr[R_RSP];
     c->st.rip = checked(c, i, ld64(c, i, sp));
     c->st.gpr[R_RSP] = sp + 8 + (uint16_t)i->imm;
+}
+
+/* ---- flat 32-bit code and stack ---- */
+
+static inline void push_next32(struct jit_cpu *c, const struct insn *i)
+{
+    uint32_t sp = GET32(R_RSP) - 4;
+    st32(c, i, sp, (uint32_t)next_rip(c, i));
+    SET32(R_RSP, sp);
+}
+
+static void call_rel32(struct jit_cpu *c, const struct insn *i)
+{
+    push_next32(c, i);
+    c->st.rip = (uint32_t)(next_rip(c, i) + (uint64_t)i->imm);
+    branch_to(c, i, 1);
+}
+
+static void jmp_rm32(struct jit_cpu *c, const struct insn *i)
+{
+    bool mem = i->flags & INSN_MEM;
+    c->st.rip = mem ? ld32(c, i, op_ea_other(c, i, 4, ACC_READ)) : GET32(i->reg);
+}
+
+static void call_rm32(struct jit_cpu *c, const struct insn *i)
+{
+    bool mem = i->flags & INSN_MEM;
+    uint32_t target = mem ? ld32(c, i, op_ea_other(c, i, 4, ACC_READ)) : GET32(i->reg);
+    push_next32(c, i);
+    c->st.rip = target;
+}
+
+static void ret32(struct jit_cpu *c, const struct insn *i)
+{
+    uint32_t sp = GET32(R_RSP);
+    c->st.rip = ld32(c, i, sp);
+    SET32(R_RSP, sp + 4 + (uint16_t)i->imm);
 }
 
 /* ---- other modes: plain handlers ---- */
@@ -196,17 +244,25 @@ static op_fn *select_jcc(struct decode_ctx *d, bool wide)
     return op_threaded(d, (wide ? wide_fn : cut_fn)[d->z.opcode & 15]);
 }
 
+/* KEY_FLAT says that CS reaches all 4 GiB too: no target can be outside it. */
+static bool is_flat32(const struct decode_ctx *d)
+{
+    return d->out->opsize == 4 && op_flat_stack32(d);
+}
+
 static op_fn *select_jmp(struct decode_ctx *d, bool wide, enum form form)
 {
     if (form == FORM_I)
         return op_threaded(d, wide ? jmp_rel : jmp_rel_cut);
     if (!wide)
-        return op_jmp_indirect;
+        return is_flat32(d) ? op_threaded(d, jmp_rm32) : op_jmp_indirect;
     return op_threaded(d, form == FORM_R ? jmp_r64 : jmp_m64);
 }
 
 static op_fn *select_call(struct decode_ctx *d, bool wide, enum form form)
 {
+    if (!wide && is_flat32(d))
+        return op_threaded(d, form == FORM_I ? call_rel32 : call_rm32);
     if (!wide)
         return form == FORM_I ? op_call_relative : op_call_indirect;
     if (form == FORM_I) {
@@ -250,7 +306,9 @@ op_fn *op_select_branch(struct decode_ctx *d)
         return select_call(d, wide, form);
     case ZYDIS_MNEMONIC_RET:
         d->out->seg = SEG_SS;
-        return wide ? op_threaded(d, ret64) : op_ret;
+        if (!wide)
+            return is_flat32(d) ? op_threaded(d, ret32) : op_ret;
+        return op_threaded(d, ret64);
     case ZYDIS_MNEMONIC_LOOP:
     case ZYDIS_MNEMONIC_LOOPE:
     case ZYDIS_MNEMONIC_LOOPNE:

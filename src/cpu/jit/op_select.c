@@ -41,7 +41,7 @@ enum ea_kind op_ea_kind(const struct decode_ctx *d)
 {
     const struct insn *i = d->out;
 
-    if (d->mode != MODE_LONG64 || i->addrsize != 8 || i->seg >= SEG_FS || i->base > 15)
+    if (!(i->flags & INSN_EA64))
         return EA_OTHER;
     return i->index == NOREG ? EA_BASE : EA_INDEX;
 }

@@ -44,6 +44,48 @@ static void leave64(struct jit_cpu *c, const struct insn *i)
     NEXT;
 }
 
+/* ---- flat 32-bit stacks ---- */
+
+static void push_r32(struct jit_cpu *c, const struct insn *i)
+{
+    uint32_t sp = GET32(R_RSP) - 4;
+    st32(c, i, sp, GET32(i->reg));
+    SET32(R_RSP, sp);
+    NEXT;
+}
+
+static void push_i32(struct jit_cpu *c, const struct insn *i)
+{
+    uint32_t sp = GET32(R_RSP) - 4;
+    st32(c, i, sp, (uint32_t)i->imm);
+    SET32(R_RSP, sp);
+    NEXT;
+}
+
+static void push_m32(struct jit_cpu *c, const struct insn *i)
+{
+    uint32_t v = ld32(c, i, op_ea_other(c, i, 4, ACC_READ)), sp = GET32(R_RSP) - 4;
+    st32(c, i, sp, v);
+    SET32(R_RSP, sp);
+    NEXT;
+}
+
+static void pop_r32(struct jit_cpu *c, const struct insn *i)
+{
+    uint32_t sp = GET32(R_RSP), v = ld32(c, i, sp);
+    SET32(R_RSP, sp + 4);
+    SET32(i->reg, v);
+    NEXT;
+}
+
+static void leave32(struct jit_cpu *c, const struct insn *i)
+{
+    uint32_t bp = GET32(R_RBP), v = ld32(c, i, bp);
+    SET32(R_RSP, bp + 4);
+    SET32(R_RBP, v);
+    NEXT;
+}
+
 /* ---- any mode and size ---- */
 
 static void op_push_r(struct jit_cpu *c, const struct insn *i)
@@ -113,7 +155,8 @@ static void op_pusha(struct jit_cpu *c, const struct insn *i)
 {
     unsigned size = i->opsize;
 
-    mmu_translate(c, below_sp(c, 8 * size, size), ACC_WRITE);
+    for (unsigned k = 0; k < 8; k++)
+        mmu_translate(c, below_sp(c, (k + 1) * size, size), ACC_WRITE);
     for (unsigned k = 0; k < 8; k++)
         write_sized(c, below_sp(c, (k + 1) * size, size), c->st.gpr[k], size);
     stack_adjust(c, -8 * (int64_t)size);
@@ -125,7 +168,7 @@ static void op_popa(struct jit_cpu *c, const struct insn *i)
     uint64_t v[8];
 
     for (unsigned k = 0; k < 8; k++)
-        v[k] = stack_peek(c, (7 - k) * size, size);
+        v[7 - k] = stack_peek(c, k * size, size);
     stack_adjust(c, 8 * (int64_t)size);
     for (unsigned k = 0; k < 8; k++)
         if (k != R_RSP)
@@ -177,21 +220,31 @@ static bool is_segment_operand(const struct decode_ctx *d)
            ZydisRegisterGetClass(d->op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
 }
 
+/* The handler for the stack as it is: 64-bit, flat 32-bit, or any. */
+static op_fn *by_stack(struct decode_ctx *d, op_fn *wide, op_fn *flat, op_fn *any)
+{
+    unsigned size = d->out->opsize;
+
+    if (d->mode == MODE_LONG64 && size == 8)
+        return op_threaded(d, wide);
+    if (op_flat_stack32(d) && size == 4)
+        return op_threaded(d, flat);
+    return any;
+}
+
 static op_fn *select_push(struct decode_ctx *d)
 {
     if (is_segment_operand(d))
         return NULL;
     enum form form = op_form(d);
-    unsigned size = d->z.operand_width / 8;
-    bool fast = d->mode == MODE_LONG64 && size == 8;
 
-    d->out->opsize = (uint8_t)size;
+    d->out->opsize = d->z.operand_width / 8;
     if (form == FORM_M)
-        return fast ? op_threaded(d, push_m64) : op_push_m;
+        return by_stack(d, push_m64, push_m32, op_push_m);
     d->out->seg = SEG_SS;
     if (form == FORM_I)
-        return fast ? op_threaded(d, push_i64) : op_push_i;
-    return fast ? op_threaded(d, push_r64) : op_push_r;
+        return by_stack(d, push_i64, push_i32, op_push_i);
+    return by_stack(d, push_r64, push_r32, op_push_r);
 }
 
 static op_fn *select_pop(struct decode_ctx *d)
@@ -199,13 +252,12 @@ static op_fn *select_pop(struct decode_ctx *d)
     if (is_segment_operand(d))
         return NULL;
     enum form form = op_form(d);
-    unsigned size = d->z.operand_width / 8;
 
-    d->out->opsize = (uint8_t)size;
+    d->out->opsize = d->z.operand_width / 8;
     if (form == FORM_M)
         return op_pop_m;
     d->out->seg = SEG_SS;
-    return d->mode == MODE_LONG64 && size == 8 ? op_threaded(d, pop_r64) : op_pop_r;
+    return by_stack(d, pop_r64, pop_r32, op_pop_r);
 }
 
 op_fn *op_select_stack(struct decode_ctx *d)
@@ -229,7 +281,7 @@ op_fn *op_select_stack(struct decode_ctx *d)
     case ZYDIS_MNEMONIC_LEAVE:
         d->out->opsize = d->z.operand_width / 8;
         d->out->seg = SEG_SS;
-        return d->mode == MODE_LONG64 && d->out->opsize == 8 ? op_threaded(d, leave64) : op_leave;
+        return by_stack(d, leave64, leave32, op_leave);
     default:
         return NULL;
     }

@@ -124,10 +124,14 @@ static void element_write(const struct str *s, uint64_t linear, uint64_t v)
         INSN("q");                                                                                 \
     }
 
+/* The source is read before the destination is looked at: its fault comes first. */
 static uint64_t chunk_movs(struct str *s, bool *stop)
 {
-    uint64_t from = source(s), to = destination(s, ACC_WRITE), n = 1;
-    void *src = host_for(s, from, false), *dst = host_for(s, to, true);
+    uint64_t from = source(s), n = 1;
+    void *src = host_for(s, from, false);
+    uint64_t v = src ? 0 : element_read(s, from);
+    uint64_t to = destination(s, ACC_WRITE);
+    void *dst = host_for(s, to, true);
 
     if (src && dst)
         n = span(s, SEG_ES, R_RDI, to, span(s, s->i->seg, R_RSI, from, s->count));
@@ -138,7 +142,7 @@ static uint64_t chunk_movs(struct str *s, bool *stop)
         HOST_REP(s->size, HOST_MOVS)
     } else {
         n = 1;
-        element_write(s, to, element_read(s, from));
+        element_write(s, to, src ? element_read(s, from) : v);
     }
     advance(s, R_RSI, n);
     advance(s, R_RDI, n);
@@ -212,8 +216,11 @@ static void compared(struct str *s, uint16_t fl, bool *stop)
 
 static uint64_t chunk_cmps(struct str *s, bool *stop)
 {
-    uint64_t from = source(s), to = destination(s, ACC_READ), n = 1;
-    void *src = host_for(s, from, false), *dst = host_for(s, to, false);
+    uint64_t from = source(s), n = 1;
+    void *src = host_for(s, from, false);
+    uint64_t a = src ? 0 : element_read(s, from);
+    uint64_t to = destination(s, ACC_READ);
+    void *dst = host_for(s, to, false);
     uint32_t fl;
 
     if (src && dst && s->i->rep)
@@ -238,7 +245,7 @@ static uint64_t chunk_cmps(struct str *s, bool *stop)
         n -= k;
     } else {
         n = 1;
-        uint64_t a = element_read(s, from);
+        a = src ? element_read(s, from) : a;
         fl = compare(s->size, a, element_read(s, to));
     }
     advance(s, R_RSI, n);
@@ -257,15 +264,8 @@ static uint64_t chunk_scas(struct str *s, bool *stop)
 
 /* ---- I/O ---- */
 
-static void check_port(const struct str *s)
-{
-    if (!sys_io_allowed(s->c, *reg16(s->c, R_RDX), s->size))
-        cpu_raise_error(s->c, EX_GP, 0);
-}
-
 static uint64_t chunk_ins(struct str *s, bool *stop)
 {
-    check_port(s);
     uint64_t to = destination(s, ACC_WRITE);
     /* The port must not be read when the store would fault. */
     mmu_translate(s->c, to, ACC_WRITE);
@@ -277,7 +277,6 @@ static uint64_t chunk_ins(struct str *s, bool *stop)
 
 static uint64_t chunk_outs(struct str *s, bool *stop)
 {
-    check_port(s);
     uint64_t v = element_read(s, source(s));
     io_space_write(s->c->set->cfg.pio, *reg16(s->c, R_RDX), s->size, v);
     advance(s, R_RSI, 1);
@@ -331,8 +330,17 @@ STRING_OP(stos)
 STRING_OP(lods)
 STRING_OP(cmps)
 STRING_OP(scas)
-STRING_OP(ins)
-STRING_OP(outs)
+
+/* The port is checked even when there is nothing to repeat. */
+#define IO_STRING_OP(NAME)                                                                         \
+    static void op_##NAME(struct jit_cpu *c, const struct insn *i)                                 \
+    {                                                                                              \
+        if (!sys_io_allowed(c, GET16(R_RDX), i->opsize))                                           \
+            cpu_raise_error(c, EX_GP, 0);                                                          \
+        repeat(c, i, chunk_##NAME);                                                                \
+    }
+IO_STRING_OP(ins)
+IO_STRING_OP(outs)
 
 op_fn *op_select_string(struct decode_ctx *d)
 {

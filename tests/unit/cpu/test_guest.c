@@ -104,8 +104,12 @@ static void board_make(void)
     add_port(&board.debug_port, "debugcon", 0xe9, 1);
     add_port(&board.com1, "com1", 0x3f8, 8);
     struct cpu_config cfg = {
-        .topology = {.cpus = cpu_count, .maxcpus = cpu_count, .sockets = cpu_count, .dies = 1,
-                     .cores = 1, .threads = 1},
+        .topology = {.cpus = cpu_count,
+                     .maxcpus = cpu_count,
+                     .sockets = 1,
+                     .dies = 1,
+                     .cores = cpu_count,
+                     .threads = 1},
         .cpu_spec = cpu_text,
         .highest_gpa = RAM_BYTES - 1,
         .mem = board.mem,

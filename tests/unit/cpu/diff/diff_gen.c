@@ -428,13 +428,22 @@ static void aim(struct diff_gen *g, struct draw *d, const ZydisDecodedOperand *o
         aim_disp(d, target);
 }
 
+static bool has_explicit_memory(const struct draw *d)
+{
+    for (unsigned k = 0; k < d->z.operand_count_visible; k++)
+        if (d->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY)
+            return true;
+    return false;
+}
+
 /* Memory that the encoding does not show: stack, strings, XLAT, MASKMOV. */
 static void implicit_registers(struct diff_gen *g, struct draw *d)
 {
     struct diff_case *t = d->t;
 
     t->in.gpr[4] = DATA_BASE + 512 + (below(g, DATA_RW - 1024) & ~7u);
-    if (percent(g, 5))
+    /* Which of two bad operands faults first is nobody's business. */
+    if (!has_explicit_memory(d) && percent(g, 5))
         t->in.gpr[4] = target_address(g, 8);
     switch (d->z.mnemonic) {
     case ZYDIS_MNEMONIC_XLAT:
