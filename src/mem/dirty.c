@@ -44,23 +44,34 @@ static void tell_code_written(struct guest_mem *m, const struct guest_region *r,
             l->ops->code_written(l, r, offset, len);
 }
 
+static void mark_dirty(uint64_t *dirty, uint64_t first, uint64_t last)
+{
+    for (uint64_t w = first / 64; w <= last / 64; w++)
+        __atomic_fetch_or(&dirty[w], word_mask(w, first, last), __ATOMIC_RELAXED);
+}
+
+static bool any_code(const struct guest_region *r, uint64_t first, uint64_t last)
+{
+    for (uint64_t w = first / 64; w <= last / 64; w++)
+        if (__atomic_load_n(&r->code[w], __ATOMIC_RELAXED) & word_mask(w, first, last))
+            return true;
+    return false;
+}
+
 void region_wrote(struct guest_mem *m, const struct guest_region *r, uint64_t offset, uint64_t len)
 {
     if (len == 0)
         return;
     uint64_t *dirty = __atomic_load_n(&r->dirty, __ATOMIC_ACQUIRE);
     uint64_t first = offset >> GUEST_PAGE_SHIFT, last = (offset + len - 1) >> GUEST_PAGE_SHIFT;
+    if (dirty)
+        mark_dirty(dirty, first, last);
+    if (!m->code_listeners)
+        return;
     /* The data must be visible before the code bits are looked at: whoever decodes a page sets its
      * bit first and reads the bytes after, so one of the two sees the other. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    bool code = false;
-    for (uint64_t w = first / 64; w <= last / 64; w++) {
-        uint64_t mask = word_mask(w, first, last);
-        if (dirty)
-            __atomic_fetch_or(&dirty[w], mask, __ATOMIC_RELAXED);
-        code |= (__atomic_load_n(&r->code[w], __ATOMIC_RELAXED) & mask) != 0;
-    }
-    if (code)
+    if (any_code(r, first, last))
         tell_code_written(m, r, offset, len);
 }
 

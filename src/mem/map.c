@@ -172,6 +172,7 @@ void guest_mem_listen(struct guest_mem *m, struct mem_listener *l)
         at = &(*at)->next;
     l->next = NULL;
     *at = l;
+    m->code_listeners += l->ops->code_written != NULL;
     for (unsigned i = 0; i < m->table->count; i++) {
         const struct guest_region *r = &m->table->r[i]->pub;
         if (l->ops->region_add)
@@ -186,6 +187,7 @@ void guest_mem_unlisten(struct guest_mem *m, struct mem_listener *l)
     for (struct mem_listener **at = &m->listeners; *at; at = &(*at)->next) {
         if (*at == l) {
             *at = l->next;
+            m->code_listeners -= l->ops->code_written != NULL;
             return;
         }
     }

@@ -38,6 +38,7 @@ struct guest_mem {
     unsigned log_users;
     /* changed by the main thread with everything paused, read anywhere */
     struct mem_listener *listeners;
+    unsigned code_listeners; /* those that want code_written: none under KVM */
     /* any thread, atomic */
     unsigned discard_inhibited;
 };

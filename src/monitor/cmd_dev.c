@@ -258,6 +258,39 @@ json_t *cmd_query_blockstats(struct qmp_call *call, json_t *args, GError **err)
     return list;
 }
 
+struct resized {
+    struct blk_node *node;
+};
+
+static void tell_resized(struct pci_dev *d, void *opaque)
+{
+    struct resized *r = opaque;
+    if (virtio_blk_node(d) == r->node) {
+        virtio_blk_resized(d);
+    }
+}
+
+json_t *cmd_block_resize(struct qmp_call *call, json_t *args, GError **err)
+{
+    const char *name = qmp_text(args, "node-name");
+    int64_t size = qmp_number(args, "size", -1);
+    struct resized r = {.node = name ? blk_find(name) : NULL};
+    if (!name) {
+        return qmp_fail(err, "Parameter 'node-name' is missing");
+    }
+    if (!r.node) {
+        return qmp_fail(err, "Cannot find node '%s'", name);
+    }
+    if (size < 0) {
+        return qmp_fail(err, "Parameter 'size' expects a size not less than 0");
+    }
+    if (!blk_resize(r.node, size, err)) {
+        return NULL;
+    }
+    foreach_pci_dev(call->m, tell_resized, &r);
+    return qmp_ok();
+}
+
 /* ---- chardevs ---- */
 
 static void add_chardev(struct chardev *c, void *opaque)

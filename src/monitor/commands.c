@@ -83,6 +83,8 @@ TAGGED_OBJECT(arg_netdev_add, "Netdev", "type", NEED("id", qmp_str), NEED("type"
 OBJECT(arg_balloon, "q_obj_balloon-arg", NEED("value", qmp_int));
 OBJECT(arg_nodes, "q_obj_query-blockstats-arg", MAY("query-nodes", qmp_bool));
 OBJECT(arg_flat, "q_obj_query-named-block-nodes-arg", MAY("flat", qmp_bool));
+OBJECT(arg_block_resize, "q_obj_block_resize-arg", MAY("device", qmp_str),
+       MAY("node-name", qmp_str), NEED("size", qmp_int));
 ENUM(data_format, "DataFormat", "utf8", "base64");
 OBJECT(arg_ringbuf_read, "q_obj_ringbuf-read-arg", NEED("device", qmp_str), NEED("size", qmp_int),
        MAY("format", data_format));
@@ -241,6 +243,7 @@ const struct qmp_command qmp_commands[] = {
     {"query-block", NULL, &block_infos, cmd_query_block},
     {"query-blockstats", &arg_nodes, &block_stats_list, cmd_query_blockstats},
     {"query-named-block-nodes", &arg_flat, &node_types, cmd_query_named_block_nodes},
+    {"block_resize", &arg_block_resize, NULL, cmd_block_resize},
     {"query-chardev", NULL, &chardev_infos, cmd_query_chardev},
     {"query-chardev-backends", NULL, &name_entries, cmd_query_chardev_backends},
     {"ringbuf-read", &arg_ringbuf_read, &qmp_str, cmd_ringbuf_read},

@@ -1,9 +1,10 @@
 /* probe.c - is KVM really usable here?
  *
  * "/dev/kvm opens" is not the answer: on hosts without VT-x/SVM a paravirtual KVM may run ordinary
- * guest kernels in its instruction emulator, a microsecond per instruction.  So a tiny guest counts
- * to some thousand, and the time decides. */
+ * guest kernels in its instruction emulator, a microsecond per instruction.  Where the processor
+ * has virtualization at all, a tiny guest counts to some thousand, and the time decides. */
 #include "kvm.h"
+#include "x86/model.h"
 
 #include "base/evloop.h"
 
@@ -102,23 +103,16 @@ static uint64_t run_once(struct probe *p)
     return rc == 0 && p->run->exit_reason == KVM_EXIT_IO ? MAX_OF(ns, 1u) : 0;
 }
 
-static void judge(struct probe *p, struct accel_info *out)
+static bool best_of(struct probe *p, uint64_t *ns)
 {
-    uint64_t best = UINT64_MAX;
-    for (unsigned i = 0; i < ATTEMPTS && best > LIMIT_NS; i++) {
-        uint64_t ns = run_once(p);
-        if (!ns) {
-            out->why = g_strdup(KVM_DEVICE " cannot run even a small test guest here.");
-            return;
-        }
-        best = MIN_OF(best, ns);
+    *ns = UINT64_MAX;
+    for (unsigned i = 0; i<ATTEMPTS && * ns> LIMIT_NS; i++) {
+        uint64_t one = run_once(p);
+        if (!one)
+            return false;
+        *ns = MIN_OF(*ns, one);
     }
-    out->usable = best <= LIMIT_NS;
-    out->why = out->usable
-                   ? g_strdup(KVM_DEVICE " runs guests on the processor.")
-                   : g_strdup_printf(KVM_DEVICE " only emulates guests here (%u instructions took "
-                                                "%.1f ms), so the software CPU is faster.",
-                                     INSTRUCTIONS, (double)best / 1e6);
+    return true;
 }
 
 static char *cannot_open(int errnum)
@@ -130,19 +124,59 @@ static char *cannot_open(int errnum)
     return g_strdup_printf(KVM_DEVICE " cannot be opened: %s.", g_strerror(errnum));
 }
 
-void accel_probe_kvm(struct accel_info *out)
+bool accel_kvm_measure(uint64_t *ns_per_instruction, char **why)
 {
     struct probe p = {.vm_fd = -1, .vcpu_fd = -1};
-    *out = (struct accel_info){.name = "kvm"};
+    uint64_t ns = 0;
+    bool ok = false;
     p.sys_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
     if (p.sys_fd < 0) {
+        *why = cannot_open(errno);
+        return false;
+    }
+    if (!set_up(&p))
+        *why = g_strdup_printf(KVM_DEVICE " opens, but cannot make a virtual machine: %s.",
+                               g_strerror(errno));
+    else if (!best_of(&p, &ns))
+        *why = g_strdup(KVM_DEVICE " cannot run even a small test guest here.");
+    else
+        ok = true;
+    tear_down(&p);
+    *ns_per_instruction = ns / INSTRUCTIONS;
+    return ok;
+}
+
+/* Whether the processor has what KVM needs to run guests; making a VM to see that it does not would
+ * cost more than the rest of the start. */
+static bool processor_virtualizes(void)
+{
+    uint32_t host[FEAT_WORD_COUNT], wanted[FEAT_WORD_COUNT] = {0};
+    host_features(host);
+    feature_words_set(wanted, "vmx svm", true);
+    for (unsigned w = 0; w < FEAT_WORD_COUNT; w++)
+        if (host[w] & wanted[w])
+            return true;
+    return false;
+}
+
+void accel_probe_kvm(struct accel_info *out)
+{
+    uint64_t ns = 0;
+    *out = (struct accel_info){.name = "kvm"};
+    if (access(KVM_DEVICE, R_OK | W_OK) < 0) {
         out->why = cannot_open(errno);
         return;
     }
-    if (set_up(&p))
-        judge(&p, out);
-    else
-        out->why = g_strdup_printf(KVM_DEVICE " opens, but cannot make a virtual machine: %s.",
-                                   g_strerror(errno));
-    tear_down(&p);
+    if (!processor_virtualizes()) {
+        out->why = g_strdup("the processor offers neither VT-x nor SVM here, so " KVM_DEVICE
+                            " could only emulate guests.");
+        return;
+    }
+    if (!accel_kvm_measure(&ns, &out->why))
+        return;
+    out->usable = ns <= LIMIT_NS / INSTRUCTIONS;
+    out->why = out->usable ? g_strdup(KVM_DEVICE " runs guests on the processor.")
+                           : g_strdup_printf(KVM_DEVICE " only emulates guests here (%u ns per "
+                                                        "instruction).",
+                                             (unsigned)ns);
 }

@@ -661,6 +661,12 @@ static void test_default_is_honest(void)
     g_test_message("kvm: %s", kvm.why);
     g_assert_true(g_str_has_suffix(kvm.why, "."));
     g_assert_true(kvm_there || !kvm.usable);
+    uint64_t ns = 0;
+    g_autofree char *unmeasured = NULL;
+    bool measured = accel_kvm_measure(&ns, &unmeasured);
+    g_assert_true(measured == (unmeasured == NULL));
+    g_test_message("%u ns per instruction", (unsigned)ns);
+    g_assert_true(!kvm.usable || (measured && ns < 250));
     struct board *b = g_new0(struct board, 1);
     b->mem = guest_mem_new();
     b->pio = io_space_new("pio", 0x10000);

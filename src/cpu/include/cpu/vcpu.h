@@ -102,6 +102,8 @@ struct accel_info {
     char *why; /* sentence; g_free */
 };
 void accel_probe_kvm(struct accel_info *out);
+/* Times a small guest, whatever the processor claims; false with a sentence when none runs. */
+bool accel_kvm_measure(uint64_t *ns_per_instruction, char **why);
 /* Feature mask the accelerator can offer (query-cpu-definitions, before a machine exists). */
 void accel_features(const char *accel, uint32_t allowed[FEAT_WORD_COUNT]);
 
