@@ -52,7 +52,7 @@ struct code_range {
 };
 
 struct icache {
-    struct jump_cache_entry jump[JUMP_CACHE_SIZE];
+    struct icache_front front;   /* first: the loop looks there */
     uint8_t *arena, *arena_next; /* blocks grow up */
     uint8_t *arena_top;          /* struct code_page grow down */
     union {
@@ -148,14 +148,9 @@ void icache_flush(struct jit_cpu *c)
     ic->inbox_count = 0;
     ic->inbox_overflow = false;
     pthread_mutex_unlock(&ic->lock);
-    memset(ic->jump, 0, sizeof(ic->jump));
+    memset(ic->front.jump, 0, sizeof(ic->front.jump));
     ic->arena_next = ic->arena;
     ic->arena_top = ic->arena + ARENA_BYTES;
-}
-
-struct jump_cache_entry *icache_jump_cache(struct jit_cpu *c)
-{
-    return c->icache->jump;
 }
 
 static struct code_page *page_get(struct icache *ic, uintptr_t host)
@@ -188,7 +183,7 @@ static void list_remove(struct block **at, const struct block *b, size_t next_fi
 static void block_drop(struct jit_cpu *c, struct block *b)
 {
     struct icache *ic = c->icache;
-    struct jump_cache_entry *e = &ic->jump[jump_cache_index(b->host)];
+    struct jump_cache_entry *e = &ic->front.jump[jump_cache_index(b->host)];
 
     pthread_mutex_lock(&ic->lock);
     list_remove(&b->page->blocks, b, offsetof(struct block, page_next));
@@ -474,7 +469,7 @@ struct block *icache_lookup(struct jit_cpu *c)
     if (!b)
         return icache_scratch(c);
     if (!b->host2)
-        ic->jump[jump_cache_index(host)] = (struct jump_cache_entry){host, b};
+        ic->front.jump[jump_cache_index(host)] = (struct jump_cache_entry){host, b};
     return b;
 }
 
