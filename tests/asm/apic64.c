@@ -57,7 +57,7 @@ static void timer(void)
 {
     APIC[DIV] = 0xb;
     APIC[LVTT] = VEC_TIMER;
-    APIC[INIT] = 1000000;
+    APIC[INIT] = 20000000;
     CHECK(APIC[CUR] > 0);
     wait_ticks(1);
     CHECK_EQ(ticks, 1);

@@ -1,5 +1,5 @@
-/* entry64.c - interrupt gates, IST, double faults, SYSCALL/SYSENTER, MSR and CR rules, 32-bit code in
- * long mode. */
+/* entry64.c - interrupt gates, IST, double faults, SYSCALL/SYSENTER, MSR and CR rules, 32-bit code
+ * in long mode. */
 #include "guest.h"
 
 static uint8_t ist_stack[4096] __attribute__((aligned(16)));
@@ -19,7 +19,8 @@ static void note_sp(struct frame *f)
 
 static bool on_ist(void)
 {
-    return handler_sp >= (uint64_t)ist_stack && handler_sp < (uint64_t)ist_stack + sizeof(ist_stack);
+    return handler_sp >= (uint64_t)ist_stack &&
+           handler_sp < (uint64_t)ist_stack + sizeof(ist_stack);
 }
 
 static void ist(void)
@@ -84,7 +85,8 @@ static void gate_types(void)
 /* ---- SYSCALL and SYSRET ---- */
 
 extern char syscall_entry[], syscall_back[], sysenter_entry[];
-volatile uint64_t syscall_rcx, syscall_r11, syscall_cs, syscall_flags, syscall_sp, user_cs_after, user_ss_after;
+volatile uint64_t syscall_rcx, syscall_r11, syscall_cs, syscall_flags, syscall_sp, user_cs_after,
+    user_ss_after;
 
 __asm__("syscall_entry:\n"
         "mov %rcx, syscall_rcx\n"
@@ -187,7 +189,7 @@ volatile uint32_t compat_ok, compat_sp;
 __asm__(".code32\n"
         "compat_entry:\n"
         "mov $0x12345678, %eax\n"
-        "inc %eax\n"            /* 0x40: a REX prefix in 64-bit mode */
+        "inc %eax\n" /* 0x40: a REX prefix in 64-bit mode */
         "push %eax\n"
         "mov %esp, compat_sp\n"
         "pop compat_ok\n"

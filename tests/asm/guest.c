@@ -95,8 +95,8 @@ void exception(struct frame *f)
     }
     if (!resume_ip)
         unexpected(f);
-    caught = (struct caught){(int)f->vector, f->error, READ_CR(2), f->ip,
-                             f->cs,          f->flags, READ_DR(6)};
+    caught =
+        (struct caught){(int)f->vector, f->error, READ_CR(2), f->ip, f->cs, f->flags, READ_DR(6)};
     f->ip = resume_ip;
     resume_ip = 0;
     f->flags &= ~(uword)0x100;

@@ -37,7 +37,9 @@ static inline void wrmsr(uint32_t msr, uint64_t v)
 }
 static inline void cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
-    __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+    __asm__ volatile("cpuid"
+                     : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+                     : "a"(leaf), "c"(sub));
 }
 static inline uint64_t rdtsc(void)
 {
@@ -106,14 +108,30 @@ extern void (*handlers[256])(struct frame *f);
         caught.vector;                                                                             \
     })
 #ifdef __x86_64__
+#define SP_REG       "%%rsp"
+#define BX_REG       "%%rbx"
 #define MOV_RESUME   "movq $771f, resume_ip\n"
 #define CLEAR_RESUME "movq $0, resume_ip\n"
 #else
+#define SP_REG       "%%esp"
+#define BX_REG       "%%ebx"
 #define MOV_RESUME   "movl $771f, resume_ip\n"
 #define CLEAR_RESUME "movl $0, resume_ip\n"
 #endif
 /* EXPECT("mov (%0), %%eax", "r"(p) : "eax", "memory") */
 #define EXPECT(code, ...) EXPECT_(code "\n", __VA_ARGS__)
+
+/* Calls what may not be executable: CALL has pushed by the time the fetch faults. */
+#define EXPECT_CALL(p)                                                                             \
+    ({                                                                                             \
+        caught.vector = -1;                                                                        \
+        __asm__ volatile("mov " SP_REG ", " BX_REG "\n" MOV_RESUME "call *%0\n771: mov " BX_REG    \
+                         ", " SP_REG "\n" CLEAR_RESUME                                             \
+                         :                                                                         \
+                         : "r"(p)                                                                  \
+                         : "bx", "memory", "cc");                                                  \
+        caught.vector;                                                                             \
+    })
 
 #define EXPECT_FAULT(vec, err, code, ...)                                                          \
     do {                                                                                           \
@@ -125,12 +143,12 @@ extern void (*handlers[256])(struct frame *f);
 enum { DE = 0, DB, NMI, BP, OF, BR, UD, NM, DF, TS = 10, NP, SS, GP, PF, MF = 16, AC };
 
 /* ---- tables set up by guest.c ---- */
-#define SEL_CODE 0x08 /* ring 0, native width */
-#define SEL_DATA 0x10
+#define SEL_CODE  0x08 /* ring 0, native width */
+#define SEL_DATA  0x10
 #define SEL_UCODE 0x1b
 #define SEL_UDATA 0x23
-#define SEL_TSS  0x28 /* two slots in 64-bit guests */
-#define SEL_FREE 0x40 /* from here on the test's own */
+#define SEL_TSS   0x28 /* two slots in 64-bit guests */
+#define SEL_FREE  0x40 /* from here on the test's own */
 extern uint64_t gdt[64];
 struct idt_entry {
 #ifdef __x86_64__

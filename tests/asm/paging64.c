@@ -1,19 +1,19 @@
 /* paging64.c - 4-level translation: rights, error codes, accessed/dirty bits, large pages, TLB. */
 #include "guest.h"
 
-#define P    1ull
-#define W    2ull
-#define U    4ull
-#define A    0x20ull
-#define D    0x40ull
-#define PS   0x80ull
-#define G    0x100ull
-#define NX   (1ull << 63)
-#define E_P  1
-#define E_W  2
-#define E_U  4
-#define E_R  8
-#define E_I  16
+#define P   1ull
+#define W   2ull
+#define U   4ull
+#define A   0x20ull
+#define D   0x40ull
+#define PS  0x80ull
+#define G   0x100ull
+#define NX  (1ull << 63)
+#define E_P 1
+#define E_W 2
+#define E_U 4
+#define E_R 8
+#define E_I 16
 
 extern uint64_t pml4[512], pdpt[512], pd[2048];
 #define PAGE __attribute__((aligned(4096)))
@@ -47,7 +47,7 @@ static int try_write(void)
 static int try_exec(void)
 {
     /* The frame holds RET. */
-    return EXPECT("call *%0", "r"(window) : "memory");
+    return EXPECT_CALL(window);
 }
 
 static volatile uint64_t user_result, user_error;
@@ -66,7 +66,7 @@ static void user_write(void)
 }
 static void user_exec(void)
 {
-    user_vector = EXPECT("call *%0", "r"(window) : "memory");
+    user_vector = EXPECT_CALL(window);
     user_error = caught.error;
     USER_EXIT();
 }

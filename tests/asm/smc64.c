@@ -1,5 +1,5 @@
-/* smc64.c - code that changes itself: next instruction, same block, own page, through an alias, by a
- * string instruction, across a page border. */
+/* smc64.c - code that changes itself: next instruction, same block, own page, through an alias, by
+ * a string instruction, across a page border. */
 #include "guest.h"
 
 #define PAGE __attribute__((aligned(4096)))

@@ -62,6 +62,7 @@ enum {
     FPU_UNIT_SSE = 256,
     FPU_UNIT_AVX = 512,
     FPU_NO_WAIT = 1024, /* FN... forms: pending exceptions do not matter */
+    FPU_FLAGS = 2048,   /* reads or writes the arithmetic flags */
 };
 
 typedef uint64_t fpu_stub_fn(struct jit_cpu *c, void *mem);
@@ -130,15 +131,47 @@ static inline void xs_put64(struct jit_cpu *c, unsigned off, uint64_t v)
 }
 
 /* ---- fpu.c ---- */
-void fpu_check_x87(struct jit_cpu *c); /* #NM */
-void fpu_check_mmx(struct jit_cpu *c); /* #UD, #NM */
-void fpu_check_sse(struct jit_cpu *c); /* #UD, #NM */
-void fpu_check_avx(struct jit_cpu *c);
+/* #UD and #NM by the control registers (SDM vol.3 §2.5, table 10-1) */
+static inline void fpu_check_x87(struct jit_cpu *c)
+{
+    if (unlikely(c->st.cr0 & (CR0_EM | CR0_TS)))
+        cpu_raise(c, EX_NM);
+}
+
+static inline void fpu_check_mmx(struct jit_cpu *c)
+{
+    if (unlikely(c->st.cr0 & CR0_EM))
+        cpu_raise(c, EX_UD);
+    if (unlikely(c->st.cr0 & CR0_TS))
+        cpu_raise(c, EX_NM);
+}
+
+static inline void fpu_check_sse(struct jit_cpu *c)
+{
+    if (unlikely((c->st.cr0 & CR0_EM) || !(c->st.cr4 & CR4_OSFXSR)))
+        cpu_raise(c, EX_UD);
+    if (unlikely(c->st.cr0 & CR0_TS))
+        cpu_raise(c, EX_NM);
+}
+
+static inline void fpu_check_avx(struct jit_cpu *c)
+{
+    if (unlikely(!(c->st.cr4 & CR4_OSXSAVE) ||
+                 (c->st.xcr0 & (XF_SSE | XF_AVX)) != (XF_SSE | XF_AVX)))
+        cpu_raise(c, EX_UD);
+    if (unlikely(c->st.cr0 & CR0_TS))
+        cpu_raise(c, EX_NM);
+}
+
 void fpu_check_wait(struct jit_cpu *c);  /* a pending x87 exception: #MF or FERR# */
 void fpu_settle_ferr(struct jit_cpu *c); /* after what may have cleared the exception */
 void fpu_load_live(struct jit_cpu *c);   /* x87 registers to the host unit */
+
+/* ---- fpu_run.c ---- */
 void fpu_probe_write(struct jit_cpu *c, uint64_t linear, unsigned len);
-op_fn fpu_run_reg, fpu_run_load, fpu_run_store, fpu_run_uncached, fpu_op_ud;
+op_fn fpu_run_uncached, fpu_op_ud;
+/* The handler that runs d->out's stub. */
+op_fn *fpu_run_select(struct decode_ctx *d, const struct fpu_op *op);
 
 /* ---- fpu_stub.c ---- */
 bool fpu_stub_ref(void); /* the code area exists from the first vcpu to the last */

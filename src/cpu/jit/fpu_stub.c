@@ -195,6 +195,9 @@ static uint16_t plan_flags(const struct stub_plan *s, const ZydisDecodedInstruct
 {
     uint16_t f = uses_mxcsr(z, kind) ? FPU_MXCSR : 0;
 
+    if (s->flags_in || s->flags_out)
+        f |= FPU_FLAGS;
+
     switch (kind) {
     case FPU_X87_LOAD_CW:
         f |= FPU_LOADS_CW | FPU_X87 | FPU_UNIT_X87;

@@ -259,16 +259,12 @@ static op_fn *select_native(struct decode_ctx *d)
 
     switch (fpu_stub_get(d, &op)) {
     case FPU_STUB_OK:
-        d->out->priv = (void *)op;
-        break;
+        return fpu_run_select(d, op);
     case FPU_STUB_FULL:
         return fpu_run_uncached;
-    case FPU_STUB_IMPOSSIBLE:
+    default:
         return NULL;
     }
-    if (!(d->out->flags & INSN_MEM))
-        return fpu_run_reg;
-    return op->flags & FPU_WRITE ? fpu_run_store : fpu_run_load;
 }
 
 /* Encodings that Zydis takes and the architecture does not. */

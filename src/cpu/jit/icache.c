@@ -23,7 +23,13 @@
  *  4. A's own stores are exact: the block that runs may lose its own tail.  Its entries after the
  *     current instruction then become op_block_end, so the next instruction is decoded anew.
  * Memory of dropped blocks stays readable until the arena is emptied, which happens only between
- * blocks. */
+ * blocks.
+ *
+ * A PAGE THAT HOLDS NO CODE ANY MORE gets its fast stores back.  Who stored to it and found no vcpu
+ * holding code there (mmu_stored) notes it; between blocks it clears the page's code bit and looks
+ * again.  Vcpu A, which decodes from the page at that moment, first announced it in its table
+ * (`decoding`) and then looked at the bit: either A sees the cleared bit and sets it again, or the
+ * clearer sees A's announcement and sets it again, with all that mmu_code_page does. */
 #include "op.h"
 
 #include <errno.h>
@@ -35,6 +41,7 @@
 #define PAGE_BUCKETS  32u
 #define ARENA_BYTES   (64 * MiB)
 #define INBOX_RANGES  64u
+#define RETIRE_PAGES  16u
 #define GRANULE_SHIFT 6 /* 64 pieces of 64 bytes per page */
 
 struct code_page {
@@ -51,8 +58,13 @@ struct code_range {
     uint64_t len;
 };
 
+struct code_place {
+    const struct guest_region *region;
+    uint64_t offset;
+};
+
 struct icache {
-    struct jump_cache_entry jump[JUMP_CACHE_SIZE];
+    struct icache_front front;   /* first: the loop looks there */
     uint8_t *arena, *arena_next; /* blocks grow up */
     uint8_t *arena_top;          /* struct code_page grow down */
     union {
@@ -62,6 +74,10 @@ struct icache {
     /* written by the vcpu's thread under lock, read by others under lock */
     pthread_mutex_t lock;
     struct code_page *head[PAGE_HEADS];
+    uintptr_t decoding[2]; /* host pages that are being decoded, or were when a fault came */
+    /* vcpu's thread only */
+    struct code_place retire[RETIRE_PAGES];
+    unsigned retire_count;
     /* under lock */
     struct code_range inbox[INBOX_RANGES];
     unsigned inbox_count;
@@ -94,6 +110,21 @@ static struct code_page *page_find(struct icache *ic, uintptr_t host)
 static bool page_holds_code(const struct code_page *p)
 {
     return p->blocks || p->cross;
+}
+
+/* Has code there or may be about to. In other threads: lock held. */
+static bool page_in_use(const struct icache *ic, uintptr_t host)
+{
+    const struct code_page *p = page_find((struct icache *)ic, host);
+    return (p && page_holds_code(p)) || ic->decoding[0] == page_start(host) ||
+           ic->decoding[1] == page_start(host);
+}
+
+static void decoding_set(struct icache *ic, unsigned which, uintptr_t host)
+{
+    pthread_mutex_lock(&ic->lock);
+    ic->decoding[which] = host;
+    pthread_mutex_unlock(&ic->lock);
 }
 
 /* ---- making and emptying ---- */
@@ -148,14 +179,9 @@ void icache_flush(struct jit_cpu *c)
     ic->inbox_count = 0;
     ic->inbox_overflow = false;
     pthread_mutex_unlock(&ic->lock);
-    memset(ic->jump, 0, sizeof(ic->jump));
+    memset(ic->front.jump, 0, sizeof(ic->front.jump));
     ic->arena_next = ic->arena;
     ic->arena_top = ic->arena + ARENA_BYTES;
-}
-
-struct jump_cache_entry *icache_jump_cache(struct jit_cpu *c)
-{
-    return c->icache->jump;
 }
 
 static struct code_page *page_get(struct icache *ic, uintptr_t host)
@@ -188,7 +214,7 @@ static void list_remove(struct block **at, const struct block *b, size_t next_fi
 static void block_drop(struct jit_cpu *c, struct block *b)
 {
     struct icache *ic = c->icache;
-    struct jump_cache_entry *e = &ic->jump[jump_cache_index(b->host)];
+    struct jump_cache_entry *e = &ic->front.jump[jump_cache_index(b->host)];
 
     pthread_mutex_lock(&ic->lock);
     list_remove(&b->page->blocks, b, offsetof(struct block, page_next));
@@ -243,10 +269,9 @@ static bool range_invalidate(struct jit_cpu *c, uintptr_t host, uint64_t len)
     while (len) {
         uint64_t n = MIN_OF(len, GUEST_PAGE_SIZE - (host & (GUEST_PAGE_SIZE - 1)));
         struct code_page *p = page_find(c->icache, host);
-        if (p) {
+        if (p)
             page_invalidate(c, p, host, host + n);
-            held |= page_holds_code(p);
-        }
+        held |= page_in_use(c->icache, host);
         host += n;
         len -= n;
     }
@@ -278,8 +303,7 @@ bool icache_invalidate(struct jit_cpu *c, const struct guest_region *r, uint64_t
     pthread_mutex_lock(&ic->lock);
     while (len) {
         uint64_t n = MIN_OF(len, GUEST_PAGE_SIZE - (host & (GUEST_PAGE_SIZE - 1)));
-        struct code_page *p = page_find(ic, host);
-        if (p) {
+        if (page_in_use(ic, host)) {
             inbox_add(ic, host, n);
             held = true;
         }
@@ -290,6 +314,51 @@ bool icache_invalidate(struct jit_cpu *c, const struct guest_region *r, uint64_t
     if (held)
         __atomic_fetch_or(&c->pending, PENDING_CODE, __ATOMIC_SEQ_CST);
     return held;
+}
+
+void icache_retire(struct jit_cpu *c, const struct guest_region *r, uint64_t offset)
+{
+    struct icache *ic = c->icache;
+    uint64_t page = offset & ~(GUEST_PAGE_SIZE - 1);
+
+    for (unsigned k = 0; k < ic->retire_count; k++)
+        if (ic->retire[k].region == r && ic->retire[k].offset == page)
+            return;
+    if (ic->retire_count == RETIRE_PAGES)
+        return;
+    ic->retire[ic->retire_count++] = (struct code_place){r, page};
+    __atomic_fetch_or(&c->pending, PENDING_CODE, __ATOMIC_SEQ_CST);
+}
+
+static bool anyone_uses(struct jit_cpu *c, const struct code_place *at)
+{
+    bool used = false;
+
+    for (unsigned k = 0; k < c->set->count && !used; k++) {
+        struct icache *ic = ((struct jit_cpu *)c->set->vcpu[k]->accel)->icache;
+        pthread_mutex_lock(&ic->lock);
+        used = page_in_use(ic, (uintptr_t)at->region->host + at->offset);
+        pthread_mutex_unlock(&ic->lock);
+    }
+    return used;
+}
+
+static void retire_pages(struct jit_cpu *c)
+{
+    struct icache *ic = c->icache;
+
+    decoding_set(ic, 0, 0);
+    decoding_set(ic, 1, 0);
+    for (unsigned k = 0; k < ic->retire_count; k++) {
+        const struct code_place *at = &ic->retire[k];
+        uint64_t page = at->offset >> GUEST_PAGE_SHIFT;
+        if (anyone_uses(c, at))
+            continue;
+        __atomic_fetch_and(&at->region->code[page / 64], ~BIT64(page % 64), __ATOMIC_SEQ_CST);
+        if (anyone_uses(c, at))
+            mmu_code_page(c, at->region, at->offset);
+    }
+    ic->retire_count = 0;
 }
 
 void icache_drain(struct jit_cpu *c)
@@ -305,12 +374,11 @@ void icache_drain(struct jit_cpu *c)
     ic->inbox_count = 0;
     ic->inbox_overflow = false;
     pthread_mutex_unlock(&ic->lock);
-    if (all) {
+    if (all)
         icache_flush(c);
-        return;
-    }
-    for (unsigned k = 0; k < n; k++)
+    for (unsigned k = 0; k < n && !all; k++)
         range_invalidate(c, todo[k].host, todo[k].len);
+    retire_pages(c);
 }
 
 /* ---- fetching and decoding ---- */
@@ -331,9 +399,12 @@ static struct tlb_entry *fetch_entry(struct jit_cpu *c, uint64_t linear)
     return TLB_COVERS(e->exec_tag, linear, 1) ? e : NULL;
 }
 
-static void code_page_announce(struct jit_cpu *c, uintptr_t host, const struct tlb_entry *e)
+/* Before the page's bytes are read; which: 0 for the first page of an instruction, 1 the second. */
+static void code_page_announce(struct jit_cpu *c, uintptr_t host, const struct tlb_entry *e,
+                               unsigned which)
 {
     const struct guest_region *r = e->region;
+    decoding_set(c->icache, which, page_start(host));
     mmu_code_page(c, r, page_start(host) - (uintptr_t)r->host);
 }
 
@@ -387,6 +458,7 @@ static void block_insert(struct jit_cpu *c, struct block *b)
         end = p->host + GUEST_PAGE_SIZE;
     }
     p->granules |= granule_mask(b->host, end);
+    ic->decoding[0] = ic->decoding[1] = 0;
     pthread_mutex_unlock(&ic->lock);
     ic->arena_next += ALIGN_UP(sizeof(*b) + (b->count + 1) * sizeof(struct insn), 64);
 }
@@ -410,7 +482,7 @@ static bool decode_crossing(struct jit_cpu *c, struct block *b, uint64_t linear)
         return false;
     b->host2 = next + e->addend;
     b->page2 = page_get(c->icache, b->host2);
-    code_page_announce(c, b->host2, e);
+    code_page_announce(c, b->host2, e, 1);
     memcpy(copy, (const void *)b->host, first);
     memcpy(copy + first, (const void *)b->host2, sizeof(copy) - first);
     struct fetch f = {.bytes = copy, .avail = sizeof(copy)};
@@ -433,7 +505,7 @@ static struct block *block_build(struct jit_cpu *c, uint64_t linear, uintptr_t h
     if (ic->arena_next + need > ic->arena_top)
         icache_flush(c);
     struct code_page *p = page_get(ic, host);
-    code_page_announce(c, host, e);
+    code_page_announce(c, host, e, 0);
     struct block *b = (struct block *)ic->arena_next;
     *b = (struct block){.host = host, .key = c->mode_key, .page = p};
     if (!decode_page(c, b) && !decode_crossing(c, b, linear))
@@ -474,7 +546,7 @@ struct block *icache_lookup(struct jit_cpu *c)
     if (!b)
         return icache_scratch(c);
     if (!b->host2)
-        ic->jump[jump_cache_index(host)] = (struct jump_cache_entry){host, b};
+        ic->front.jump[jump_cache_index(host)] = (struct jump_cache_entry){host, b};
     return b;
 }
 

@@ -54,11 +54,9 @@ static bool resume(struct jit_cpu *c, int how)
 
 static inline void run_block(struct jit_cpu *c, struct block *b)
 {
-    c->block = b;
-    c->block_rip = c->st.rip;
+    interp_enter(c, b);
     c->next = NULL;
     c->link = NULL;
-    c->instructions += b->count;
     b->insn[0].fn(c, b->insn);
 }
 
@@ -87,8 +85,9 @@ static inline bool beyond_limit(const struct jit_cpu *c, const struct block *b)
 }
 
 /* The block at st.rip through TLB and jump cache, else NULL. */
-static inline struct block *find_fast(struct jit_cpu *c, const struct jump_cache_entry *jump)
+static inline struct block *find_fast(struct jit_cpu *c)
 {
+    const struct jump_cache_entry *jump = ((const struct icache_front *)c->icache)->jump;
     uint64_t linear = c->st.rip;
 
     if (!(c->mode_key & KEY_CSZERO))
@@ -112,9 +111,9 @@ static inline void note_link(struct jit_cpu *c, struct block *b)
         *c->link = b;
 }
 
-static struct block *find(struct jit_cpu *c, const struct jump_cache_entry *jump)
+static struct block *find(struct jit_cpu *c)
 {
-    struct block *b = find_fast(c, jump);
+    struct block *b = find_fast(c);
 
     if (unlikely(!b)) {
         c->cur = NULL;
@@ -127,12 +126,10 @@ static struct block *find(struct jit_cpu *c, const struct jump_cache_entry *jump
 
 static enum vcpu_exit loop(struct jit_cpu *c)
 {
-    const struct jump_cache_entry *jump = icache_jump_cache(c);
-    uint32_t *exit_request = &c->vcpu->exit_request;
+    const uint32_t *exit_request = &c->vcpu->exit_request;
 
     for (;;) {
-        if (unlikely(__atomic_load_n(&c->pending, __ATOMIC_RELAXED) |
-                     __atomic_load_n(exit_request, __ATOMIC_RELAXED))) {
+        if (unlikely(interp_must_stop(c))) {
             enum vcpu_exit exit = take_events(c);
             if (exit != VCPU_EXIT_NONE || __atomic_load_n(exit_request, __ATOMIC_RELAXED))
                 return exit;
@@ -143,7 +140,7 @@ static enum vcpu_exit loop(struct jit_cpu *c)
         }
         struct block *b = c->next;
         if (!b)
-            b = find(c, jump);
+            b = find(c);
         if (unlikely(beyond_limit(c, b))) {
             c->cur = NULL;
             b = icache_scratch(c);

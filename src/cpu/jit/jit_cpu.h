@@ -336,5 +336,8 @@ void icache_flush(struct jit_cpu *c); /* everything of this vcpu */
  * in a page that was touched (then the region's code bit stays). */
 bool icache_invalidate(struct jit_cpu *c, const struct guest_region *r, uint64_t offset,
                        uint64_t len);
+/* c has stored to a code page in which no vcpu holds code: its code bit may go, if that is still so
+ * between blocks. */
+void icache_retire(struct jit_cpu *c, const struct guest_region *r, uint64_t offset);
 
 #endif

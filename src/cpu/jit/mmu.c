@@ -359,6 +359,8 @@ void mmu_stored(struct jit_cpu *c, const struct guest_region *r, uint64_t offset
     if (!held && c->set->count == 1) {
         uint64_t page = offset >> GUEST_PAGE_SHIFT;
         __atomic_fetch_and(&r->code[page / 64], ~BIT64(page % 64), __ATOMIC_SEQ_CST);
+    } else if (!held) {
+        icache_retire(c, r, offset);
     }
 }
 

@@ -44,12 +44,16 @@ static inline unsigned jump_cache_index(uintptr_t host)
     return (host ^ (host >> 12)) & (JUMP_CACHE_SIZE - 1);
 }
 
+/* struct icache begins with its jump cache. */
+struct icache_front {
+    struct jump_cache_entry jump[JUMP_CACHE_SIZE];
+};
+
 /* ---- icache.c ---- */
 struct block *icache_lookup(struct jit_cpu *c); /* block at st.rip; may fault */
 /* One instruction at st.rip, in a private block that nothing links to. */
 struct block *icache_scratch(struct jit_cpu *c);
 void icache_drain(struct jit_cpu *c); /* PENDING_CODE: what other threads have written */
-struct jump_cache_entry *icache_jump_cache(struct jit_cpu *c);
 
 /* ---- decode.c ---- */
 struct fetch {
@@ -76,6 +80,19 @@ static inline void flags_from_state(struct jit_cpu *c)
 {
     c->fl = (uint16_t)((c->st.rflags & 0xff) << 8 | (c->st.rflags >> 11 & 1));
 }
+/* Asked at block ends: events, or somebody wants this vcpu out. */
+static inline bool interp_must_stop(const struct jit_cpu *c)
+{
+    return __atomic_load_n(&c->pending, __ATOMIC_RELAXED) |
+           __atomic_load_n(&c->vcpu->exit_request, __ATOMIC_RELAXED);
+}
+/* What the loop keeps about the block that is about to run at st.rip. */
+static inline void interp_enter(struct jit_cpu *c, struct block *b)
+{
+    c->block = b;
+    c->block_rip = c->st.rip;
+    c->instructions += b->count;
+}
 static inline uint64_t insn_rip(const struct jit_cpu *c, const struct insn *i)
 {
     return c->block_rip + i->off;
@@ -88,6 +105,13 @@ static inline int32_t op_relative(op_fn *fn)
 {
     return (int32_t)((intptr_t)fn - (intptr_t)op_select_int);
 }
+
+static inline struct tlb_entry *tlb_now_slot(struct jit_cpu *c, uint64_t linear)
+{
+    return &c->tlb_now[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
+}
+/* One comparison for page and crossing: linear ^ tag is the offset in the page when they agree. */
+#define TLB_COVERS(tag, linear, size) (((linear) ^ (tag)) <= GUEST_PAGE_SIZE - (size))
 
 #define NEXT return i[1].fn(c, i + 1)
 
@@ -182,13 +206,6 @@ void op_rmw_end(struct jit_cpu *c, const struct insn *i, uint64_t linear, unsign
 void *op_lock_begin(struct jit_cpu *c, const struct insn *i, uint64_t linear, unsigned size);
 /* Runs the unlocked handler (insn_plain) of i with every other vcpu stopped. */
 void op_locked_alone(struct jit_cpu *c, const struct insn *i, uint64_t linear, unsigned size);
-
-static inline struct tlb_entry *tlb_now_slot(struct jit_cpu *c, uint64_t linear)
-{
-    return &c->tlb_now[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
-}
-/* One comparison for page and crossing: linear ^ tag is the offset in the page when they agree. */
-#define TLB_COVERS(tag, linear, size) (((linear) ^ (tag)) <= GUEST_PAGE_SIZE - (size))
 
 #define OP_MEMORY(bits)                                                                            \
     static inline uint##bits##_t ld##bits(struct jit_cpu *c, const struct insn *i, uint64_t lin)   \

@@ -15,6 +15,23 @@ static inline void branch_to(struct jit_cpu *c, const struct insn *i, unsigned w
     c->link = &b->link[which];
 }
 
+/* Where the compiler makes sibling calls for certain, a linked successor in 64-bit mode is entered
+ * without a turn through the loop. */
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+#define DIRECT_BLOCKS 1
+#else
+#define DIRECT_BLOCKS 0
+#endif
+#define BRANCH_WIDE(c, i, which)                                                                   \
+    do {                                                                                           \
+        struct block *from_ = (i)->priv, *to_ = from_->link[which];                                \
+        if (DIRECT_BLOCKS && likely(to_ && !interp_must_stop(c))) {                                \
+            interp_enter((c), to_);                                                                \
+            return to_->insn[0].fn((c), to_->insn);                                                \
+        }                                                                                          \
+        branch_to((c), (i), (which));                                                              \
+    } while (0)
+
 static inline uint64_t next_rip(const struct jit_cpu *c, const struct insn *i)
 {
     return insn_rip(c, i) + i->len;
@@ -32,10 +49,10 @@ static inline uint64_t cut(const struct insn *i, uint64_t rip)
         uint64_t rip = next_rip(c, i);                                                             \
         if (cond_holds(c->fl, CC)) {                                                               \
             c->st.rip = rip + (uint64_t)i->imm;                                                    \
-            branch_to(c, i, 1);                                                                    \
+            BRANCH_WIDE(c, i, 1);                                                                  \
         } else {                                                                                   \
             c->st.rip = rip;                                                                       \
-            branch_to(c, i, 0);                                                                    \
+            BRANCH_WIDE(c, i, 0);                                                                  \
         }                                                                                          \
     }                                                                                              \
     static void jcc_cut_##CC(struct jit_cpu *c, const struct insn *i)                              \
@@ -50,7 +67,7 @@ ALL_CONDITIONS(JCC)
 static void jmp_rel(struct jit_cpu *c, const struct insn *i)
 {
     c->st.rip = next_rip(c, i) + (uint64_t)i->imm;
-    branch_to(c, i, 1);
+    BRANCH_WIDE(c, i, 1);
 }
 
 static void jmp_rel_cut(struct jit_cpu *c, const struct insn *i)
@@ -108,7 +125,7 @@ static void call_rel64(struct jit_cpu *c, const struct insn *i)
 {
     push_next64(c, i);
     c->st.rip = next_rip(c, i) + (uint64_t)i->imm;
-    branch_to(c, i, 1);
+    BRANCH_WIDE(c, i, 1);
 }
 
 static void call_r64(struct jit_cpu *c, const struct insn *i)

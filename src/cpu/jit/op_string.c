@@ -285,12 +285,6 @@ static uint64_t chunk_outs(struct str *s, bool *stop)
 
 /* ---- the repetition ---- */
 
-static bool wants_out(const struct jit_cpu *c)
-{
-    return c->single || __atomic_load_n(&c->pending, __ATOMIC_RELAXED) ||
-           __atomic_load_n(&c->vcpu->exit_request, __ATOMIC_RELAXED);
-}
-
 static inline void repeat(struct jit_cpu *c, const struct insn *i, chunk_fn *chunk)
 {
     struct str s = {.c = c, .i = i, .size = i->opsize, .count = 1};
@@ -313,7 +307,7 @@ static inline void repeat(struct jit_cpu *c, const struct insn *i, chunk_fn *chu
         index_set(&s, R_RCX, left);
         if (stop || left == 0)
             return;
-        if (wants_out(c)) {
+        if (c->single || interp_must_stop(c)) {
             c->st.rip = insn_rip(c, i);
             return;
         }

@@ -62,7 +62,7 @@ bool sys_watched_page(struct jit_cpu *c, uint64_t page)
     return false;
 }
 
-/* Kind 1: writes, 3: reads and writes (2 is I/O, see sys_watch_io). */
+/* Kind 1: writes, 3: reads and writes; 2, for I/O ports, needs CR4.DE and never hits here. */
 void sys_watch(struct jit_cpu *c, uint64_t linear, unsigned len, bool write)
 {
     for (unsigned n = 0; n < 4; n++) {

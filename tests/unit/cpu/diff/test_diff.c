@@ -303,7 +303,8 @@ int main(int argc, char **argv)
 {
     static const GOptionEntry entries[] = {
         {"cases", 0, 0, G_OPTION_ARG_INT64, &options.cases, "how many", "N"},
-        {"seed", 0, 0, G_OPTION_ARG_INT64, &options.seed, "random seed (default 1; 0: by the clock)", "S"},
+        {"seed", 0, 0, G_OPTION_ARG_INT64, &options.seed,
+         "random seed (default 1; 0: by the clock)", "S"},
         {"only", 0, 0, G_OPTION_ARG_STRING, &options.only, "one mnemonic", "NAME"},
         {"set", 0, 0, G_OPTION_ARG_STRING, &options.set, "integer or fpu", "SET"},
         {"show", 0, 0, G_OPTION_ARG_INT, &options.show, "differences to print", "N"},
