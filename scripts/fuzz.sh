@@ -18,7 +18,7 @@ for target in build-fuzz/tests/fuzz/fuzz_*; do
     corpus=tests/fuzz/corpus/${name#fuzz_}
     work=.cache/fuzz/$name
     mkdir -p "$work" "$corpus"
-    if "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 \
+    if "$target" -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 \
         -artifact_prefix="$work/" "$work" "$corpus" >"$work.log" 2>&1; then
         printf '  ok  %s: %s\n' "$name" "$(grep -E 'DONE' "$work.log" | tail -n 1)"
     else

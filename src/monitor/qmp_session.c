@@ -77,7 +77,7 @@ static void send_greeting(struct qmp_session *s)
 
 bool qmp_session_negotiate(struct qmp_session *s)
 {
-    if (s->negotiated) {
+    if (!s || s->negotiated) { /* no session: a caller inside the program */
         return false;
     }
     s->negotiated = true;

@@ -15,7 +15,7 @@ static const struct {
     const char *name;
     const struct net_driver *drv; /* NULL: known, but not in this version */
 } drivers[] = {
-    {"user", &net_driver_user}, {"tap", &net_driver_tap}, {"stream", NULL},
+    {"user", &net_driver_user}, {"tap", &net_driver_tap}, {"stream", &net_driver_stream},
     {"socket", NULL},           {"dgram", NULL},          {"bridge", NULL},
     {"hubport", NULL},          {"l2tpv3", NULL},         {"vde", NULL},
     {"vhost-user", NULL},       {"vhost-vdpa", NULL},     {"passt", NULL},
@@ -32,10 +32,11 @@ static const struct net_driver *driver_find(const char *name, GError **err)
         if (strcmp(drivers[i].name, name))
             continue;
         if (!drivers[i].drv)
-            error_set(err, HANOK_ERROR_UNSUPPORTED,
-                      "The network backend '%s' is not available in this version; use 'user' or "
-                      "'tap'.",
-                      name);
+            error_set(
+                err, HANOK_ERROR_UNSUPPORTED,
+                "The network backend '%s' is not available in this version; use 'user', 'tap' "
+                "or 'stream'.",
+                name);
         return drivers[i].drv;
     }
     g_autofree char *near = error_nearest(name, names, count);

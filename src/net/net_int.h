@@ -28,7 +28,7 @@ struct net_backend {
     struct net_backend *next;
 };
 
-extern const struct net_driver net_driver_user, net_driver_tap;
+extern const struct net_driver net_driver_user, net_driver_tap, net_driver_stream;
 
 /* To the NIC: false when it has no buffer now (the caller keeps the frame until peer_ready). Frames
  * nobody can ever take (no NIC, link down) count as delivered. */

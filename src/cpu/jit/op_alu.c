@@ -176,6 +176,11 @@ static const struct binary_ops ops_add = {BINARY_ROW(add)}, ops_or = {BINARY_ROW
 
 /* ---- one operand ---- */
 
+/* Spelled out: clang 14 does not know the operand modifier for it. */
+#define ASM_SUFFIX_8  "b"
+#define ASM_SUFFIX_16 "w"
+#define ASM_SUFFIX_32 "l"
+#define ASM_SUFFIX_64 "q"
 #define UNARY_CALC(OP, BITS, MODE)                                                                 \
     static inline uint##BITS##_t OP##_calc##BITS(struct jit_cpu *c, uint##BITS##_t d)              \
     {                                                                                              \
@@ -190,7 +195,7 @@ static const struct binary_ops ops_add = {BINARY_ROW(add)}, ops_or = {BINARY_ROW
     static inline void OP##_locked##BITS(struct jit_cpu *c, mem_u##BITS *p)                        \
     {                                                                                              \
         uint32_t fl = FLAGS_##MODE##_INIT(c);                                                      \
-        __asm__ volatile(FLAGS_##MODE##_IN "lock " #OP "%z[d] %[d]" FLAGS_OUT                      \
+        __asm__ volatile(FLAGS_##MODE##_IN "lock " #OP ASM_SUFFIX_##BITS " %[d]" FLAGS_OUT         \
                          : [d] "+m"(*p), [fl] FLAGS_##MODE##_BIND(fl)                              \
                          :                                                                         \
                          : "cc", "memory");                                                        \
@@ -203,7 +208,7 @@ static const struct binary_ops ops_add = {BINARY_ROW(add)}, ops_or = {BINARY_ROW
     }                                                                                              \
     static inline void not_locked##BITS(struct jit_cpu *c, mem_u##BITS *p)                         \
     {                                                                                              \
-        __asm__ volatile("lock not%z[d] %[d]" : [d] "+m"(*p) : : "memory");                        \
+        __asm__ volatile("lock not" ASM_SUFFIX_##BITS " %[d]" : [d] "+m"(*p) : : "memory");        \
     }
 #define UNARY_FORMS(OP, BITS)                                                                      \
     static void OP##_r_##BITS(struct jit_cpu *c, const struct insn *i)                             \

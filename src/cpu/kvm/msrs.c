@@ -87,11 +87,12 @@ static void list_build(void)
     g_once_init_leave(&once, 1);
 }
 
-/* For KVM_GET_MSRS and KVM_SET_MSRS, with room for all. */
+/* struct kvm_msrs with room for all. */
 struct msr_buffer {
-    struct kvm_msrs head;
+    uint32_t count, pad;
     struct kvm_msr_entry entry[MSRS_MAX];
 };
+G_STATIC_ASSERT(offsetof(struct msr_buffer, entry) == offsetof(struct kvm_msrs, entries));
 
 static unsigned buffer_fill(struct msr_buffer *b, const GArray *which, const struct x86_state *from)
 {
@@ -102,7 +103,7 @@ static unsigned buffer_fill(struct msr_buffer *b, const GArray *which, const str
         if (from)
             memcpy(&b->entry[i].data, (const uint8_t *)from + f->offset, 8);
     }
-    b->head.nmsrs = which->len;
+    b->count = which->len;
     return which->len;
 }
 
@@ -110,12 +111,10 @@ void kvm_msrs_probe(struct kvm_vcpu *k)
 {
     list_build();
     k->msrs = g_array_new(FALSE, FALSE, sizeof(uint32_t));
-    struct msr_buffer b;
+    struct msr_buffer b = {0};
     for (uint32_t i = 0; i < msr_count; i++) {
-        memset(&b.head, 0, sizeof(b.head));
-        memset(&b.entry[0], 0, sizeof(b.entry[0]));
-        b.head.nmsrs = 1;
-        b.entry[0].index = msr_list[i].index;
+        b.count = 1;
+        b.entry[0] = (struct kvm_msr_entry){.index = msr_list[i].index};
         if (ioctl(k->fd, KVM_GET_MSRS, &b) == 1)
             g_array_append_val(k->msrs, i);
     }
@@ -135,7 +134,7 @@ void kvm_msrs_get(struct kvm_vcpu *k, struct x86_state *out)
 
 static void report_refused(struct kvm_vcpu *k, const struct kvm_msr_entry *e)
 {
-    struct msr_buffer now = {.head.nmsrs = 1, .entry[0].index = e->index};
+    struct msr_buffer now = {.count = 1, .entry[0].index = e->index};
     if (ioctl(k->fd, KVM_GET_MSRS, &now) == 1 && now.entry[0].data == e->data)
         return;
     log_debug("KVM refuses 0x%llx in MSR 0x%x of vcpu %u.", (unsigned long long)e->data, e->index,
@@ -148,7 +147,7 @@ void kvm_msrs_set(struct kvm_vcpu *k, const struct x86_state *in)
     unsigned count = buffer_fill(&b, k->msrs, in), done = 0;
     /* KVM stops at the first one it refuses; the rest goes into another call. */
     while (done < count) {
-        b.head.nmsrs = count - done;
+        b.count = count - done;
         int rc = ioctl(k->fd, KVM_SET_MSRS, &b);
         unsigned ok = rc > 0 ? (unsigned)rc : 0;
         done += ok;

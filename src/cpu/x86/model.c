@@ -258,7 +258,7 @@ static bool set_phys_bits(struct spec *s, uint64_t n, GError **err)
 /* Unlike memory sizes, frequencies count in powers of 1000; 2.5G is usual. */
 static bool set_frequency(struct spec *s, const char *value, GError **err)
 {
-    char *end;
+    char *end = NULL;
     double hz = g_ascii_isdigit(*value) ? g_ascii_strtod(value, &end) : 0;
     char unit = hz > 0 ? g_ascii_toupper(*end) : 0;
     hz *= unit == 'K' ? 1e3 : unit == 'M' ? 1e6 : unit == 'G' ? 1e9 : 1;

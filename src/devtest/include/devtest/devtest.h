@@ -1,7 +1,7 @@
 /* devtest.h - drives the board without a CPU: a socket protocol in the manner of qtest.
  *
- * A machine whose accelerator is "qtest" has no running vcpus; commands on the chardev read and write
- * ports, MMIO and memory, watch interrupt lines, and step the clock.
+ * A machine whose accelerator is "qtest" has no running vcpus; commands on the chardev read and
+ * write ports, MMIO and memory, watch interrupt lines, and step the clock.
  *
  * Owner: main.  Threads: main.  Errors: opening fills GError; a bad command gets "FAIL text". */
 #ifndef DEVTEST_DEVTEST_H
