@@ -525,6 +525,24 @@ static void test_registers_come_back_when_the_loop_is_left(void)
     flat_free(f);
 }
 
+static void test_exported_state_names_what_is_in_use(void)
+{
+    struct x86_state *out = g_aligned_alloc0(1, sizeof(*out), 64);
+    struct flat *f = fpu_guest();
+    struct jit_cpu *c = flat_cpu(f);
+
+    LOAD(f, x87_run);
+    memset(c->st.xsave + 160, 0, 256);
+    g_assert_true(flat_run(f));
+    jit_accel.get_state(c->vcpu, out);
+    g_assert_cmphex(le64_get(out->xsave + XBV), ==, 1);
+    g_assert_true(jit_accel.set_state(c->vcpu, out, NULL));
+    g_assert_cmpmem(c->st.xsave + 32, 128, out->xsave + 32, 128);
+    g_assert_cmphex(le32_get(c->st.xsave + 24), ==, 0x1f80);
+    flat_free(f);
+    g_aligned_free(out);
+}
+
 /* ---- more encodings than the stub area takes ---- */
 
 static void shuffle_and_check(struct flat *f, unsigned op, unsigned dst, unsigned src, unsigned imm)
@@ -577,6 +595,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu/fpu/no-host-addresses", test_images_show_guest_addresses_only);
     g_test_add_func("/cpu/fpu/real-mode-environment", test_real_mode_environment);
     g_test_add_func("/cpu/fpu/live-x87", test_registers_come_back_when_the_loop_is_left);
+    g_test_add_func("/cpu/fpu/exported-state", test_exported_state_names_what_is_in_use);
     g_test_add_func("/cpu/fpu/area-full", test_stub_area_runs_full);
     return g_test_run();
 }
