@@ -164,9 +164,14 @@ void reg_set(struct jit_cpu *c, uint8_t n, unsigned size, uint64_t v)
 
 /* ---- slow ends ---- */
 
+/* What the fast path skipped: canonical form; the limit of flat 32-bit segments, which only an
+ * access across the top of the address space can exceed. */
 static void slow_entry(struct jit_cpu *c, const struct insn *i, uint64_t linear, unsigned size)
 {
     c->cur = i;
+    if ((c->mode_key & KEY_FLAT) && i->seg != SEG_CS && i->seg < SEG_FS &&
+        linear + size - 1 > UINT32_MAX)
+        segment_fault(c, i->seg);
     if (c->mode == MODE_LONG64 && (!canonical_ok(c, linear) || !canonical_ok(c, linear + size - 1)))
         segment_fault(c, i->seg);
 }

@@ -278,14 +278,14 @@ static op_fn *select_jmp(struct decode_ctx *d, bool wide, enum form form)
 
 static op_fn *select_call(struct decode_ctx *d, bool wide, enum form form)
 {
+    if (form != FORM_M)
+        d->out->seg = SEG_SS;
     if (!wide && is_flat32(d))
         return op_threaded(d, form == FORM_I ? call_rel32 : call_rm32);
     if (!wide)
         return form == FORM_I ? op_call_relative : op_call_indirect;
-    if (form == FORM_I) {
-        d->out->seg = SEG_SS;
+    if (form == FORM_I)
         return op_threaded(d, call_rel64);
-    }
     return op_threaded(d, form == FORM_R ? call_r64 : call_m64);
 }
 
