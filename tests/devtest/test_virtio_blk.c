@@ -807,6 +807,30 @@ static void test_machine_reset(void)
     tear_down(&f);
 }
 
+/* Unplugged with requests at the host: they end first, and nobody is told of them. */
+static void test_unplug_in_flight(void)
+{
+    struct fixture f;
+
+    memset(&f, 0, sizeof(f));
+    f.node = open_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576,"
+                       "\"latency-ns\":20000000}");
+    board_up(&f, NULL);
+    start(&f, F_ALL);
+    put_header(&f, T_IN, 0);
+    struct vt_buf b[] = {{f.header, 16, false}, {f.data, 512, true}, {f.status, 1, true}};
+    vt_add(&f.q, b, 3, false);
+    vt_kick(&f.q);
+    vt_pump(f.bus, 5);
+    f.pci->ops->dev.destroy(&f.pci->dev);
+    g_assert_cmphex(vt_config_read(f.bus, DEVFN, 0, 4), ==, 0xffffffff);
+    g_assert_cmpuint(vt_used_idx(&f.q), ==, 0);
+    vt_kick(&f.q); /* nobody there */
+    g_assert_true(blk_claim(f.node, "somebody else", NULL));
+    blk_release(f.node);
+    tear_down(&f);
+}
+
 /* --- errors of the image --- */
 
 struct error_log {
@@ -930,6 +954,7 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-blk/save-load", test_save_and_load_in_a_new_machine);
     g_test_add_func("/virtio-blk/load-damaged", test_load_of_damaged_state);
     g_test_add_func("/virtio-blk/machine-reset", test_machine_reset);
+    g_test_add_func("/virtio-blk/unplug-in-flight", test_unplug_in_flight);
     g_test_add_func("/virtio-blk/stop-on-error", test_stop_on_error_parks_the_request);
     g_test_add_func("/virtio-blk/multiqueue-iothread", test_multiqueue_in_an_io_thread);
     return g_test_run();
