@@ -214,6 +214,16 @@ struct io_space *io_space_new(const char *name, uint64_t limit)
     return s;
 }
 
+void io_space_clear(struct io_space *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (guint i = 0; i < s->regions->len; i++)
+        ((struct io_region *)g_ptr_array_index(s->regions, i))->added = false;
+    g_ptr_array_set_size(s->regions, 0);
+    table_rebuild_locked(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
 void io_space_free(struct io_space *s)
 {
     if (!s)

@@ -397,6 +397,10 @@ void machine_free(struct machine *m)
     if (machine_engines_on(m))
         engines_stop(m);
     m->exiting = true;
+    if (m->pio)
+        io_space_clear(m->pio);
+    if (m->mmio)
+        io_space_clear(m->mmio);
     device_list_fini(&m->devices);
     if (m->pci.root)
         pci_host_fini(&m->pci);

@@ -16,6 +16,8 @@ enum {
     QUEUES = 4,
 };
 
+#define CHANGE_INTERVAL_NS 1000000000ull
+
 static void get_config(struct virtio_dev *d, uint8_t *c)
 {
     struct virtio_balloon *b = vballoon_of(d);
@@ -33,7 +35,10 @@ static void set_config(struct virtio_dev *d, unsigned off, unsigned size, uint32
         return;
     if (off == CFG_ACTUAL) {
         __atomic_store_n(&b->actual_pages, val, __ATOMIC_RELAXED);
-        timer_set(b->change_timer, host_clock_ns());
+        /* The guest writes this once per 256 pages; the owner hears of it once per second. */
+        if (!timer_pending(b->change_timer))
+            timer_set(b->change_timer, MAX_OF(host_clock_ns(), __atomic_load_n(&b->next_change_ns,
+                                                                               __ATOMIC_RELAXED)));
     } else if (off == CFG_POISON) {
         __atomic_store_n(&b->poison_value, val, __ATOMIC_RELAXED);
     }
@@ -66,6 +71,7 @@ static void change_timer(void *opaque)
 {
     struct virtio_balloon *b = opaque;
 
+    __atomic_store_n(&b->next_change_ns, host_clock_ns() + CHANGE_INTERVAL_NS, __ATOMIC_RELAXED);
     if (b->cfg.on_change)
         b->cfg.on_change(b->cfg.on_change_opaque, &b->p.pci, virtio_balloon_actual(&b->p.pci));
 }

@@ -31,6 +31,7 @@ struct virtio_balloon {
     struct timer *poll_timer, *change_timer;
     /* board lock */
     uint32_t target_pages, actual_pages, poison_value;
+    uint64_t next_change_ns; /* atomic: not before this is the next on_change */
     /* main loop */
     struct virtq_elem elem;
     uint32_t poll_interval_s;

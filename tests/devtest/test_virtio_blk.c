@@ -6,6 +6,7 @@
 #include "base/props.h"
 #include "block/block.h"
 #include "bus/pci.h"
+#include "mem/guest_mem.h"
 #include "virtio/devices.h"
 
 #include <errno.h>
@@ -579,6 +580,126 @@ static void test_bus_master_off(void)
     tear_down(&f);
 }
 
+/* --- the ring's finer points --- */
+
+/* The interrupt comes when the used index passes used_event, not before (§2.7.7.2). */
+static void test_used_event(void)
+{
+    struct fixture f;
+
+    set_up(&f, RAW_FILE, NULL);
+    g_assert_true(f.dev.features & BIT64(29));
+    g_assert_cmpuint(request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
+    vt_pump(f.bus, 5);
+    unsigned irqs = vt_board_msi_count(f.board, 1);
+    vt_put(f.bus, f.q.avail + 4 + 2 * QSIZE, 3, 2); /* tell me of the fourth */
+    for (unsigned i = 1; i < 6; i++) {
+        g_assert_cmpuint(request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
+        vt_pump(f.bus, 5);
+        g_assert_cmpuint(vt_board_msi_count(f.board, 1), ==, irqs + (i >= 3));
+    }
+    /* the device asks for a kick of whatever comes next */
+    g_assert_cmpuint(vt_get(f.bus, f.q.used + 4 + 8 * QSIZE, 2), ==, f.q.avail_idx);
+    tear_down(&f);
+}
+
+/* The 16-bit indices go round. */
+static void test_indices_wrap(void)
+{
+    struct fixture f;
+
+    memset(&f, 0, sizeof(f));
+    f.node = open_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576}");
+    board_up(&f, NULL);
+    start(&f, F_ALL);
+    put_header(&f, T_IN, 0);
+    struct vt_buf b[] = {{f.header, 16, false}, {f.data, 512, true}, {f.status, 1, true}};
+    for (unsigned i = 0; i < 70000; i++) {
+        uint32_t head = vt_add(&f.q, b, 3, false), got = 0;
+        vt_kick(&f.q);
+        g_assert_true(vt_wait(&f.q, &got, NULL));
+        g_assert_cmpuint(got, ==, head);
+    }
+    g_assert_cmpuint(vt_used_idx(&f.q), ==, 70000 % 65536);
+    tear_down(&f);
+}
+
+static bool page_is_dirty(struct vt_board *board, uint64_t gpa)
+{
+    struct guest_mem *m = vt_board_mem(board);
+    const struct guest_region *r = guest_mem_find(m, GPA(gpa));
+    size_t words = r->size_bytes / GUEST_PAGE_SIZE / 64;
+    g_autofree uint64_t *bits = g_new0(uint64_t, words);
+    uint64_t page = (gpa - r->gpa) / GUEST_PAGE_SIZE;
+
+    g_assert_cmpint(guest_mem_dirty_sync(m, r, bits, words), ==, 0);
+    return bits[page / 64] >> (page % 64) & 1;
+}
+
+/* What the device writes is in the dirty log: data, status byte, used ring. */
+static void test_writes_are_logged(void)
+{
+    struct fixture f;
+    uint64_t data[3] = {VT_RAM_HIGH + 0x10000, VT_RAM_HIGH + 0x20000, VT_RAM_HIGH + 0x30000};
+
+    set_up(&f, RAW_FILE, NULL);
+    guest_mem_dirty_log(vt_board_mem(f.board), true);
+    put_header(&f, T_IN, 0);
+    struct vt_buf b[] = {
+        {f.header, 16, false}, {data[0], 512, true}, {data[1], 512, true}, {f.status, 1, true}};
+    vt_add(&f.q, b, 4, false);
+    page_is_dirty(f.board, f.status); /* forget what the test itself wrote */
+    page_is_dirty(f.board, data[0]);
+    vt_kick(&f.q);
+    g_assert_true(vt_wait(&f.q, NULL, NULL));
+    g_assert_true(page_is_dirty(f.board, f.q.used));
+    guest_mem_dirty_log(vt_board_mem(f.board), false);
+    /* once more for each page: a sync takes the whole region's bits */
+    for (unsigned i = 0; i < 3; i++) {
+        guest_mem_dirty_log(vt_board_mem(f.board), true);
+        vt_avail(&f.q, 0);
+        page_is_dirty(f.board, f.status);
+        page_is_dirty(f.board, data[0]);
+        vt_kick(&f.q);
+        g_assert_true(vt_wait(&f.q, NULL, NULL));
+        g_assert_cmpint(page_is_dirty(f.board, data[i]), ==, i < 2);
+        guest_mem_dirty_log(vt_board_mem(f.board), false);
+    }
+    tear_down(&f);
+}
+
+/* Registers through PCI config space, for those who cannot map BARs (§4.1.4.9). */
+static void test_config_window(void)
+{
+    struct fixture f;
+    unsigned cap = 0;
+
+    set_up(&f, RAW_FILE, NULL);
+    for (unsigned c = vt_config_read(f.bus, DEVFN, 0x34, 1); c;
+         c = vt_config_read(f.bus, DEVFN, c + 1, 1)) {
+        if (vt_config_read(f.bus, DEVFN, c, 1) == 9 && vt_config_read(f.bus, DEVFN, c + 3, 1) == 5)
+            cap = c;
+    }
+    g_assert_cmpuint(cap, !=, 0);
+    vt_config_write(f.bus, DEVFN, cap + 4, 1, 4);
+    vt_config_write(f.bus, DEVFN, cap + 8, 4, 0x14);
+    vt_config_write(f.bus, DEVFN, cap + 12, 4, 1);
+    g_assert_cmphex(vt_config_read(f.bus, DEVFN, cap + 16, 1), ==, 15);
+    vt_config_write(f.bus, DEVFN, cap + 16, 1, 0); /* resets the device */
+    g_assert_cmphex(vt_status(&f.dev), ==, 0);
+    /* windows that are none */
+    vt_config_write(f.bus, DEVFN, cap + 8, 4, 0xfffffff0);
+    vt_config_read(f.bus, DEVFN, cap + 16, 4);
+    vt_config_write(f.bus, DEVFN, cap + 8, 4, 0x3ffe);
+    vt_config_write(f.bus, DEVFN, cap + 12, 4, 4);
+    vt_config_write(f.bus, DEVFN, cap + 16, 4, 0xffffffff);
+    vt_config_write(f.bus, DEVFN, cap + 4, 1, 1);
+    vt_config_read(f.bus, DEVFN, cap + 16, 4);
+    start(&f, F_ALL);
+    check_round_trip(&f, f.data, false);
+    tear_down(&f);
+}
+
 /* --- pause, save, load --- */
 
 static void test_pause_drains(void)
@@ -683,6 +804,30 @@ static void test_machine_reset(void)
     start(&f, F_ALL);
     g_assert_cmphex(vt_status(&f.dev), ==, 15);
     check_round_trip(&f, f.data, false);
+    tear_down(&f);
+}
+
+/* Unplugged with requests at the host: they end first, and nobody is told of them. */
+static void test_unplug_in_flight(void)
+{
+    struct fixture f;
+
+    memset(&f, 0, sizeof(f));
+    f.node = open_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576,"
+                       "\"latency-ns\":20000000}");
+    board_up(&f, NULL);
+    start(&f, F_ALL);
+    put_header(&f, T_IN, 0);
+    struct vt_buf b[] = {{f.header, 16, false}, {f.data, 512, true}, {f.status, 1, true}};
+    vt_add(&f.q, b, 3, false);
+    vt_kick(&f.q);
+    vt_pump(f.bus, 5);
+    f.pci->ops->dev.destroy(&f.pci->dev);
+    g_assert_cmphex(vt_config_read(f.bus, DEVFN, 0, 4), ==, 0xffffffff);
+    g_assert_cmpuint(vt_used_idx(&f.q), ==, 0);
+    vt_kick(&f.q); /* nobody there */
+    g_assert_true(blk_claim(f.node, "somebody else", NULL));
+    blk_release(f.node);
     tear_down(&f);
 }
 
@@ -801,10 +946,15 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-blk/queue-reset", test_queue_reset);
     g_test_add_func("/virtio-blk/reset-in-flight", test_reset_with_requests_in_flight);
     g_test_add_func("/virtio-blk/bus-master-off", test_bus_master_off);
+    g_test_add_func("/virtio-blk/used-event", test_used_event);
+    g_test_add_func("/virtio-blk/indices-wrap", test_indices_wrap);
+    g_test_add_func("/virtio-blk/writes-are-logged", test_writes_are_logged);
+    g_test_add_func("/virtio-blk/config-window", test_config_window);
     g_test_add_func("/virtio-blk/pause-drains", test_pause_drains);
     g_test_add_func("/virtio-blk/save-load", test_save_and_load_in_a_new_machine);
     g_test_add_func("/virtio-blk/load-damaged", test_load_of_damaged_state);
     g_test_add_func("/virtio-blk/machine-reset", test_machine_reset);
+    g_test_add_func("/virtio-blk/unplug-in-flight", test_unplug_in_flight);
     g_test_add_func("/virtio-blk/stop-on-error", test_stop_on_error_parks_the_request);
     g_test_add_func("/virtio-blk/multiqueue-iothread", test_multiqueue_in_an_io_thread);
     return g_test_run();

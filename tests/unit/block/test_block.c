@@ -385,6 +385,49 @@ static void test_resize(void)
     g_unlink(path);
 }
 
+/* A block device of the host: a loop device over an image, with sectors of 4 KiB. */
+static void test_block_device(void)
+{
+    g_autofree char *path = make_image(IMAGE_BYTES);
+    const char *const argv[] = {"losetup", "-b", "4096", "-f", "--show", path, NULL};
+    g_autofree char *dev = NULL;
+    g_autofree char *said = NULL;
+    int status = -1;
+    struct blk_limits l;
+    uint8_t buf[8192];
+
+    if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &dev, &said,
+                      &status, NULL) ||
+        status != 0 || !g_str_has_prefix(g_strchomp(dev), "/dev/loop")) {
+        g_test_skip("no loop device can be made here (it needs root)");
+        g_unlink(path);
+        return;
+    }
+    struct blk_node *n = open_ok(FILE_NODE ",discard=unmap,file.discard=unmap,cache.direct=on,"
+                                           "file.cache.direct=on",
+                                 dev);
+    blk_limits(n, &l);
+    g_assert_cmpuint(l.size_bytes, ==, IMAGE_BYTES);
+    g_assert_cmpuint(l.logical_block_bytes, ==, 4096);
+    fill(buf, sizeof(buf), 7);
+    g_assert_cmpint(io(n, BLK_WRITE, 8192, buf, 8192), ==, 0);
+    struct wait w;
+    submit(&w, n, BLK_WRITE_ZEROES, 8192, 4096, NULL, 0);
+    g_assert_cmpint(finish(&w), ==, 0);
+    submit(&w, n, BLK_DISCARD, 12288, 4096, NULL, 0);
+    g_assert_cmpint(finish(&w), ==, 0);
+    g_assert_cmpint(io(n, BLK_FLUSH, 0, NULL, 0), ==, 0);
+    g_assert_cmpint(io(n, BLK_READ, 8192, buf, 8192), ==, 0);
+    for (int i = 0; i < 8192; i++)
+        g_assert_cmpuint(buf[i], ==, 0);
+    blk_close(n);
+    const char *const detach[] = {"losetup", "-d", dev, NULL};
+    g_assert_true(g_spawn_sync(NULL, (char **)detach, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL,
+                               NULL, &status, NULL));
+    g_assert_cmpint(status, ==, 0);
+    g_unlink(path);
+}
+
 static void test_io_thread(void)
 {
     g_autofree char *path = make_image(IMAGE_BYTES);
@@ -421,6 +464,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/claims-and-names", test_claims_and_names);
     g_test_add_func("/block/refusals", test_refusals);
     g_test_add_func("/block/resize", test_resize);
+    g_test_add_func("/block/block-device", test_block_device);
     g_test_add_func("/block/io-thread", test_io_thread);
     return g_test_run();
 }

@@ -29,6 +29,8 @@ static struct board *board_new(void)
 
 static void board_free(struct board *b)
 {
+    io_space_clear(b->f->pio);
+    io_space_clear(b->f->mmio);
     while (b->f->devices.first) {
         struct device *d = b->f->devices.first;
         while (d->next)

@@ -45,6 +45,9 @@ struct io_region {
 struct io_space;
 struct io_space *io_space_new(const char *name, uint64_t limit); /* "pio" 64 KiB, "mmio" 2^52 */
 void io_space_free(struct io_space *s); /* touches no region: they may be gone already */
+/* Takes all regions out while their owners still exist: before devices that leave them are
+ * destroyed, where others will still take theirs out one by one. */
+void io_space_clear(struct io_space *s);
 void io_space_add(struct io_space *s, struct io_region *r, uint64_t base);
 void io_space_del(struct io_space *s, struct io_region *r); /* no-op when not added */
 uint64_t io_space_read(struct io_space *s, uint64_t addr, unsigned size);
