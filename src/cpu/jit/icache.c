@@ -67,10 +67,6 @@ struct icache {
     struct icache_front front;   /* first: the loop looks there */
     uint8_t *arena, *arena_next; /* blocks grow up */
     uint8_t *arena_top;          /* struct code_page grow down */
-    union {
-        struct block block;
-        uint8_t space[sizeof(struct block) + 2 * sizeof(struct insn)];
-    } scratch;
     /* written by the vcpu's thread under lock, read by others under lock */
     pthread_mutex_t lock;
     struct code_page *head[PAGE_HEADS];
@@ -82,6 +78,11 @@ struct icache {
     struct code_range inbox[INBOX_RANGES];
     unsigned inbox_count;
     bool inbox_overflow;
+    /* last, because of its flexible member; vcpu's thread only */
+    union {
+        uint8_t space[sizeof(struct block) + 2 * sizeof(struct insn)];
+        struct block block;
+    } scratch;
 };
 
 static inline unsigned page_hash(uintptr_t host_page)

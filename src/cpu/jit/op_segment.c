@@ -1,9 +1,7 @@
-/* op_segment.c - MOV, PUSH and POP of segment registers, LDS LES LFS LGS LSS, RDPKRU WRPKRU.
+/* op_segment.c - MOV, PUSH and POP of segment registers, LDS LES LFS LGS LSS.
  *
  * sys_load_seg does the checks; what it may change (stack width, flatness) ends the block. */
 #include "op.h"
-
-#define CR4_PKE BIT64(22)
 
 /* reg = the segment register for all of these, or the general register of LxS (aux = segment). */
 static void op_mov_from_seg(struct jit_cpu *c, const struct insn *i)
@@ -56,30 +54,6 @@ static void op_load_far_pointer(struct jit_cpu *c, const struct insn *i)
 
     sys_load_seg(c, i->aux, mem_r16(c, lin + size));
     reg_set(c, i->reg, size, offset);
-}
-
-static void check_pkru(struct jit_cpu *c)
-{
-    if (!(c->st.cr4 & CR4_PKE))
-        cpu_raise(c, EX_UD);
-    if (GET32(R_RCX) != 0)
-        cpu_raise_error(c, EX_GP, 0);
-}
-
-static void op_rdpkru(struct jit_cpu *c, const struct insn *i)
-{
-    check_pkru(c);
-    SET32(R_RAX, c->st.pkru);
-    SET32(R_RDX, 0);
-}
-
-static void op_wrpkru(struct jit_cpu *c, const struct insn *i)
-{
-    check_pkru(c);
-    if (GET32(R_RDX) != 0)
-        cpu_raise_error(c, EX_GP, 0);
-    c->st.pkru = GET32(R_RAX);
-    mmu_flush_all(c);
 }
 
 /* ---- selecting ---- */
@@ -144,11 +118,6 @@ op_fn *op_select_segment(struct decode_ctx *d)
         return select_far_pointer(d, SEG_GS);
     case ZYDIS_MNEMONIC_LSS:
         return select_far_pointer(d, SEG_SS);
-    case ZYDIS_MNEMONIC_RDPKRU:
-        return op_has(d, FEAT_7_0_ECX, 3) ? op_rdpkru : NULL;
-    case ZYDIS_MNEMONIC_WRPKRU:
-        d->ends_block = true;
-        return op_has(d, FEAT_7_0_ECX, 3) ? op_wrpkru : NULL;
     default:
         return NULL;
     }

@@ -141,6 +141,18 @@ int flat_step_to_fault(struct flat *f)
     return vector;
 }
 
+void flat_protected_mode(struct flat *f)
+{
+    struct x86_state *s = &f->c->st;
+
+    s->cr0 = 0x11;
+    s->cr4 = 0;
+    s->efer = 0;
+    s->seg[SEG_CS].attr = 0xc09b;
+    mmu_flush_all(f->c);
+    cpu_update_mode(f->c);
+}
+
 void flat_real_mode(struct flat *f)
 {
     struct x86_state *s = &f->c->st;

@@ -35,6 +35,8 @@ void flat_load(struct flat *f, uint64_t at, const uint8_t *code, const uint8_t *
 bool flat_run(struct flat *f);
 /* Runs single instructions until one faults; its vector. */
 int flat_step_to_fault(struct flat *f);
+/* Flat 32-bit code and data without paging. */
+void flat_protected_mode(struct flat *f);
 /* 16-bit code at linear 0..64K, all segments with base 0. */
 void flat_real_mode(struct flat *f);
 /* Physical memory that the page'th page from FLAT_WINDOW shows (0: none); flushes. */

@@ -99,6 +99,49 @@ static void test_data_in_the_code_page(void)
     flat_free(f);
 }
 
+/* Pages that each load a number, add it and go on to the next; all numbers are then rewritten from
+ * outside, more places than a vcpu's inbox holds. */
+#define CHAIN_PAGES 100
+static const uint8_t chain_link[] = {0xb9, 1, 0, 0, 0, 0x01, 0xc8, 0xe9, 0xf4, 0x0f, 0, 0};
+
+static void test_many_writes_from_outside_all_count(void)
+{
+    struct flat *f = flat_new();
+    static const uint8_t leave[] = {0xe6, FLAT_EXIT_PORT};
+
+    for (unsigned k = 0; k < CHAIN_PAGES; k++)
+        flat_load(f, FLAT_DATA + k * GUEST_PAGE_SIZE, chain_link, chain_link + sizeof(chain_link));
+    flat_load(f, FLAT_DATA + CHAIN_PAGES * GUEST_PAGE_SIZE, leave, leave + sizeof(leave));
+    for (uint8_t round = 1; round <= 3; round++) {
+        for (unsigned k = 0; k < CHAIN_PAGES; k++)
+            guest_mem_write(flat_mem(f), GPA(FLAT_DATA + k * GUEST_PAGE_SIZE + 1), &round, 1);
+        GPR(f, R_RAX) = 0;
+        flat_cpu(f)->st.rip = FLAT_DATA;
+        g_assert_true(flat_run(f));
+        g_assert_cmpuint(GPR(f, R_RAX), ==, round * CHAIN_PAGES);
+    }
+    flat_free(f);
+}
+
+/* More decoded code than fits: INC EAX; JMP to the next, a few hundred thousand times. */
+static void test_the_cache_starts_over_when_it_is_full(void)
+{
+    struct flat *f = flat_new();
+    static const uint8_t leave[] = {0xe6, FLAT_EXIT_PORT};
+    const unsigned steps = 300000;
+
+    for (unsigned k = 0; k < steps; k++)
+        memcpy(flat_ram(f) + FLAT_DATA + k * 4, (const uint8_t[]){0xff, 0xc0, 0xeb, 0}, 4);
+    flat_load(f, FLAT_DATA + steps * 4, leave, leave + sizeof(leave));
+    for (unsigned round = 0; round < 2; round++) {
+        GPR(f, R_RAX) = 0;
+        flat_cpu(f)->st.rip = FLAT_DATA;
+        g_assert_true(flat_run(f));
+        g_assert_cmpuint(GPR(f, R_RAX), ==, steps);
+    }
+    flat_free(f);
+}
+
 /* ---- another thread writes to code that runs ---- */
 
 FLAT_CODE(spin, "1: xorl %eax, %eax\n\t"
@@ -287,6 +330,49 @@ static void test_overlapping_rep_movs_repeats_its_pattern(void)
     flat_free(f);
 }
 
+/* ---- flat 32-bit code ---- */
+
+FLAT_CODE(flat32, ".code32\n\t"
+                  "movl $0x400000, %esi\n\t"
+                  "movl $3, %ecx\n\t"
+                  "movl $7, -8(%esi, %ecx, 4)\n\t"
+                  "addl $5, 0x400004\n\t"
+                  "pushl 4(%esi)\n\t"
+                  "call 2f\n\t"
+                  "5: popl %edx\n\t"
+                  "leal 1f - 5b(%edi), %edi\n\t"
+                  "jmp *%edi\n\t"
+                  "hlt\n"
+                  "1: outb %al, $0xf4\n"
+                  "2: popl %edi\n\t" /* the return address */
+                  "pushl %edi\n\t"
+                  "movl 4(%esp), %eax\n\t"
+                  "ret\n\t.code64");
+
+static void test_flat_32_bit_addresses_stack_and_calls(void)
+{
+    struct flat *f = flat_new();
+    flat_protected_mode(f);
+    flat_load(f, FLAT_CODE_AT, flat32, flat32_end);
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 12);
+    g_assert_cmpuint(GPR(f, R_RDX), ==, 12);
+    g_assert_cmphex(GPR(f, R_RSP), ==, FLAT_STACK);
+    flat_free(f);
+}
+
+FLAT_CODE(top_of_memory, ".code32\n\tmovl $1, %esp\n\tpushl %eax\n\t.code64");
+
+static void test_flat_32_bit_stack_ends_at_4_gib(void)
+{
+    struct flat *f = flat_new();
+    flat_protected_mode(f);
+    flat_load(f, FLAT_CODE_AT, top_of_memory, top_of_memory_end);
+    g_assert_cmpint(flat_step_to_fault(f), ==, EX_SS);
+    g_assert_cmphex(GPR(f, R_RSP), ==, 1);
+    flat_free(f);
+}
+
 /* ---- 16-bit code ---- */
 
 FLAT_CODE(real_sum, ".code16\n\t"
@@ -331,6 +417,8 @@ int main(int argc, char **argv)
     TEST(rep_movs_over_code);
     TEST(device_write_replaces_code);
     TEST(data_in_the_code_page);
+    TEST(many_writes_from_outside_all_count);
+    TEST(the_cache_starts_over_when_it_is_full);
     TEST(write_by_another_thread_reaches_a_running_loop);
     TEST(jump_to_itself_obeys_an_exit_request);
     TEST(long_rep_obeys_an_exit_request);
@@ -340,6 +428,8 @@ int main(int argc, char **argv)
     TEST(rep_stos_stops_at_the_missing_page);
     TEST(faulting_instruction_changes_nothing);
     TEST(overlapping_rep_movs_repeats_its_pattern);
+    TEST(flat_32_bit_addresses_stack_and_calls);
+    TEST(flat_32_bit_stack_ends_at_4_gib);
     TEST(real_mode_loop_and_call);
     TEST(running_past_the_cs_limit_faults_there);
     return g_test_run();
