@@ -417,7 +417,12 @@ bool lapic_base_set(struct lapic *l, uint64_t val)
 
 void lapic_state_get(struct lapic *l, uint8_t regs[1024], uint64_t *base)
 {
+    struct lapic_work w = LAPIC_WORK_NONE;
+
     pthread_mutex_lock(&l->lock);
+    /* A one-shot count that has reached zero cannot be told from one that never ran. */
+    if (l->ops)
+        lapic_timer_settle_locked(l, &w);
     memset(regs, 0, 1024);
     for (unsigned i = 0; i < REG_COUNT; i++)
         le32_put(regs + 16 * i, l->reg[i]);
@@ -425,6 +430,7 @@ void lapic_state_get(struct lapic *l, uint8_t regs[1024], uint64_t *base)
     le32_put(regs + 16 * REG_TIMER_CURRENT, lapic_timer_current(l));
     *base = l->base;
     pthread_mutex_unlock(&l->lock);
+    lapic_work_do(l, &w);
 }
 
 /* Nothing in the page is an index or a size: any bits are a state, once the fixed ones are forced.

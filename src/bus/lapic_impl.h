@@ -125,6 +125,7 @@ void lapic_x2apic_ids_locked(struct lapic *l);
 /* lapic_timer.c: all locked */
 enum timer_mode lapic_timer_mode(const struct lapic *l);
 void lapic_timer_init(struct lapic *l);
+void lapic_timer_settle_locked(struct lapic *l, struct lapic_work *w);
 void lapic_timer_stop(struct lapic *l);
 void lapic_timer_lvt_changed(struct lapic *l, uint32_t old_lvt);
 void lapic_timer_set_initial(struct lapic *l, uint32_t count);

@@ -167,16 +167,22 @@ static void count_check(struct lapic *l, struct lapic_work *w)
     lapic_local_locked(l, REG_LVT_TIMER, w);
 }
 
+/* Takes a tick that is due, whether or not the host's timer has told us yet. */
+void lapic_timer_settle_locked(struct lapic *l, struct lapic_work *w)
+{
+    if (lapic_timer_mode(l) == TIMER_DEADLINE)
+        deadline_check(l, w);
+    else
+        count_check(l, w);
+}
+
 static void timer_due(void *opaque)
 {
     struct lapic *l = opaque;
     struct lapic_work w = LAPIC_WORK_NONE;
 
     pthread_mutex_lock(&l->lock);
-    if (lapic_timer_mode(l) == TIMER_DEADLINE)
-        deadline_check(l, &w);
-    else
-        count_check(l, &w);
+    lapic_timer_settle_locked(l, &w);
     pthread_mutex_unlock(&l->lock);
     lapic_work_do(l, &w);
 }

@@ -311,7 +311,7 @@ static void jit_get_state(struct vcpu *v, struct x86_state *out)
     uint64_t dr6 = s->dr6_pending | (s->step_armed ? DR6_BS : 0);
 
     cpu_settle_events(c);
-    fpu_sync_to_state(c);
+    fpu_export_state(c);
     *out = c->st;
     /* The host's XSAVE stores what the host has; the guest owns only what its XCR0 names. */
     le64_put(out->xsave + 512, le64_get(out->xsave + 512) & (out->xcr0 | 3));

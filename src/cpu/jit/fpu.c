@@ -27,6 +27,7 @@ void fpu_sync_to_state(struct jit_cpu *c)
 {
     struct fpu *f = fpu_of(c);
 
+    xs_put64(c, XS_HEADER, XF_X87 | XF_SSE | XF_AVX); /* all of it is valid */
     if (!f->x87_live)
         return;
     __asm__ volatile("fxsave64 %0" : "=m"(f->area));

@@ -221,6 +221,17 @@ static uint64_t in_use(struct jit_cpu *c)
     return use;
 }
 
+void fpu_export_state(struct jit_cpu *c)
+{
+    uint64_t bv;
+
+    fpu_sync_to_state(c);
+    bv = in_use(c) & (XF_X87 | XF_SSE | XF_AVX);
+    if (xs_get32(c, XS_MXCSR) != MXCSR_DEFAULT)
+        bv |= XF_SSE;
+    xs_put64(c, XS_HEADER, bv);
+}
+
 static uint64_t requested(struct jit_cpu *c)
 {
     return (uint32_t)c->st.gpr[R_RAX] | c->st.gpr[R_RDX] << 32;

@@ -35,19 +35,35 @@ static void clock_pair(uint64_t *ns, uint64_t *tsc)
     }
 }
 
+/* The host's TSC frequency, from two readings: the first when the machine is made, the second when
+ * somebody needs to know.  Building the machine usually takes up the time between them. */
+static uint64_t first_ns, first_tsc;
+
 static uint64_t host_khz(void)
 {
     static uint64_t known;
-    uint64_t ns0, tsc0, ns1, tsc1;
+    uint64_t ns, tsc;
 
     if (known)
         return known;
-    clock_pair(&ns0, &tsc0);
-    struct timespec wait = {.tv_nsec = CALIBRATE_NS};
-    nanosleep(&wait, NULL);
-    clock_pair(&ns1, &tsc1);
-    known = (uint64_t)((unsigned __int128)(tsc1 - tsc0) * 1000000 / (ns1 - ns0));
+    uint64_t passed = monotonic_ns() - first_ns;
+    if (passed < CALIBRATE_NS) {
+        struct timespec wait = {.tv_nsec = (long)(CALIBRATE_NS - passed)};
+        nanosleep(&wait, NULL);
+    }
+    clock_pair(&ns, &tsc);
+    known = (uint64_t)((unsigned __int128)(tsc - first_tsc) * 1000000 / (ns - first_ns));
     return known;
+}
+
+/* Main thread, before any vcpu runs. */
+static void calibrate(struct jit_set *js)
+{
+    uint64_t host = host_khz();
+
+    js->khz = js->wanted_khz ? js->wanted_khz : host;
+    if (js->khz != host)
+        js->host_mul = (uint64_t)(((unsigned __int128)js->khz << 32) / host);
 }
 
 static uint64_t scaled_host_tsc(const struct jit_set *js)
@@ -61,13 +77,9 @@ static uint64_t scaled_host_tsc(const struct jit_set *js)
 
 void jit_clock_init(struct jit_set *js, uint64_t wanted_khz)
 {
-    uint64_t host = host_khz();
-
-    js->khz = wanted_khz ? wanted_khz : host;
-    if (js->khz != host)
-        js->host_mul = (uint64_t)(((unsigned __int128)js->khz << 32) / host);
-    js->stopped_at = scaled_host_tsc(js);
-    js->stopped_ticks = js->stopped_at; /* the guest's TSC starts at zero */
+    js->wanted_khz = wanted_khz;
+    if (!first_ns)
+        clock_pair(&first_ns, &first_tsc);
 }
 
 uint64_t jit_tsc_now(const struct jit_set *js)
@@ -77,7 +89,8 @@ uint64_t jit_tsc_now(const struct jit_set *js)
 
 uint64_t jit_tsc_to_ns(const struct jit_set *js, uint64_t ticks)
 {
-    unsigned __int128 ns = (unsigned __int128)ticks * 1000000 / js->khz;
+    uint64_t khz = js->khz ? js->khz : host_khz();
+    unsigned __int128 ns = (unsigned __int128)ticks * 1000000 / khz;
 
     return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
 }
@@ -94,6 +107,8 @@ void jit_clock_start(struct jit_set *js)
 {
     if (js->running)
         return;
+    if (!js->khz)
+        calibrate(js);
     js->stopped_ticks += scaled_host_tsc(js) - js->stopped_at;
     js->running = true;
     js->clock_tsc = jit_tsc_now(js);

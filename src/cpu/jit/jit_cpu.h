@@ -271,13 +271,19 @@ static inline struct tlb_entry *tlb_slot(struct jit_cpu *c, uint64_t linear)
 #define TLB_HIT(tag, linear, size)                                                                 \
     ((tag) == (((linear) + (size)-1) & ~0xfffull) && (tag) == ((linear) & ~0xfffull))
 
+/* Guest operands have any alignment. */
+typedef uint8_t mem_u8;
+typedef uint16_t mem_u16 __attribute__((aligned(1), may_alias));
+typedef uint32_t mem_u32 __attribute__((aligned(1), may_alias));
+typedef uint64_t mem_u64 __attribute__((aligned(1), may_alias));
+
 #define MEM_ACCESSORS(bits)                                                                        \
     static inline uint##bits##_t mem_r##bits(struct jit_cpu *c, uint64_t lin)                      \
     {                                                                                              \
         struct tlb_entry *e = tlb_slot(c, lin);                                                    \
         uint##bits##_t v;                                                                          \
         if (likely(TLB_HIT(e->read_tag, lin, sizeof(v))))                                          \
-            return *(volatile uint##bits##_t *)(lin + e->addend);                                  \
+            return *(volatile mem_u##bits *)(lin + e->addend);                                     \
         mmu_read_slow(c, lin, &v, sizeof(v), ACC_READ);                                            \
         return v;                                                                                  \
     }                                                                                              \
@@ -285,7 +291,7 @@ static inline struct tlb_entry *tlb_slot(struct jit_cpu *c, uint64_t linear)
     {                                                                                              \
         struct tlb_entry *e = tlb_slot(c, lin);                                                    \
         if (likely(TLB_HIT(e->write_tag, lin, sizeof(v))))                                         \
-            *(volatile uint##bits##_t *)(lin + e->addend) = v;                                     \
+            *(volatile mem_u##bits *)(lin + e->addend) = v;                                        \
         else                                                                                       \
             mmu_write_slow(c, lin, &v, sizeof(v), ACC_WRITE);                                      \
     }
@@ -320,6 +326,9 @@ void fpu_cpu_fini(struct jit_cpu *c);
 /* Guest FPU registers live in st.xsave between handlers unless fpu_live (see fpu.c); these make it
  * so. */
 void fpu_sync_to_state(struct jit_cpu *c);
+/* The same for a state that leaves this accelerator: XSTATE_BV names only what is in use, so that
+ * another one which lacks a component takes it. */
+void fpu_export_state(struct jit_cpu *c);
 void fpu_sync_from_state(struct jit_cpu *c);
 
 /* ---- interp.c / decode.c ---- */

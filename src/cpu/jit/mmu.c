@@ -311,16 +311,16 @@ static void copy_pieces(void *dst, const void *src, unsigned len)
 {
     switch (len) {
     case 1:
-        *(volatile uint8_t *)dst = *(const volatile uint8_t *)src;
+        *(volatile mem_u8 *)dst = *(const volatile mem_u8 *)src;
         return;
     case 2:
-        *(volatile uint16_t *)dst = *(const volatile uint16_t *)src;
+        *(volatile mem_u16 *)dst = *(const volatile mem_u16 *)src;
         return;
     case 4:
-        *(volatile uint32_t *)dst = *(const volatile uint32_t *)src;
+        *(volatile mem_u32 *)dst = *(const volatile mem_u32 *)src;
         return;
     case 8:
-        *(volatile uint64_t *)dst = *(const volatile uint64_t *)src;
+        *(volatile mem_u64 *)dst = *(const volatile mem_u64 *)src;
         return;
     default:
         memcpy(dst, src, len);

@@ -190,12 +190,6 @@ static inline bool cond_holds(uint16_t fl, unsigned cc)
 }
 
 /* ---- memory ---- */
-/* Guest operands have any alignment. */
-typedef uint8_t mem_u8;
-typedef uint16_t mem_u16 __attribute__((aligned(1), may_alias));
-typedef uint32_t mem_u32 __attribute__((aligned(1), may_alias));
-typedef uint64_t mem_u64 __attribute__((aligned(1), may_alias));
-
 uint64_t op_load_slow(struct jit_cpu *c, const struct insn *i, uint64_t linear, unsigned size);
 void op_store_slow(struct jit_cpu *c, const struct insn *i, uint64_t linear, uint64_t v,
                    unsigned size);

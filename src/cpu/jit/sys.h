@@ -146,7 +146,8 @@ struct jit_set {
     uint32_t waiters;          /* atomic: somebody sleeps on cond */
     struct jit_cpu *exclusive; /* atomic: runs alone */
     /* jit_clock.c; written with all vcpus stopped */
-    uint64_t khz;           /* of the guest's TSC */
+    uint64_t wanted_khz;    /* 0: the host's */
+    uint64_t khz;           /* of the guest's TSC; known from the first start on */
     uint64_t host_mul;      /* guest ticks per host tick, 32.32; 0: the same */
     uint64_t stopped_ticks; /* ticks spent stopped so far */
     uint64_t stopped_at;    /* while stopped: since when */

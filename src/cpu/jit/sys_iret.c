@@ -128,7 +128,7 @@ static void iret_protected(struct jit_cpu *c, unsigned size)
     struct x86_state *st = &c->st;
     bool from64 = code64(c);
     struct stack_frame f;
-    struct x86_seg ss;
+    struct x86_seg ss = st->seg[SEG_SS];
     struct desc d;
 
     if (st->rflags & FL_NT) {

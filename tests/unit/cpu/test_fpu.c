@@ -459,6 +459,40 @@ static void test_images_show_guest_addresses_only(void)
     flat_free(f);
 }
 
+/* 16-bit image in real mode: addresses are linear, four bits of them beside the opcode. */
+FLAT_CODE(real_env, ".code16\n\tfninit\n\tfld1\n\tfldl 0x10(%bx)\n\tfnstenv (%di)\n\t.code64\n\t");
+
+static void test_real_mode_environment(void)
+{
+    struct flat *f = fpu_guest();
+    struct jit_cpu *c = flat_cpu(f);
+    const uint8_t *p = at(f, 0x12000);
+
+    flat_real_mode(f);
+    c->st.cr0 |= CR0_NE;
+    c->st.seg[SEG_CS].sel = 0xf00;
+    c->st.seg[SEG_CS].base = 0xf000;
+    c->st.seg[SEG_DS].sel = 0x1200;
+    c->st.seg[SEG_DS].base = 0x12000;
+    cpu_update_mode(c);
+    c->st.gpr[R_RBX] = 0x200;
+    c->st.gpr[R_RDI] = 0;
+    g_assert_cmpint(
+        guest_mem_write(flat_mem(f), GPA(0xf100), real_env, (uint64_t)(real_env_end - real_env)),
+        ==, 0);
+    c->st.rip = 0x100;
+    for (unsigned k = 0; k < 4; k++)
+        g_assert_cmpint(interp_step(c), ==, -1);
+    g_assert_cmphex(le16_get(p), ==, FCW_INIT);
+    g_assert_cmphex(le16_get(p + 2) >> 11, ==, 6);
+    g_assert_cmphex(le16_get(p + 4) & 0xfff, ==, 0xfff); /* six empty */
+    g_assert_cmphex(le16_get(p + 6), ==, 0xf104);
+    g_assert_cmphex(le16_get(p + 8), ==, 0x547); /* bits 19:16 of IP are 0 */
+    g_assert_cmphex(le16_get(p + 10), ==, 0x2210);
+    g_assert_cmphex(le16_get(p + 12), ==, 0x1000);
+    flat_free(f);
+}
+
 /* ---- the live x87 unit ---- */
 
 FLAT_CODE(x87_run, "fninit\n\t"
@@ -489,6 +523,24 @@ static void test_registers_come_back_when_the_loop_is_left(void)
     g_assert_cmphex(le16_get(c->st.xsave + 2) >> 11 & 7, ==, 6);
     g_assert_cmphex(c->st.xsave[4], ==, 0xc0);
     flat_free(f);
+}
+
+static void test_exported_state_names_what_is_in_use(void)
+{
+    struct x86_state *out = g_aligned_alloc0(1, sizeof(*out), 64);
+    struct flat *f = fpu_guest();
+    struct jit_cpu *c = flat_cpu(f);
+
+    LOAD(f, x87_run);
+    memset(c->st.xsave + 160, 0, 256);
+    g_assert_true(flat_run(f));
+    jit_accel.get_state(c->vcpu, out);
+    g_assert_cmphex(le64_get(out->xsave + XBV), ==, 1);
+    g_assert_true(jit_accel.set_state(c->vcpu, out, NULL));
+    g_assert_cmpmem(c->st.xsave + 32, 128, out->xsave + 32, 128);
+    g_assert_cmphex(le32_get(c->st.xsave + 24), ==, 0x1f80);
+    flat_free(f);
+    g_aligned_free(out);
 }
 
 /* ---- more encodings than the stub area takes ---- */
@@ -541,7 +593,9 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu/fpu/sse-exceptions", test_sse_exceptions);
     g_test_add_func("/cpu/fpu/mxcsr", test_mxcsr_reserved_bits);
     g_test_add_func("/cpu/fpu/no-host-addresses", test_images_show_guest_addresses_only);
+    g_test_add_func("/cpu/fpu/real-mode-environment", test_real_mode_environment);
     g_test_add_func("/cpu/fpu/live-x87", test_registers_come_back_when_the_loop_is_left);
+    g_test_add_func("/cpu/fpu/exported-state", test_exported_state_names_what_is_in_use);
     g_test_add_func("/cpu/fpu/area-full", test_stub_area_runs_full);
     return g_test_run();
 }

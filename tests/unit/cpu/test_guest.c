@@ -1,6 +1,8 @@
 /* test_guest.c - runs a self-checking guest (tests/asm) on the software CPU.
  *
- * usage: test_guest IMAGE [CPUS] [CPU-TEXT]
+ * usage: test_guest IMAGE [CPUS] [CPU-TEXT] [churn]
+ * churn: again and again all vcpus are paused, their state is taken out, the processors are
+ * reset, and the state is put back: the guest must not notice.
  * The smallest board that the images need: RAM, COM1, debug port, isa-debug-exit. */
 #include "base/evloop.h"
 #include "bus/io.h"
@@ -14,6 +16,7 @@
 
 #define RAM_BYTES    (64u << 20)
 #define TIMEOUT_NS   30000000000ull
+#define CHURN_NS     100000ull
 #define VERDICT_NONE 0xffffffff
 
 struct board {
@@ -27,10 +30,13 @@ struct board {
     GMutex lock;
     uint32_t verdict; /* under lock */
     bool timed_out;
+    struct timer *churn_timer;
+    unsigned churns;
 };
 static struct board board = {.verdict = VERDICT_NONE};
 static const char *image, *cpu_text = "max";
 static unsigned cpu_count = 1;
+static bool with_churn;
 
 static void finish(uint32_t verdict)
 {
@@ -123,6 +129,28 @@ static void board_make(void)
     g_assert_nonnull(board.cpus);
 }
 
+static void churn(void *opaque)
+{
+    struct x86_state *st = g_aligned_alloc(cpu_count, sizeof(*st), 64);
+
+    vm_clock_stop(board.clock);
+    cpu_set_pause(board.cpus);
+    for (unsigned i = 0; i < cpu_count; i++)
+        vcpu_get_state(cpu_set_get(board.cpus, i), &st[i]);
+    cpu_set_reset(board.cpus);
+    for (unsigned i = 0; i < cpu_count; i++) {
+        g_autoptr(GError) err = NULL;
+        g_assert_true(x86_state_validate(&st[i], &err));
+        g_assert_true(vcpu_set_state(cpu_set_get(board.cpus, i), &st[i], &err));
+        g_assert_no_error(err);
+    }
+    g_aligned_free(st);
+    vm_clock_start(board.clock);
+    cpu_set_resume(board.cpus);
+    board.churns++;
+    timer_set(board.churn_timer, host_clock_ns() + CHURN_NS);
+}
+
 static void board_free(void)
 {
     cpu_set_free(board.cpus);
@@ -189,7 +217,12 @@ static void run_image(void)
     timer_set(t, host_clock_ns() + TIMEOUT_NS);
     vm_clock_start(board.clock);
     cpu_set_resume(board.cpus);
+    if (with_churn) {
+        board.churn_timer = timer_new(evloop_main(), NULL, churn, NULL);
+        timer_set(board.churn_timer, host_clock_ns() + CHURN_NS);
+    }
     evloop_run_main();
+    timer_free(board.churn_timer);
     cpu_set_pause(board.cpus);
     timer_free(t);
     text = g_strdup(board.text->str);
@@ -203,7 +236,7 @@ static void run_image(void)
         }
     }
     board_free();
-    g_test_message("guest: %s", text);
+    g_test_message("guest: %s (%u times interrupted)", text, board.churns);
     g_assert_false(board.timed_out);
     g_assert_cmpuint(board.verdict, ==, 0);
 }
@@ -217,6 +250,7 @@ int main(int argc, char **argv)
         cpu_count = (unsigned)g_ascii_strtoull(argv[2], NULL, 10);
     if (argc > 3)
         cpu_text = argv[3];
+    with_churn = argc > 4 && !strcmp(argv[4], "churn");
     g_test_add_func("/cpu/guest", run_image);
     return g_test_run();
 }

@@ -34,7 +34,7 @@ struct diff_native {
 
 /* The child's handler has no other way to find them. */
 static struct diff_native *child;
-static unsigned steps;
+static unsigned steps, last_offset;
 
 static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
 
@@ -67,9 +67,10 @@ static void frame_load(ucontext_t *uc, struct diff_case *t)
     copy_bytes(fp + 576, t->in.xsave + 576, 256);
     copy_bytes(fp + 512, &bv, 8);
     copy_bytes((void *)DATA_BASE, t->data, DATA_RW);
+    for (unsigned k = 0; k < sizeof(t->bytes); k++)
+        child->code_rw[last_offset + k] = 0xcc;
     copy_bytes(child->code_rw + t->code_offset, t->bytes, t->len);
-    for (unsigned k = t->len; k < 32 && t->code_offset + k < PAGE; k++)
-        child->code_rw[t->code_offset + k] = 0xcc;
+    last_offset = t->code_offset;
     steps = 0;
 }
 

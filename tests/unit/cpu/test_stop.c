@@ -1,0 +1,202 @@
+/* test_stop.c - a guest that does not cooperate still stops, takes its NMI, and sleeps for free.
+ *
+ * 16-bit real-mode code at 0x1000 with interrupts off; no devices. */
+#include "base/evloop.h"
+#include "bus/io.h"
+#include "cpu/vcpu.h"
+#include "mem/guest_mem.h"
+
+#include <glib.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RAM_BYTES (4u << 20)
+#define CODE      0x1000
+#define NMI_CODE  0x2000
+#define MARK      0x3000
+#define SECOND_US 1000000
+
+struct board {
+    struct guest_mem *mem;
+    struct ram_block *ram;
+    struct io_space *pio, *mmio;
+    struct vm_clock *clock;
+    struct cpu_set *cpus;
+};
+
+static void board_make(struct board *b)
+{
+    g_autoptr(GError) err = NULL;
+    g_autofree char *why = NULL;
+
+    b->mem = guest_mem_new();
+    b->ram = ram_block_new("ram", RAM_BYTES, false, false, &err);
+    g_assert_no_error(err);
+    guest_mem_map(b->mem, GPA(0), b->ram, 0, RAM_BYTES, GUEST_RAM);
+    b->pio = io_space_new("pio", 0x10000);
+    b->mmio = io_space_new("mmio", 1ull << 52);
+    b->clock = vm_clock_new();
+    struct cpu_config cfg = {
+        .topology = {.cpus = 1, .maxcpus = 1, .sockets = 1, .dies = 1, .cores = 1, .threads = 1},
+        .highest_gpa = RAM_BYTES - 1,
+        .mem = b->mem,
+        .pio = b->pio,
+        .mmio = b->mmio,
+        .clock = b->clock,
+    };
+    b->cpus = cpu_set_new("jit", &cfg, &why, &err);
+    g_assert_no_error(err);
+    vm_clock_start(b->clock);
+}
+
+static void board_free(struct board *b)
+{
+    cpu_set_free(b->cpus);
+    io_space_free(b->pio);
+    io_space_free(b->mmio);
+    guest_mem_free(b->mem);
+    ram_block_free(b->ram);
+    vm_clock_free(b->clock);
+}
+
+static void start(struct board *b, const uint8_t *code, size_t len)
+{
+    g_autoptr(GError) err = NULL;
+    struct x86_state *st = g_aligned_alloc(1, sizeof(*st), 64);
+
+    guest_mem_write(b->mem, GPA(CODE), code, len);
+    vcpu_get_state(cpu_set_get(b->cpus, 0), st);
+    for (unsigned i = 0; i < SEG_COUNT; i++) /* big real mode: the long REP walks 4 GiB */
+        st->seg[i].limit = UINT32_MAX;
+    st->seg[SEG_CS].base = 0;
+    st->seg[SEG_CS].sel = 0;
+    st->rip = CODE;
+    st->rflags = 2;
+    st->gpr[R_RSP] = 0x8000;
+    vcpu_set_state(cpu_set_get(b->cpus, 0), st, &err);
+    g_assert_no_error(err);
+    g_aligned_free(st);
+    cpu_set_resume(b->cpus);
+}
+
+static void pause_quickly(struct board *b)
+{
+    gint64 before = g_get_monotonic_time();
+
+    cpu_set_pause(b->cpus);
+    g_assert_cmpint(g_get_monotonic_time() - before, <, SECOND_US);
+}
+
+static const uint8_t spin[] = {0xeb, 0xfe};
+
+/* Walks most of 4 GiB byte by byte, again and again: far more than a second of work. */
+static const uint8_t long_rep[] = {0x66, 0x31, 0xf6,                    /* xor esi, esi */
+                                   0x66, 0xb9, 0x00, 0x00, 0x00, 0x70,  /* mov ecx, 7<<28 */
+                                   0x26, 0x67, 0xf3, 0xac, 0xeb, 0xf1}; /* rep lodsb; jmp */
+
+static void test_spin_stops(void)
+{
+    struct board b;
+
+    board_make(&b);
+    for (unsigned i = 0; i < 20; i++) {
+        start(&b, spin, sizeof(spin));
+        g_usleep(1000);
+        pause_quickly(&b);
+    }
+    board_free(&b);
+}
+
+static void test_long_rep_stops(void)
+{
+    struct board b;
+
+    board_make(&b);
+    start(&b, long_rep, sizeof(long_rep));
+    g_usleep(20000);
+    pause_quickly(&b);
+    board_free(&b);
+}
+
+static void test_nmi_reaches_spin(void)
+{
+    static const uint8_t handler[] = {0xc6, 0x06, 0x00,
+                                      0x30, 0x5a, 0xcf}; /* mov [MARK], 5a; iret */
+    static const uint8_t ivt[] = {NMI_CODE & 0xff, NMI_CODE >> 8, 0, 0};
+    struct board b;
+    uint8_t mark = 0;
+
+    board_make(&b);
+    guest_mem_write(b.mem, GPA(2 * 4), ivt, sizeof(ivt));
+    guest_mem_write(b.mem, GPA(NMI_CODE), handler, sizeof(handler));
+    start(&b, spin, sizeof(spin));
+    vcpu_nmi(cpu_set_get(b.cpus, 0));
+    for (unsigned i = 0; i < 1000 && mark != 0x5a; i++) {
+        g_usleep(1000);
+        guest_mem_read(b.mem, GPA(MARK), &mark, 1);
+    }
+    g_assert_cmphex(mark, ==, 0x5a);
+    pause_quickly(&b);
+    board_free(&b);
+}
+
+static void test_reset_ends_spin(void)
+{
+    struct board b;
+    struct x86_state *st = g_aligned_alloc(1, sizeof(*st), 64);
+
+    board_make(&b);
+    start(&b, spin, sizeof(spin));
+    pause_quickly(&b);
+    cpu_set_reset(b.cpus);
+    vcpu_get_state(cpu_set_get(b.cpus, 0), st);
+    g_assert_cmphex(st->rip, ==, 0xfff0);
+    g_assert_cmphex(st->seg[SEG_CS].base, ==, 0xffff0000);
+    g_aligned_free(st);
+    board_free(&b);
+}
+
+/* CPU time of one thread in clock ticks (utime + stime), from its stat line. */
+static uint64_t thread_ticks(int tid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/task/%d/stat", tid);
+    g_autofree char *text = NULL;
+    unsigned long user = 0, sys = 0;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    const char *p = strrchr(text, ')');
+    g_assert_nonnull(p);
+    g_assert_cmpint(
+        sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys), ==, 2);
+    return user + sys;
+}
+
+static void test_halt_costs_nothing(void)
+{
+    static const uint8_t halt[] = {0xf4, 0xeb, 0xfd};
+    struct board b;
+
+    board_make(&b);
+    start(&b, halt, sizeof(halt));
+    g_usleep(20000);
+    g_assert_true(vcpu_halted(cpu_set_get(b.cpus, 0)));
+    uint64_t before = thread_ticks(vcpu_tid(cpu_set_get(b.cpus, 0)));
+    g_usleep(500000);
+    uint64_t used = thread_ticks(vcpu_tid(cpu_set_get(b.cpus, 0))) - before;
+    /* Half a second is 50 ticks; an idle thread takes none, but let one straggle in. */
+    g_assert_cmpuint(used, <=, 1);
+    pause_quickly(&b);
+    board_free(&b);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/stop/spin", test_spin_stops);
+    g_test_add_func("/stop/long-rep", test_long_rep_stops);
+    g_test_add_func("/stop/nmi", test_nmi_reaches_spin);
+    g_test_add_func("/stop/reset", test_reset_ends_spin);
+    g_test_add_func("/stop/idle", test_halt_costs_nothing);
+    return g_test_run();
+}
