@@ -102,6 +102,11 @@ static void bus_changed(struct pci_bus *b, struct pci_dev *d, bool in)
         slot_event(p, ST_PRESENCE_CHANGED | ST_LINK_CHANGED);
 }
 
+static bool slot_released(uint16_t control)
+{
+    return (control & (CTL_POWER_OFF | CTL_LED_POWER_OFF)) == (CTL_POWER_OFF | CTL_LED_POWER_OFF);
+}
+
 static void port_config_written(struct pci_dev *d, unsigned off, unsigned size)
 {
     struct root_port *p = container_of(d, struct root_port, pci);
@@ -109,9 +114,8 @@ static void port_config_written(struct pci_dev *d, unsigned off, unsigned size)
 
     p->slot_control_before = now;
     irq_update(p);
-    /* Power goes off and its light goes out: the guest has let go of the function. */
-    if ((now & CTL_POWER_OFF) && !(before & CTL_POWER_OFF) &&
-        (now & CTL_LED_POWER_OFF) == CTL_LED_POWER_OFF && slot_occupied(p)) {
+    /* Power off and its light out, in whichever order: the guest has let go of the function. */
+    if (slot_released(now) && !slot_released(before) && slot_occupied(p)) {
         p->ejecting = true;
         if (p->eject)
             p->eject(p->opaque);

@@ -274,7 +274,8 @@ static struct pci_dev *pci_dev_of(struct machine *m, const struct device *d)
 
 static void device_destroy(struct machine *m, struct device *d)
 {
-    g_autofree char *id = g_strdup(d->id), *path = g_strdup(d->path);
+    g_autofree char *id = g_strdup(d->id);
+    g_autofree char *path = id ? g_strconcat("/machine/peripheral/", id, NULL) : g_strdup(d->path);
     json_t *data;
 
     if (d->ops->drain)

@@ -116,11 +116,14 @@ static void test_restored_by_sigterm(void)
 
 static void test_restored_by_crash(void)
 {
-#if defined(__SANITIZE_ADDRESS__)
-    g_test_skip("the sanitizer takes SIGSEGV itself");
-#else
+    /* Only a signal nobody else handles is ours; a sanitizer takes this one itself. */
+    struct sigaction now;
+    g_assert_cmpint(sigaction(SIGSEGV, NULL, &now), ==, 0);
+    if (now.sa_handler != SIG_DFL) {
+        g_test_skip("something else handles SIGSEGV in this build");
+        return;
+    }
     run("s", 0);
-#endif
 }
 
 int main(int argc, char **argv)

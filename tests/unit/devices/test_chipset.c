@@ -159,7 +159,9 @@ static void test_root_port_tells_of_plugging(void)
     pci_config_write(port, status, 2, 1);
     g_assert_false(root_port_ejecting(port));
     pci_config_write(port, control, 2, 0x1029 | 0x1c0); /* power on, light on */
-    pci_config_write(port, control, 2, 0x1029 | 0x7c0); /* power off, light off */
+    pci_config_write(port, control, 2, 0x1029 | 0x5c0); /* power off, light still on */
+    g_assert_false(root_port_ejecting(port));
+    pci_config_write(port, control, 2, 0x1029 | 0x7c0); /* light off */
     g_assert_true(root_port_ejecting(port));
     g_assert_cmpuint(b->ejects, ==, 1);
     d->dev.ops->destroy(&d->dev);
