@@ -135,21 +135,44 @@ static json_t *image_info(struct blk_node *n)
     return o;
 }
 
-static json_t *node_info(struct blk_node *n)
+/* What the user asked of a node; the block layer keeps only what it acts on. */
+static struct props *asked_of_node(struct machine *m, struct blk_node *n)
+{
+    GPtrArray *list = machine_config(m)->blockdevs;
+    const char *wanted = blk_node_name(n);
+    for (unsigned i = 0; wanted && i < list->len; i++) {
+        const char *name = NULL;
+        props_get_str(g_ptr_array_index(list, i), "node-name", &name, NULL);
+        if (name && !strcmp(name, wanted)) {
+            return g_ptr_array_index(list, i);
+        }
+    }
+    return NULL;
+}
+
+static json_t *node_info(struct machine *m, struct blk_node *n)
 {
     static const char *const throttles[] = {"bps",  "bps_rd",  "bps_wr",
                                             "iops", "iops_rd", "iops_wr"};
     struct blk_limits l;
-    const char *file = blk_filename(n);
+    struct props *asked = asked_of_node(m, n);
+    const char *file = blk_filename(n), *zeroes = "off";
+    bool direct = false, no_flush = false;
     blk_limits(n, &l);
+    if (asked) {
+        props_get_bool(asked, "cache.direct", &direct, NULL);
+        props_get_bool(asked, "cache.no-flush", &no_flush, NULL);
+        props_get_str(asked, "detect-zeroes", &zeroes, NULL);
+    }
     json_t *o = json_pack("{sssssbsssisbso}", "file", file ? file : "", "node-name",
                           blk_node_name(n) ? blk_node_name(n) : "", "ro", l.read_only, "drv",
                           blk_driver_name(n), "backing_file_depth", 0, "encrypted", 0, "image",
                           image_info(n));
-    json_object_set_new(o, "detect_zeroes", json_string("off"));
+    json_object_set_new(o, "detect_zeroes", json_string(zeroes));
     json_object_set_new(o, "write_threshold", json_integer(0));
     json_object_set_new(
-        o, "cache", json_pack("{sbsbsb}", "writeback", l.write_cache, "direct", 0, "no-flush", 0));
+        o, "cache",
+        json_pack("{sbsbsb}", "writeback", l.write_cache, "direct", direct, "no-flush", no_flush));
     for (size_t i = 0; i < ARRAY_SIZE(throttles); i++) {
         json_object_set_new(o, throttles[i], json_integer(0));
     }
@@ -162,35 +185,42 @@ static char *qdev_path(struct pci_dev *d)
                      : g_strdup_printf("/machine/peripheral-anon/%s", d->dev.path);
 }
 
+struct lister {
+    struct machine *m;
+    json_t *list;
+};
+
 static void add_disk(struct pci_dev *d, void *opaque)
 {
+    struct lister *l = opaque;
     struct blk_node *n = virtio_blk_node(d);
     if (!n) {
         return;
     }
     g_autofree char *path = qdev_path(d);
-    json_array_append_new(opaque, json_pack("{sssssssbsbssso}", "device", "", "qdev", path, "type",
-                                            "unknown", "removable", 0, "locked", 0, "io-status",
-                                            "ok", "inserted", node_info(n)));
+    json_array_append_new(l->list, json_pack("{sssssssbsbssso}", "device", "", "qdev", path, "type",
+                                             "unknown", "removable", 0, "locked", 0, "io-status",
+                                             "ok", "inserted", node_info(l->m, n)));
 }
 
 json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
 {
-    json_t *list = json_array();
-    foreach_pci_dev(call->m, add_disk, list);
-    return list;
+    struct lister l = {.m = call->m, .list = json_array()};
+    foreach_pci_dev(call->m, add_disk, &l);
+    return l.list;
 }
 
 static void add_node(struct blk_node *n, void *opaque)
 {
-    json_array_append_new(opaque, node_info(n));
+    struct lister *l = opaque;
+    json_array_append_new(l->list, node_info(l->m, n));
 }
 
 json_t *cmd_query_named_block_nodes(struct qmp_call *call, json_t *args, GError **err)
 {
-    json_t *list = json_array();
-    blk_foreach(add_node, list);
-    return list;
+    struct lister l = {.m = call->m, .list = json_array()};
+    blk_foreach(add_node, &l);
+    return l.list;
 }
 
 static json_t *stats_of(struct blk_node *n)

@@ -30,7 +30,8 @@ static struct machine *empty_machine(struct vm_config *cfg)
 static struct machine *whole_board(struct vm_config *cfg)
 {
     g_autoptr(GError) err = NULL;
-    g_autofree char *node = g_strdup_printf("file,node-name=d0,filename=%s", disk_path);
+    g_autofree char *node =
+        g_strdup_printf("file,node-name=d0,filename=%s,cache.no-flush=on", disk_path);
     cfg->accels = g_strdup("qtest");
     add(cfg->objects, "iothread,id=io0", "qom-type");
     add(cfg->blockdevs, node, "driver");
@@ -149,6 +150,7 @@ static void test_board_commands(void)
 {
     static const char *const cases[][2] = {
         {"{\"execute\":\"query-block\"}", "/machine/peripheral/disk0/virtio-backend"},
+        {"{\"execute\":\"query-block\"}", "\"no-flush\":true"},
         {"{\"execute\":\"query-blockstats\"}", "\"rd_operations\":0"},
         {"{\"execute\":\"query-iothreads\"}", "\"id\":\"io0\""},
         {"{\"execute\":\"query-pci\"}", "\"qdev_id\":\"disk0\""},
