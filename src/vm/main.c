@@ -183,9 +183,16 @@ static bool start(struct vm_options *o, struct machine *m, GError **err)
     if (o->qtest && !devtest_start(m, o->qtest, err)) {
         return false;
     }
+    bool boots = !o->cfg->start_paused && machine_cpus(m);
+    if (boots && !o->cfg->kernel) {
+        return error_set(
+            err, HANOK_ERROR_UNSUPPORTED,
+            "there is nothing to boot: give a kernel with -kernel (firmware, and with it "
+            "booting from a disk, comes with a later version)");
+    }
     say_accelerator(o, m);
     daemon_ready();
-    if (!o->cfg->start_paused && machine_cpus(m)) {
+    if (boots) {
         machine_run(m);
     }
     return true;
