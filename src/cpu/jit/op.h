@@ -238,7 +238,14 @@ OP_MEMORY(32)
 OP_MEMORY(64)
 
 /* Effective address kinds that handlers are specialised for. */
-enum ea_kind { EA_BASE, EA_INDEX, EA_OTHER, EA_KINDS };
+enum ea_kind {
+    EA_BASE, /* 64-bit, flat */
+    EA_INDEX,
+    EA_OTHER,
+    EA_BASE32, /* flat 32-bit code; moves only, the rest takes EA_OTHER */
+    EA_INDEX32,
+    EA_KINDS
+};
 uint64_t op_ea_segmented(struct jit_cpu *c, const struct insn *i, unsigned size, unsigned access);
 /* Any memory operand. */
 static inline uint64_t op_ea_other(struct jit_cpu *c, const struct insn *i, unsigned size,
@@ -273,6 +280,15 @@ static inline uint64_t ea_1(struct jit_cpu *c, const struct insn *i, unsigned si
 static inline uint64_t ea_2(struct jit_cpu *c, const struct insn *i, unsigned size, unsigned access)
 {
     return op_ea_other(c, i, size, access);
+}
+
+static inline uint64_t ea_3(struct jit_cpu *c, const struct insn *i, unsigned size, unsigned access)
+{
+    return (uint32_t)ea_0(c, i, size, access);
+}
+static inline uint64_t ea_4(struct jit_cpu *c, const struct insn *i, unsigned size, unsigned access)
+{
+    return (uint32_t)ea_1(c, i, size, access);
 }
 
 /* ---- selecting ---- */

@@ -161,7 +161,8 @@ struct binary_ops {
     }
 #define BY_SIZE_EA(NAME)                                                                           \
     {                                                                                              \
-        BY_SIZE_EA1(NAME, 0), BY_SIZE_EA1(NAME, 1), BY_SIZE_EA1(NAME, 2)                           \
+        BY_SIZE_EA1(NAME, 0), BY_SIZE_EA1(NAME, 1), BY_SIZE_EA1(NAME, 2), BY_SIZE_EA1(NAME, 2),    \
+            BY_SIZE_EA1(NAME, 2)                                                                   \
     }
 #define COMPARE_ROW(OP)                                                                            \
     .rr = BY_SIZE(OP##_rr), .ri = BY_SIZE(OP##_ri), .rm = BY_SIZE_EA(OP##_rm),                     \

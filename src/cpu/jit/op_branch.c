@@ -15,14 +15,14 @@ static inline void branch_to(struct jit_cpu *c, const struct insn *i, unsigned w
     c->link = &b->link[which];
 }
 
-/* Where the compiler makes sibling calls for certain, a linked successor in 64-bit mode is entered
- * without a turn through the loop. */
+/* Where the compiler makes sibling calls for certain, a linked successor is entered without a turn
+ * through the loop: in 64-bit mode and where CS is flat, so that no limit needs a look. */
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
 #define DIRECT_BLOCKS 1
 #else
 #define DIRECT_BLOCKS 0
 #endif
-#define BRANCH_WIDE(c, i, which)                                                                   \
+#define BRANCH_DIRECT(c, i, which)                                                                 \
     do {                                                                                           \
         struct block *from_ = (i)->priv, *to_ = from_->link[which];                                \
         if (DIRECT_BLOCKS && likely(to_ && !interp_must_stop(c))) {                                \
@@ -43,18 +43,21 @@ static inline uint64_t cut(const struct insn *i, uint64_t rip)
     return i->opsize == 2 ? (uint16_t)rip : i->opsize == 4 ? (uint32_t)rip : rip;
 }
 
-#define JCC(CC)                                                                                    \
-    static void jcc_wide_##CC(struct jit_cpu *c, const struct insn *i)                             \
+#define JCC_DIRECT(NAME, CC, TYPE)                                                                 \
+    static void NAME##_##CC(struct jit_cpu *c, const struct insn *i)                               \
     {                                                                                              \
         uint64_t rip = next_rip(c, i);                                                             \
         if (cond_holds(c->fl, CC)) {                                                               \
-            c->st.rip = rip + (uint64_t)i->imm;                                                    \
-            BRANCH_WIDE(c, i, 1);                                                                  \
+            c->st.rip = (TYPE)(rip + (uint64_t)i->imm);                                            \
+            BRANCH_DIRECT(c, i, 1);                                                                \
         } else {                                                                                   \
             c->st.rip = rip;                                                                       \
-            BRANCH_WIDE(c, i, 0);                                                                  \
+            BRANCH_DIRECT(c, i, 0);                                                                \
         }                                                                                          \
-    }                                                                                              \
+    }
+#define JCC(CC)                                                                                    \
+    JCC_DIRECT(jcc_wide, CC, uint64_t)                                                             \
+    JCC_DIRECT(jcc_flat, CC, uint32_t)                                                             \
     static void jcc_cut_##CC(struct jit_cpu *c, const struct insn *i)                              \
     {                                                                                              \
         bool taken = cond_holds(c->fl, CC);                                                        \
@@ -67,7 +70,13 @@ ALL_CONDITIONS(JCC)
 static void jmp_rel(struct jit_cpu *c, const struct insn *i)
 {
     c->st.rip = next_rip(c, i) + (uint64_t)i->imm;
-    BRANCH_WIDE(c, i, 1);
+    BRANCH_DIRECT(c, i, 1);
+}
+
+static void jmp_rel_flat(struct jit_cpu *c, const struct insn *i)
+{
+    c->st.rip = (uint32_t)(next_rip(c, i) + (uint64_t)i->imm);
+    BRANCH_DIRECT(c, i, 1);
 }
 
 static void jmp_rel_cut(struct jit_cpu *c, const struct insn *i)
@@ -125,7 +134,7 @@ static void call_rel64(struct jit_cpu *c, const struct insn *i)
 {
     push_next64(c, i);
     c->st.rip = next_rip(c, i) + (uint64_t)i->imm;
-    BRANCH_WIDE(c, i, 1);
+    BRANCH_DIRECT(c, i, 1);
 }
 
 static void call_r64(struct jit_cpu *c, const struct insn *i)
@@ -162,7 +171,7 @@ static void call_rel32(struct jit_cpu *c, const struct insn *i)
 {
     push_next32(c, i);
     c->st.rip = (uint32_t)(next_rip(c, i) + (uint64_t)i->imm);
-    branch_to(c, i, 1);
+    BRANCH_DIRECT(c, i, 1);
 }
 
 static void jmp_rm32(struct jit_cpu *c, const struct insn *i)
@@ -252,25 +261,26 @@ static void loop_any(struct jit_cpu *c, const struct insn *i)
 
 /* ---- selecting ---- */
 
-static op_fn *select_jcc(struct decode_ctx *d, bool wide)
-{
-#define WIDE_ROW(CC) jcc_wide_##CC,
-#define CUT_ROW(CC)  jcc_cut_##CC,
-    static op_fn *const wide_fn[16] = {ALL_CONDITIONS(WIDE_ROW)};
-    static op_fn *const cut_fn[16] = {ALL_CONDITIONS(CUT_ROW)};
-    return op_threaded(d, (wide ? wide_fn : cut_fn)[d->z.opcode & 15]);
-}
-
 /* KEY_FLAT says that CS reaches all 4 GiB too: no target can be outside it. */
 static bool is_flat32(const struct decode_ctx *d)
 {
     return d->out->opsize == 4 && op_flat_stack32(d);
 }
 
+static op_fn *select_jcc(struct decode_ctx *d, bool wide)
+{
+#define WIDE_ROW(CC) jcc_wide_##CC,
+#define FLAT_ROW(CC) jcc_flat_##CC,
+#define CUT_ROW(CC)  jcc_cut_##CC,
+    static op_fn *const fn[3][16] = {
+        {ALL_CONDITIONS(WIDE_ROW)}, {ALL_CONDITIONS(FLAT_ROW)}, {ALL_CONDITIONS(CUT_ROW)}};
+    return op_threaded(d, fn[wide ? 0 : is_flat32(d) ? 1 : 2][d->z.opcode & 15]);
+}
+
 static op_fn *select_jmp(struct decode_ctx *d, bool wide, enum form form)
 {
     if (form == FORM_I)
-        return op_threaded(d, wide ? jmp_rel : jmp_rel_cut);
+        return op_threaded(d, wide ? jmp_rel : is_flat32(d) ? jmp_rel_flat : jmp_rel_cut);
     if (!wide)
         return is_flat32(d) ? op_threaded(d, jmp_rm32) : op_jmp_indirect;
     return op_threaded(d, form == FORM_R ? jmp_r64 : jmp_m64);

@@ -41,7 +41,9 @@
         st##BITS(c, i, ea_##EA(c, i, BITS / 8, ACC_WRITE), (uint##BITS##_t)i->imm);                \
         NEXT;                                                                                      \
     }
-#define MOV_SIZE(BITS) MOV_REG(BITS) MOV_MEM(BITS, 0) MOV_MEM(BITS, 1) MOV_MEM(BITS, 2)
+#define MOV_SIZE(BITS)                                                                             \
+    MOV_REG(BITS)                                                                                  \
+    MOV_MEM(BITS, 0) MOV_MEM(BITS, 1) MOV_MEM(BITS, 2) MOV_MEM(BITS, 3) MOV_MEM(BITS, 4)
 MOV_SIZE(8)
 MOV_SIZE(16)
 MOV_SIZE(32)
@@ -74,7 +76,9 @@ MOV_SIZE(64)
     }                                                                                              \
     EXT_MEM(NAME, DST, SRC, TYPE, 0)                                                               \
     EXT_MEM(NAME, DST, SRC, TYPE, 1)                                                               \
-    EXT_MEM(NAME, DST, SRC, TYPE, 2)
+    EXT_MEM(NAME, DST, SRC, TYPE, 2)                                                               \
+    EXT_MEM(NAME, DST, SRC, TYPE, 3)                                                               \
+    EXT_MEM(NAME, DST, SRC, TYPE, 4)
 EXTENSIONS(EXT)
 
 /* ---- LEA: no segment, no access ---- */
@@ -231,7 +235,8 @@ static void cqo(struct jit_cpu *c, const struct insn *i)
     }
 #define BY_SIZE_EA(NAME)                                                                           \
     {                                                                                              \
-        BY_SIZE_EA1(NAME, 0), BY_SIZE_EA1(NAME, 1), BY_SIZE_EA1(NAME, 2)                           \
+        BY_SIZE_EA1(NAME, 0), BY_SIZE_EA1(NAME, 1), BY_SIZE_EA1(NAME, 2), BY_SIZE_EA1(NAME, 3),    \
+            BY_SIZE_EA1(NAME, 4)                                                                   \
     }
 
 static op_fn *select_mov(struct decode_ctx *d)
@@ -283,14 +288,15 @@ static op_fn *select_extension(struct decode_ctx *d)
     {                                                                                              \
         ZYDIS_MNEMONIC_##M, D, S, NAME##_rr,                                                       \
         {                                                                                          \
-            NAME##_rm_0, NAME##_rm_1, NAME##_rm_2                                                  \
+            NAME##_rm_0, NAME##_rm_1, NAME##_rm_2, NAME##_rm_3, NAME##_rm_4                        \
         }                                                                                          \
     }
 #define MOV_ROW(M, D, S, BITS)                                                                     \
     {                                                                                              \
         ZYDIS_MNEMONIC_##M, D, S, mov_rr_##BITS,                                                   \
         {                                                                                          \
-            mov_rm_##BITS##_0, mov_rm_##BITS##_1, mov_rm_##BITS##_2                                \
+            mov_rm_##BITS##_0, mov_rm_##BITS##_1, mov_rm_##BITS##_2, mov_rm_##BITS##_3,            \
+                mov_rm_##BITS##_4                                                                  \
         }                                                                                          \
     }
     /* A zero extension to 64 bits is one to 32; equal sizes are plain moves. */
@@ -314,8 +320,8 @@ static op_fn *select_extension(struct decode_ctx *d)
 static op_fn *select_lea(struct decode_ctx *d)
 {
     static op_fn *const fn[4][EA_KINDS] = {{NULL},
-                                           {lea_16_0, lea_16_1, lea_16_2},
-                                           {lea_32_0, lea_32_1, lea_32_2},
+                                           {lea_16_0, lea_16_1, lea_16_2, lea_16_2, lea_16_2},
+                                           {lea_32_0, lea_32_1, lea_32_2, lea_32_0, lea_32_1},
                                            {lea_64_0, lea_64_1, lea_64_2}};
     op_form(d);
     return op_threaded(d, fn[size_index(d->out->opsize)][op_ea_kind(d)]);
@@ -360,8 +366,11 @@ static op_fn *select_bswap(struct decode_ctx *d)
 
 static op_fn *select_store_hint(struct decode_ctx *d, bool has)
 {
-    static op_fn *const mr[EA_KINDS][2] = {
-        {mov_mr_32_0, mov_mr_64_0}, {mov_mr_32_1, mov_mr_64_1}, {mov_mr_32_2, mov_mr_64_2}};
+    static op_fn *const mr[EA_KINDS][2] = {[EA_BASE] = {mov_mr_32_0, mov_mr_64_0},
+                                           [EA_INDEX] = {mov_mr_32_1, mov_mr_64_1},
+                                           [EA_OTHER] = {mov_mr_32_2, mov_mr_64_2},
+                                           [EA_BASE32] = {mov_mr_32_3, mov_mr_64_3},
+                                           [EA_INDEX32] = {mov_mr_32_4, mov_mr_64_4}};
     if (!has)
         return NULL;
     op_form(d);

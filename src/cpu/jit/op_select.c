@@ -41,6 +41,8 @@ enum ea_kind op_ea_kind(const struct decode_ctx *d)
 {
     const struct insn *i = d->out;
 
+    if ((i->flags & INSN_EA32) && i->base != NOREG)
+        return i->index == NOREG ? EA_BASE32 : EA_INDEX32;
     if (!(i->flags & INSN_EA64))
         return EA_OTHER;
     return i->index == NOREG ? EA_BASE : EA_INDEX;
