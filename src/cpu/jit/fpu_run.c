@@ -55,6 +55,14 @@ static inline uint64_t operand_linear(struct jit_cpu *c, const struct insn *i,
             return ea;
         }
     }
+    if ((c->mode_key & KEY_FLAT) && i->seg < SEG_FS && i->seg != SEG_CS) {
+        uint64_t ea = insn_ea(c, i);
+
+        if (likely(ea + op->size <= 1ull << 32)) {
+            check_align(c, op, ea);
+            return ea;
+        }
+    }
     /* Alignment comes before canonical form: that is how the host does it. */
     check_align(c, op, insn_ea(c, i) + operand_base(c, i));
     return insn_linear(c, i, op->size, access);

@@ -1,4 +1,5 @@
-/* test_stop.c - a guest that does not cooperate still stops, takes its NMI, and sleeps for free.
+/* test_stop.c - a guest that does not cooperate still stops, takes its NMI, sleeps for free, and
+ * has its stores logged.
  *
  * 16-bit real-mode code at 0x1000 with interrupts off; no devices. */
 #include "base/evloop.h"
@@ -190,6 +191,51 @@ static void test_halt_costs_nothing(void)
     board_free(&b);
 }
 
+static bool keep_first(const struct guest_region *r, void *opaque)
+{
+    *(const struct guest_region **)opaque = r;
+    return false;
+}
+
+/* Runs the guest for a moment with the dirty log on; the bits of the first 64 pages. */
+static uint64_t run_logged(struct board *b, const struct guest_region *r)
+{
+    uint64_t bitmap[RAM_BYTES / GUEST_PAGE_SIZE / 64] = {0};
+
+    cpu_set_resume(b->cpus);
+    g_usleep(20000);
+    pause_quickly(b);
+    g_assert_cmpint(guest_mem_dirty_sync(b->mem, r, bitmap, G_N_ELEMENTS(bitmap)), ==, 0);
+    return bitmap[0];
+}
+
+static void test_stores_are_logged(void)
+{
+    /* inc word [0x3000]; jmp: the same page all the time, so its translation is warm. */
+    static const uint8_t store[] = {0xff, 0x06, 0x00, 0x30, 0xeb, 0xfa};
+    const struct guest_region *r = NULL;
+    uint64_t bitmap[RAM_BYTES / GUEST_PAGE_SIZE / 64] = {0};
+    struct board b;
+
+    board_make(&b);
+    guest_mem_foreach(b.mem, keep_first, &r);
+    start(&b, store, sizeof(store));
+    g_usleep(5000);
+    pause_quickly(&b);
+    guest_mem_dirty_log(b.mem, true);
+    guest_mem_dirty_sync(b.mem, r, bitmap, G_N_ELEMENTS(bitmap));
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t bits = run_logged(&b, r);
+        g_assert_cmphex(bits, ==, 1u << (MARK >> GUEST_PAGE_SHIFT));
+    }
+    /* Nothing ran since: nothing is dirty. */
+    memset(bitmap, 0, sizeof(bitmap));
+    guest_mem_dirty_sync(b.mem, r, bitmap, G_N_ELEMENTS(bitmap));
+    g_assert_cmphex(bitmap[0], ==, 0);
+    guest_mem_dirty_log(b.mem, false);
+    board_free(&b);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -198,5 +244,6 @@ int main(int argc, char **argv)
     g_test_add_func("/stop/nmi", test_nmi_reaches_spin);
     g_test_add_func("/stop/reset", test_reset_ends_spin);
     g_test_add_func("/stop/idle", test_halt_costs_nothing);
+    g_test_add_func("/stop/dirty-log", test_stores_are_logged);
     return g_test_run();
 }

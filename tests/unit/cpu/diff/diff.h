@@ -7,6 +7,10 @@
  *   diff_guest.c   runs them in the interpreter, on a guest whose page tables look like the child
  *   test_diff.c    compares
  *
+ * Single instructions go through the interpreter one at a time; runs of up to RUN_MAX go through
+ * its loop as blocks, so that what it keeps between instructions (flags, the x87 unit) is compared
+ * too.
+ *
  * Both sides see the same linear addresses:
  *
  *     CODE_BASE   1 page   read, execute      the instruction, then INT3s
@@ -28,6 +32,8 @@
 #define DATA_RW    (2 * PAGE)
 
 #define XS_BYTES   832  /* legacy, header, upper halves of YMM: the standard format up to AVX */
+#define RUN_MAX    8    /* instructions of a run */
+#define BYTES_MAX  128  /* of them, and some */
 #define STEPS_MAX  4096 /* REP iterations and branches to themselves trap one by one */
 #define TRAP_NONE  (-1)
 #define SEL_CODE64 0x33
@@ -40,8 +46,9 @@ struct diff_state {
 };
 
 struct diff_case {
-    uint8_t bytes[16];
-    uint8_t len;
+    uint8_t bytes[BYTES_MAX];
+    uint8_t len;   /* of all instructions */
+    uint8_t count; /* 1, or a run of instructions without branches */
     bool code32;
     uint32_t code_offset; /* of the instruction in its page */
     struct diff_state in;
@@ -70,6 +77,8 @@ struct diff_guest;
 struct diff_guest *diff_guest_new(void);
 void diff_guest_free(struct diff_guest *g);
 void diff_guest_run(struct diff_guest *g, const struct diff_case *t, struct diff_result *out);
+/* Runs it as a block of the loop, not step by step; only for cases that do not fault. */
+void diff_guest_run_block(struct diff_guest *g, const struct diff_case *t, struct diff_result *out);
 
 /* ---- diff_gen.c ---- */
 enum diff_set { SET_INTEGER = 1, SET_FPU = 2, SET_ALL = 3 };
@@ -77,6 +86,8 @@ struct diff_gen;
 struct diff_gen *diff_gen_new(uint64_t seed, enum diff_set set, const char *only_mnemonic);
 void diff_gen_free(struct diff_gen *g);
 void diff_gen_case(struct diff_gen *g, struct diff_case *out);
+/* A run of instructions with operands in registers or at fixed addresses. */
+void diff_gen_run(struct diff_gen *g, struct diff_case *out);
 /* Instructions (mnemonics) seen so far. */
 unsigned diff_gen_coverage(const struct diff_gen *g);
 

@@ -144,3 +144,45 @@ bool diff_wanted(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *op
         return false;
     return z->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
 }
+
+static bool addressed_by_register(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o)
+{
+    if (o->type != ZYDIS_OPERAND_TYPE_MEMORY)
+        return false;
+    if (o->visibility != ZYDIS_OPERAND_VISIBILITY_EXPLICIT || z->raw.disp.size < 32)
+        return true;
+    return o->mem.index != ZYDIS_REGISTER_NONE || z->address_width == 16 ||
+           (o->mem.base != ZYDIS_REGISTER_NONE && o->mem.base != ZYDIS_REGISTER_RIP &&
+            o->mem.base != ZYDIS_REGISTER_EIP);
+}
+
+/* They store FIP, FDP and FOP, which the host loses on its way through the child's signal frames.
+ */
+static bool stores_pointers(ZydisMnemonic m)
+{
+    return m == ZYDIS_MNEMONIC_FNSTENV || m == ZYDIS_MNEMONIC_FNSAVE ||
+           m == ZYDIS_MNEMONIC_FXSAVE || m == ZYDIS_MNEMONIC_FXSAVE64;
+}
+
+bool diff_runs(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *op)
+{
+    if (z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || diff_is_string(z) ||
+        stores_pointers(z->mnemonic))
+        return false;
+    switch (z->meta.category) {
+    case ZYDIS_CATEGORY_IO:
+    case ZYDIS_CATEGORY_IOSTRINGOP:
+    case ZYDIS_CATEGORY_SYSTEM:
+    case ZYDIS_CATEGORY_PUSH:
+    case ZYDIS_CATEGORY_POP:
+    case ZYDIS_CATEGORY_DECIMAL: /* undefined flags, see forgive_flags() */
+    case ZYDIS_CATEGORY_INTERRUPT:
+        return false;
+    default:
+        break;
+    }
+    for (unsigned k = 0; k < z->operand_count; k++)
+        if (addressed_by_register(z, &op[k]))
+            return false;
+    return true;
+}

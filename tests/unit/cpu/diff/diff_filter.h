@@ -13,4 +13,7 @@ bool diff_is_string(const ZydisDecodedInstruction *z);
 bool diff_wanted(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *op, bool code32,
                  enum diff_set set);
 
+/* May it stand in a run: no branch, no fault to be expected, no memory at a register's mercy? */
+bool diff_runs(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *op);
+
 #endif

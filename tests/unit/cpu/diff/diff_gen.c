@@ -167,8 +167,10 @@ static bool draw_try(struct diff_gen *g, struct draw *d)
         return false;
     if (g->only && strcmp(g->only, ZydisMnemonicGetString(d->z.mnemonic)) != 0)
         return false;
-    memcpy(t->bytes, e.b, sizeof(t->bytes));
+    memset(t->bytes, 0xcc, sizeof(t->bytes));
+    memcpy(t->bytes, e.b, 16);
     t->len = d->z.length;
+    t->count = 1;
     return true;
 }
 
@@ -530,5 +532,44 @@ void diff_gen_case(struct diff_gen *g, struct diff_case *t)
             flavour_memory(g, &d, o);
     }
     if (t->code32)
+        narrow_registers(t);
+}
+
+/* Exceptions would end every second run. */
+static void mask_exceptions(struct diff_case *t)
+{
+    t->in.xsave[0] |= 0x3f;
+    t->in.xsave[2] &= 0x7f;
+    t->in.xsave[3] &= 0x7f;
+    t->in.xsave[24] |= 0x80;
+    t->in.xsave[25] |= 0x1f;
+}
+
+void diff_gen_run(struct diff_gen *g, struct diff_case *t)
+{
+    static struct diff_case one;
+    struct draw d = {.t = &one};
+    unsigned count = 2 + below(g, RUN_MAX - 1);
+    bool code32 = percent(g, 25);
+
+    memset(t->bytes, 0xcc, sizeof(t->bytes));
+    t->len = 0;
+    t->count = 0;
+    t->code32 = code32;
+    fill_state(g, &(struct draw){.t = t});
+    mask_exceptions(t);
+    while (t->count < count) {
+        if (!draw_try(g, &d) || one.code32 != code32 || !diff_runs(&d.z, d.op))
+            continue;
+        one.code_offset = t->code_offset + t->len;
+        for (unsigned k = 0; k < d.z.operand_count; k++)
+            if (d.op[k].type == ZYDIS_OPERAND_TYPE_MEMORY)
+                aim(g, &d, &d.op[k]);
+        memcpy(t->bytes + t->len, one.bytes, one.len);
+        t->len += one.len;
+        t->count++;
+    }
+    t->in.gpr[4] = DATA_BASE + 512;
+    if (code32)
         narrow_registers(t);
 }

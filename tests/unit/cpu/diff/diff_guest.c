@@ -11,17 +11,20 @@
 #include <glib.h>
 #include <string.h>
 
-#define RAM_BYTES (2u << 20)
-#define GPA_PML4  0x1000u
-#define GPA_PDPT  0x2000u
-#define GPA_PD    0x3000u
-#define GPA_PT    0x4000u /* two of them: code, data */
-#define GPA_HIGH  0x6000u /* directory pointers, directory and table for the descriptor table */
-#define GPA_CODE  0x10000u
-#define GPA_DATA  0x11000u
-#define GPA_GDT   0x18000u
-#define GDT_BASE  0xffffff8000000000ull
-#define TSS_AT    0x800u /* in the same page */
+#define RAM_BYTES  (2u << 20)
+#define GPA_PML4   0x1000u
+#define GPA_PDPT   0x2000u
+#define GPA_PD     0x3000u
+#define GPA_PT     0x4000u /* two of them: code, data */
+#define GPA_HIGH   0x6000u /* directory pointers, directory and table for the descriptor table */
+#define GPA_CODE   0x10000u
+#define GPA_DATA   0x11000u
+#define GPA_GDT    0x18000u
+#define GDT_BASE   0xffffff8000000000ull
+#define TSS_AT     0x800u /* in the same page */
+#define TSS_BITMAP 0x68u
+#define TSS_LIMIT  0xa8u
+#define EXIT_PORT  0xf4u
 
 #define PTE_P  1u
 #define PTE_RW 2u
@@ -36,6 +39,7 @@ struct diff_guest {
     struct vm_clock *clock;
     struct guest_mem *mem;
     struct ram_block *ram;
+    struct io_region exit;
     struct x86_state initial;
     uint8_t *host;
 };
@@ -68,13 +72,24 @@ static void make_page_tables(struct diff_guest *g)
     put64(g, GPA_HIGH + 2 * PAGE, GPA_GDT | PTE_P | PTE_RW | PTE_AD | PTE_NX);
 }
 
+/* The I/O bitmap forbids all ports, but for the one that ends a block. */
+static void allow_exit(struct diff_guest *g, bool on)
+{
+    uint8_t *bitmap = g->host + GPA_GDT + TSS_AT + TSS_BITMAP;
+
+    memset(bitmap, 0xff, TSS_LIMIT + 1 - TSS_BITMAP);
+    if (on)
+        bitmap[EXIT_PORT / 8] &= (uint8_t) ~(1u << EXIT_PORT % 8);
+}
+
 /* Linux' user segments, at the same selectors. */
 static void make_gdt(struct diff_guest *g)
 {
     put64(g, GPA_GDT + 0x20, 0x00cffb000000ffff);
     put64(g, GPA_GDT + 0x28, 0x00cff3000000ffff);
     put64(g, GPA_GDT + 0x30, 0x00affb000000ffff);
-    put64(g, GPA_GDT + TSS_AT + 0x60, 0x0068000000000000); /* no I/O bitmap */
+    put64(g, GPA_GDT + TSS_AT + 0x60, (uint64_t)TSS_BITMAP << 48);
+    allow_exit(g, false);
 }
 
 static struct x86_seg flat(uint16_t sel, uint32_t type, uint32_t flags)
@@ -93,14 +108,23 @@ static void make_state(struct x86_state *s)
     s->seg[SEG_CS] = flat(SEL_CODE64, 0xb, SEG_L);
     s->seg[SEG_SS] = s->seg[SEG_DS] = s->seg[SEG_ES] = flat(SEL_DATA, 3, SEG_DB);
     s->seg[SEG_FS] = s->seg[SEG_GS] = (struct x86_seg){.attr = SEG_UNUSABLE};
-    s->tr =
-        (struct x86_seg){.base = GDT_BASE + TSS_AT, .limit = 0x67, .attr = 11 | SEG_P, .sel = 0x40};
+    s->tr = (struct x86_seg){
+        .base = GDT_BASE + TSS_AT, .limit = TSS_LIMIT, .attr = 11 | SEG_P, .sel = 0x40};
     s->gdt.base = GDT_BASE;
     s->gdt.limit = 0x7f;
     s->idt.limit = 0;
     s->rflags = 0x202;
     s->rip = CODE_BASE;
 }
+
+static void exit_write(struct io_region *r, uint64_t off, unsigned size, uint64_t val)
+{
+    struct diff_guest *g = container_of(r, struct diff_guest, exit);
+
+    __atomic_store_n(&g->vcpu.exit_request, 1, __ATOMIC_SEQ_CST);
+}
+
+static const struct io_ops exit_ops = {.write = exit_write};
 
 struct diff_guest *diff_guest_new(void)
 {
@@ -125,6 +149,9 @@ struct diff_guest *diff_guest_new(void)
     g->set.ops = &jit_accel;
     g->set.cfg.mem = g->mem;
     g->set.cfg.clock = g->clock;
+    g->set.cfg.pio = io_space_new("pio", 0x10000);
+    g->exit = (struct io_region){.ops = &exit_ops, .name = "exit", .size_bytes = 1};
+    io_space_add(g->set.cfg.pio, &g->exit, EXIT_PORT);
     g->set.cfg.topology.maxcpus = 1;
     g->set.model = &g->model;
     g->set.vcpu = g->vcpus;
@@ -142,6 +169,7 @@ void diff_guest_free(struct diff_guest *g)
     jit_accel.vcpu_fini(&g->vcpu);
     jit_accel.fini(&g->set);
     vm_clock_free(g->clock);
+    io_space_free(g->set.cfg.pio);
     guest_mem_free(g->mem);
     ram_block_free(g->ram);
     g_aligned_free(g);
@@ -167,6 +195,35 @@ static void enter(struct diff_guest *g, struct jit_cpu *c, const struct diff_cas
     fpu_sync_from_state(c);
 }
 
+static void leave(struct diff_guest *g, struct jit_cpu *c, struct diff_result *out)
+{
+    out->cr2 = c->st.cr2;
+    memcpy(out->out.gpr, c->st.gpr, sizeof(out->out.gpr));
+    out->out.rip = c->st.rip;
+    out->out.rflags = c->st.rflags;
+    memcpy(out->out.xsave, c->st.xsave, XS_BYTES);
+    memcpy(out->data, g->host + GPA_DATA, DATA_BYTES);
+    out->done = true;
+}
+
+void diff_guest_run_block(struct diff_guest *g, const struct diff_case *t, struct diff_result *out)
+{
+    static const uint8_t to_exit[] = {0xe6, EXIT_PORT}; /* out %al */
+    struct jit_cpu *c = g->vcpu.accel;
+
+    enter(g, c, t);
+    memcpy(g->host + GPA_CODE + t->code_offset + t->len, to_exit, sizeof(to_exit));
+    guest_mem_wrote(g->mem, GPA(GPA_CODE), PAGE);
+    c->st.rflags &= ~0x100ull;
+    g->vcpu.exit_request = 0;
+    allow_exit(g, true);
+    out->trap = interp_run(c) == VCPU_EXIT_NONE ? TRAP_NONE : c->fault.vector;
+    out->error = 0;
+    allow_exit(g, false);
+    leave(g, c, out);
+    out->out.rip -= sizeof(to_exit);
+}
+
 void diff_guest_run(struct diff_guest *g, const struct diff_case *t, struct diff_result *out)
 {
     struct jit_cpu *c = g->vcpu.accel;
@@ -182,11 +239,5 @@ void diff_guest_run(struct diff_guest *g, const struct diff_case *t, struct diff
     if (out->trap != TRAP_NONE && c->fault.has_error)
         error = c->fault.error;
     out->error = error;
-    out->cr2 = c->st.cr2;
-    memcpy(out->out.gpr, c->st.gpr, sizeof(out->out.gpr));
-    out->out.rip = c->st.rip;
-    out->out.rflags = c->st.rflags;
-    memcpy(out->out.xsave, c->st.xsave, XS_BYTES);
-    memcpy(out->data, g->host + GPA_DATA, DATA_BYTES);
-    out->done = true;
+    leave(g, c, out);
 }

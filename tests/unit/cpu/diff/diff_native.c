@@ -116,6 +116,8 @@ static bool case_over(ucontext_t *uc, const struct diff_case *t, int sig, int *t
     if (*trap != 1)
         return true;
     *trap = TRAP_NONE;
+    if (t->count > 1)
+        return ++steps >= t->count;
     return (uint64_t)g[REG_RIP] != start || ++steps >= STEPS_MAX;
 }
 

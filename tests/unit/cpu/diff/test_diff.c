@@ -3,7 +3,7 @@
  *   test_cpu_diff                          bounded run of the fast suite
  *   test_cpu_diff --cases N --seed S       as long as you like; seed 0 is another one each time
  *   test_cpu_diff --only addps ...         one mnemonic
- *   test_cpu_diff --set integer|fpu|all */
+ *   test_cpu_diff --set integer|fpu|blocks */
 #include "diff.h"
 
 #include <Zydis/Zydis.h>
@@ -14,7 +14,8 @@
 #include <string.h>
 
 #define BATCH         512
-#define CASES_FAST    100000   /* of each set in the fast suite: some 15 s together */
+#define CASES_FAST    100000 /* of each set in the fast suite: some 15 s together */
+#define CASES_BLOCKS  20000
 #define FLAGS_IGNORED 0x10100u /* TF: the child is stepped; RF: set in the frame by faults */
 /* From here up the host's process or kernel has pages that the guest has not. */
 #define HOST_OWN 0x7ff000000000ull
@@ -30,6 +31,7 @@ struct run {
     struct diff_native *native;
     struct diff_guest *guest;
     uint64_t done, lost, faults, different;
+    bool blocks; /* runs of instructions */
 };
 
 /* ---- what may differ ---- */
@@ -43,7 +45,7 @@ static void forgive_pointers(const struct diff_case *t, struct diff_result *a,
     memcpy(b->out.xsave + 6, a->out.xsave + 6, 18);
 }
 
-static ZyanStatus decode(const struct diff_case *t, ZydisDecodedInstruction *z,
+static ZyanStatus decode(const struct diff_case *t, unsigned at, ZydisDecodedInstruction *z,
                          ZydisDecodedOperand *op)
 {
     ZydisDecoder dec;
@@ -51,7 +53,7 @@ static ZyanStatus decode(const struct diff_case *t, ZydisDecodedInstruction *z,
     ZydisDecoderInit(&dec,
                      t->code32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
                      t->code32 ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
-    return ZydisDecoderDecodeFull(&dec, t->bytes, t->len, z, op);
+    return ZydisDecoderDecodeFull(&dec, t->bytes + at, t->len - at, z, op);
 }
 
 /* Microcode looks at the pieces of a long operand in its own order. */
@@ -133,10 +135,14 @@ static void print_case(const struct diff_case *t)
     char text[128] = "?";
 
     ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
-    if (ZYAN_SUCCESS(decode(t, &z, op)))
+    for (unsigned at = 0; at < t->len; at += z.length) {
+        if (!ZYAN_SUCCESS(decode(t, at, &z, op)))
+            break;
         ZydisFormatterFormatInstruction(&f, &z, op, z.operand_count_visible, text, sizeof(text),
-                                        t->in.rip, NULL);
-    printf("# %s%s:", text, t->code32 ? " (32-bit)" : "");
+                                        t->in.rip + at, NULL);
+        printf("# %s%s\n", text, t->code32 ? " (32-bit)" : "");
+    }
+    printf("#  ");
     for (unsigned k = 0; k < t->len; k++)
         printf(" %02x", t->bytes[k]);
     printf("\n");
@@ -221,13 +227,36 @@ static bool same(const struct diff_result *a, const struct diff_result *b)
            memcmp(a->data, b->data, DATA_BYTES) == 0;
 }
 
+static void compare_run(struct run *r, const struct diff_case *t, const struct diff_result *native)
+{
+    static const ZydisDecodedInstruction none;
+    static struct diff_result n, g;
+
+    r->lost += !native->done;
+    if (!native->done)
+        return;
+    r->done++;
+    r->faults += native->trap != TRAP_NONE;
+    if (native->trap != TRAP_NONE)
+        return;
+    n = *native;
+    diff_guest_run_block(r->guest, t, &g);
+    normalise(t, &none, &n);
+    normalise(t, &none, &g);
+    forgive_pointers(t, &n, &g);
+    if (same(&n, &g))
+        return;
+    if (r->different++ < (unsigned)options.show)
+        print_difference(t, &n, &g);
+}
+
 static void compare(struct run *r, const struct diff_case *t, const struct diff_result *native)
 {
     static struct diff_result n, g;
     ZydisDecodedInstruction z;
     ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
 
-    if (!ZYAN_SUCCESS(decode(t, &z, op)))
+    if (!ZYAN_SUCCESS(decode(t, 0, &z, op)))
         g_assert_not_reached();
     if (!native->done) {
         r->lost++;
@@ -258,17 +287,18 @@ static void run_cases(struct run *r, uint64_t count)
         unsigned n = count < BATCH ? (unsigned)count : BATCH;
 
         for (unsigned k = 0; k < n; k++)
-            diff_gen_case(r->gen, &cases[k]);
+            (r->blocks ? diff_gen_run : diff_gen_case)(r->gen, &cases[k]);
         diff_native_run(r->native, n);
         for (unsigned k = 0; k < n; k++)
-            compare(r, &cases[k], &diff_native_results(r->native)[k]);
+            (r->blocks ? compare_run : compare)(r, &cases[k], &diff_native_results(r->native)[k]);
         count -= n;
     }
 }
 
-static void test_set(enum diff_set set, uint64_t seed, uint64_t count)
+static void test_set(enum diff_set set, bool blocks, uint64_t seed, uint64_t count)
 {
-    struct run r = {.gen = diff_gen_new(seed, set, options.only),
+    struct run r = {.blocks = blocks,
+                    .gen = diff_gen_new(seed, set, options.only),
                     .native = diff_native_new(BATCH),
                     .guest = diff_guest_new()};
 
@@ -291,12 +321,18 @@ static uint64_t chosen_seed(void)
 
 static void test_integer(void)
 {
-    test_set(SET_INTEGER, chosen_seed(), options.cases ? (uint64_t)options.cases : CASES_FAST);
+    test_set(SET_INTEGER, false, chosen_seed(),
+             options.cases ? (uint64_t)options.cases : CASES_FAST);
 }
 
 static void test_fpu(void)
 {
-    test_set(SET_FPU, chosen_seed(), options.cases ? (uint64_t)options.cases : CASES_FAST);
+    test_set(SET_FPU, false, chosen_seed(), options.cases ? (uint64_t)options.cases : CASES_FAST);
+}
+
+static void test_blocks(void)
+{
+    test_set(SET_ALL, true, chosen_seed(), options.cases ? (uint64_t)options.cases : CASES_BLOCKS);
 }
 
 int main(int argc, char **argv)
@@ -306,7 +342,7 @@ int main(int argc, char **argv)
         {"seed", 0, 0, G_OPTION_ARG_INT64, &options.seed,
          "random seed (default 1; 0: by the clock)", "S"},
         {"only", 0, 0, G_OPTION_ARG_STRING, &options.only, "one mnemonic", "NAME"},
-        {"set", 0, 0, G_OPTION_ARG_STRING, &options.set, "integer or fpu", "SET"},
+        {"set", 0, 0, G_OPTION_ARG_STRING, &options.set, "integer, fpu or blocks", "SET"},
         {"show", 0, 0, G_OPTION_ARG_INT, &options.show, "differences to print", "N"},
         {NULL}};
     GOptionContext *o = g_option_context_new("- interpreter against host CPU");
@@ -320,5 +356,7 @@ int main(int argc, char **argv)
         g_test_add_func("/cpu/diff/integer", test_integer);
     if (!options.set || strcmp(options.set, "fpu") == 0)
         g_test_add_func("/cpu/diff/fpu", test_fpu);
+    if (!options.set || strcmp(options.set, "blocks") == 0)
+        g_test_add_func("/cpu/diff/blocks", test_blocks);
     return g_test_run();
 }
