@@ -24,6 +24,11 @@ enum wish {
     WISH_WAKE_CHECK = 1 << 8,
 };
 
+/* After these the vcpus do not go on as they are.  They stop at once: the one that asked (a write
+ * to the sleep or reset register) must not execute another instruction. */
+#define WISHES_THAT_STOP                                                                           \
+    (WISH_EXIT | WISH_INTERNAL_ERROR | WISH_SHUTDOWN | WISH_RESET | WISH_SLEEP | WISH_PAUSE)
+
 struct wishes {
     unsigned set;
     enum stop_cause reset_cause, shutdown_cause;
@@ -97,6 +102,8 @@ static void wish_unlock(struct machine *m, enum wish wish)
 
     m->wishes->set |= wish;
     pthread_mutex_unlock(&m->request_lock);
+    if ((wish & WISHES_THAT_STOP) && m->cpus)
+        cpu_set_stop_soon(m->cpus);
     if (first)
         evloop_defer(evloop_main(), grant, m);
 }

@@ -16,7 +16,9 @@ struct vt_process {
     struct vt_bus bus; /* first */
     GPid pid;
     char *socket_path;
-    FILE *stream;
+    /* Two streams over one socket: with one, stdio fails to write while an interrupt message is
+     * still in its read buffer. */
+    FILE *from, *to;
     unsigned irqs;
 };
 
@@ -26,7 +28,7 @@ static char *read_line(struct vt_process *p)
     static char line[64 * 1024];
 
     for (;;) {
-        g_assert_nonnull(fgets(line, sizeof(line), p->stream));
+        g_assert_nonnull(fgets(line, sizeof(line), p->from));
         g_strchomp(line);
         if (!g_str_has_prefix(line, "IRQ "))
             return line;
@@ -48,17 +50,17 @@ char *vt_process_ask(struct vt_process *p, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vfprintf(p->stream, fmt, ap);
+    vfprintf(p->to, fmt, ap);
     va_end(ap);
-    fputc('\n', p->stream);
-    g_assert_cmpint(fflush(p->stream), ==, 0);
+    fputc('\n', p->to);
+    g_assert_cmpint(fflush(p->to), ==, 0);
     return read_answer(p);
 }
 
 void vt_process_refused(struct vt_process *p, const char *command)
 {
-    fprintf(p->stream, "%s\n", command);
-    g_assert_cmpint(fflush(p->stream), ==, 0);
+    fprintf(p->to, "%s\n", command);
+    g_assert_cmpint(fflush(p->to), ==, 0);
     g_assert_true(g_str_has_prefix(read_line(p), "FAIL "));
 }
 
@@ -129,7 +131,7 @@ static void bus_pump(struct vt_bus *b)
     g_usleep(200);
 }
 
-static FILE *connect_to(const char *path)
+static int connect_to(const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
 
@@ -137,7 +139,7 @@ static FILE *connect_to(const char *path)
     for (int i = 0; i < 500; i++) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
-            return fdopen(fd, "r+");
+            return fd;
         close(fd);
         g_usleep(10000);
     }
@@ -174,7 +176,10 @@ struct vt_process *vt_process_new(const char *program, const char *const *args)
                              .pump = bus_pump,
                              .next_mem = 0x100000,
                              .next_mmio = 0xc8000000};
-    p->stream = connect_to(p->socket_path);
+    int fd = connect_to(p->socket_path);
+    p->from = fdopen(fd, "r");
+    p->to = fdopen(dup(fd), "w");
+    g_assert_true(p->from && p->to);
     return p;
 }
 
@@ -183,7 +188,8 @@ void vt_process_free(struct vt_process *p)
     int status;
 
     g_free(vt_process_ask(p, "quit"));
-    fclose(p->stream);
+    fclose(p->to);
+    fclose(p->from);
     g_assert_cmpint(waitpid(p->pid, &status, 0), ==, p->pid);
     g_assert_true(WIFEXITED(status));
     g_assert_cmpint(WEXITSTATUS(status), ==, 0);

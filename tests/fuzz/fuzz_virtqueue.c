@@ -54,6 +54,12 @@ static struct virtio_pci_config place(unsigned i)
                                       .clock = vt_board_clock(board)};
 }
 
+/* Nothing here works in another thread or in the kernel: no reason to wait. */
+static void pump(struct vt_bus *b)
+{
+    g_main_context_iteration(NULL, FALSE);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     PROPS_AUTO disk_props = props("driver=null-co,size=1M,read-zeroes=on,discard=unmap", NULL);
@@ -64,6 +70,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
     board = vt_board_new();
     bus = vt_board_bus(board);
+    bus->pump = pump;
     struct virtio_blk_config blk = {.pci = place(0), .node = disk, .queues = 2};
     struct virtio_net_config nic = {.pci = place(1), .backend = net, .queue_pairs = 2};
     struct virtio_rng_config rng = {.pci = place(2), .max_bytes = 4096};
