@@ -1,6 +1,8 @@
 /* interp.c - the loop: runs blocks, takes events between them, turns faults into deliveries. */
 #include "op.h"
 
+#define NESTING_BYTES (128 * KiB) /* of stack that nested blocks may take */
+
 static _Thread_local struct jit_cpu *running;
 
 struct jit_cpu *interp_running(void)
@@ -154,6 +156,7 @@ enum vcpu_exit interp_run(struct jit_cpu *c)
     enum vcpu_exit exit = VCPU_EXIT_SHUTDOWN;
 
     running = c;
+    c->stack_floor = (uintptr_t)__builtin_frame_address(0) - NESTING_BYTES;
     c->cur = NULL;
     c->next = NULL;
     c->link = NULL;

@@ -113,6 +113,7 @@ struct jit_cpu {
     struct block *next, **link; /* left by branches for the loop: successor, where to note it */
     uint64_t rmw_buf;           /* see op_rmw_begin */
     uint16_t fl;                /* arithmetic flags inside threaded code, see op.h */
+    uintptr_t stack_floor;      /* blocks do not nest beyond here, see op_branch.c */
     uint32_t pauses;            /* PAUSE instructions so far */
     sigjmp_buf fault_jmp;       /* handlers leave here */
     struct vcpu *vcpu;

@@ -2,7 +2,8 @@
  *
  * THREADED HANDLERS.  Most integer handlers are "threaded": each ends by calling the handler of the
  * next instruction (a sibling call, so a block runs as a chain of jumps), and the last entry of a
- * block returns to the loop.  Without optimisation the calls nest, at most BLOCK_INSNS_MAX deep.
+ * block returns to the loop or enters the next one.  Without optimization the calls nest, to a
+ * bounded depth (op_branch.c).
  *
  *  1. While threaded code runs, st.rip and cur are stale: rip of an instruction is block_rip + off.
  *     A handler that is about to fault or to call anything that may sets cur (op_*_slow do).

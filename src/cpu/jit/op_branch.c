@@ -15,17 +15,19 @@ static inline void branch_to(struct jit_cpu *c, const struct insn *i, unsigned w
     c->link = &b->link[which];
 }
 
-/* Where the compiler makes sibling calls for certain, a linked successor is entered without a turn
- * through the loop: in 64-bit mode and where CS is flat, so that no limit needs a look. */
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
-#define DIRECT_BLOCKS 1
-#else
-#define DIRECT_BLOCKS 0
-#endif
+/* A linked successor is entered without a turn through the loop: in 64-bit mode and where CS is
+ * flat, so that no limit needs a look.  Where the compiler makes no sibling calls (little or no
+ * optimization) the blocks nest, so the stack is looked at. */
+static inline bool deep(const struct jit_cpu *c)
+{
+    uintptr_t sp;
+    __asm__("mov %%rsp, %0" : "=r"(sp));
+    return sp < c->stack_floor;
+}
 #define BRANCH_DIRECT(c, i, which)                                                                 \
     do {                                                                                           \
         struct block *from_ = (i)->priv, *to_ = from_->link[which];                                \
-        if (DIRECT_BLOCKS && likely(to_ && !interp_must_stop(c))) {                                \
+        if (likely(to_ && !interp_must_stop(c) && !deep(c))) {                                     \
             interp_enter((c), to_);                                                                \
             return to_->insn[0].fn((c), to_->insn);                                                \
         }                                                                                          \
