@@ -10,6 +10,8 @@
 start:
     cli
     mov $stack_top, %esp
+    mov %eax, boot_magic
+    mov %ebx, boot_info
     lgdt boot_gdtr
     ljmp $8, $1f
 1:  mov $0x10, %eax
@@ -90,8 +92,10 @@ boot_gdt:
 boot_gdtr:
     .word 23
     .long boot_gdt
-    .globl user_return_sp
+    .globl user_return_sp, boot_magic, boot_info
 user_return_sp: .long 0
+boot_magic: .long 0
+boot_info: .long 0
     .bss
     .align 4096
     .globl stack_top, user_stack_top

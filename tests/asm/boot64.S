@@ -11,6 +11,8 @@
 start:
     cli
     mov $stack_top, %esp
+    mov %eax, boot_magic
+    mov %ebx, boot_info
     mov $pml4, %edi
     movl $(pdpt + 7), (%edi)
     mov $pdpt, %edi
@@ -147,8 +149,10 @@ boot_gdt:
 boot_gdtr:
     .word 23
     .long boot_gdt
-    .globl user_return_sp
+    .globl user_return_sp, boot_magic, boot_info
 user_return_sp: .quad 0
+boot_magic: .long 0
+boot_info: .long 0
     .bss
     .align 4096
     .globl pml4, pdpt, pd
