@@ -10,6 +10,8 @@ unit) suites="--suite fast --no-suite system" ;;
 all) suites="" ;;
 *) die "usage: test.sh BUILDDIR fast|all|unit" ;;
 esac
+# In a sanitizer build, what the sanitizer says ends the test.
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 # shellcheck disable=SC2086
 status=0
 # shellcheck disable=SC2086

@@ -105,7 +105,8 @@ bool devtest_start(struct machine *m, const char *chardev_spec, GError **err)
     if (!c)
         return false;
     /* Lives as long as the process, as the interrupt lines that may call into it do. */
-    struct devtest *t = g_new0(struct devtest, 1);
+    static struct devtest instance;
+    struct devtest *t = &instance;
     t->machine = m;
     t->line = g_string_new(NULL);
     t->out = g_string_new(NULL);

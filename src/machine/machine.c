@@ -298,8 +298,11 @@ static bool cpu_is_amd(const struct vm_config *cfg, bool *amd, GError **err)
     uint32_t all[FEAT_WORD_COUNT];
     struct cpu_model *model;
 
+    /* What is unavailable is said once, by whoever makes the processors. */
+    g_autofree char *spec = g_strconcat(cfg->cpu ? cfg->cpu : "qemu64", ",check=off", NULL);
+
     memset(all, 0xff, sizeof(all));
-    model = cpu_model_parse(cfg->cpu ? cfg->cpu : "qemu64", all, err);
+    model = cpu_model_parse(spec, all, err);
     if (!model)
         return false;
     *amd = strcmp(model->vendor, "AuthenticAMD") == 0 || strcmp(model->vendor, "HygonGenuine") == 0;

@@ -3,6 +3,7 @@
  * The input is a little program: the first bytes choose device and features, the rest are steps
  * that write ring memory, move available indices, kick, and poke registers.  Nothing may crash,
  * hang or stay unresettable: after each input the device must reach status 0 and a fresh driver. */
+#include "fuzz_input.h"
 #include "vt.h"
 
 #include "base/props.h"
@@ -22,22 +23,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 static struct vt_board *board;
 static struct vt_bus *bus;
-
-struct input {
-    const uint8_t *p;
-    size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned n)
-{
-    uint64_t v = 0;
-
-    n = (unsigned)MIN_OF((size_t)n, in->left);
-    memcpy(&v, in->p, n);
-    in->p += n;
-    in->left -= n;
-    return v;
-}
 
 static struct props *props(const char *text, const char *implied)
 {

@@ -56,8 +56,8 @@ static bool idiv_fits(uint64_t hi, uint64_t lo, uint64_t s, unsigned bits)
     if (h == l >> 63) /* the dividend fits one word: only its minimum over -1 overflows */
         return !(l == min && d == -1);
     /* Magnitudes: |q| <= max, or max + 1 when negative. */
-    __int128 n =
-        ((__int128)h << bits) | (__int128)(lo & (bits == 64 ? UINT64_MAX : (1ull << bits) - 1));
+    __int128 n = (__int128)((unsigned __int128)h << bits) |
+                 (__int128)(lo & (bits == 64 ? UINT64_MAX : (1ull << bits) - 1));
     bool negative = (n < 0) != (d < 0);
     unsigned __int128 mag = n < 0 ? -(unsigned __int128)n : (unsigned __int128)n;
     uint64_t dm = d < 0 ? -(uint64_t)d : (uint64_t)d;
