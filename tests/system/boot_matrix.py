@@ -9,6 +9,7 @@ ROOT is disk (ext4 over virtio-blk) or initramfs.  PVH cells boot the vmlinux ex
   boot_matrix.py --all                the whole matrix
   boot_matrix.py cloud:disk:2:512:jit [...]
 """
+import re
 import secrets
 import shutil
 import subprocess
@@ -58,7 +59,7 @@ def boot(cell):
         result.touch()
         command = (f"wget -q -O - http://10.0.2.2:{web.port}/;echo;grep -c ^processor /proc/cpuinfo;"
                    "grep MemTotal /proc/meminfo;grep -c '^/dev/vda / ext4' /proc/mounts;exit 42").replace(" ", "%20")
-        append = f"console=ttyS0 hanok.net hanok.run={command}"
+        append = f"console=ttyS0 loglevel=5 hanok.net hanok.run={command}"
         args = ["-accel", accel, "-machine", "q35", "-m", memory, "-smp", cpus, "-nodefaults", "-no-reboot",
                 "-serial", "stdio", "-kernel", str(kernel_path(flavour, directory)),
                 "-initrd", str(directory / "initrd.img"),
@@ -87,7 +88,8 @@ def judge(guest, status, result, token, root, cpus, memory):
         raise Failure(f"the guest reported {result!r} instead of 42\n{tail}")
     if token not in text:
         raise Failure(f"the HTTP fetch did not bring {token}\n{tail}")
-    lines = text[text.index(token):].splitlines()
+    # the kernel's own messages come in between on the same console
+    lines = [line for line in text[text.index(token):].splitlines() if not re.match(r"\[ *\d+\.\d+\]", line)]
     if lines[1].strip() != str(cpus):
         raise Failure(f"the guest sees {lines[1]!r} CPUs instead of {cpus}\n{tail}")
     total = int(lines[2].split()[1]) // 1024
