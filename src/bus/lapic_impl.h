@@ -127,7 +127,7 @@ enum timer_mode lapic_timer_mode(const struct lapic *l);
 void lapic_timer_init(struct lapic *l);
 void lapic_timer_settle_locked(struct lapic *l, struct lapic_work *w);
 void lapic_timer_stop(struct lapic *l);
-void lapic_timer_lvt_changed(struct lapic *l, uint32_t old_lvt);
+void lapic_timer_lvt_changed(struct lapic *l, uint32_t old_lvt, uint32_t old_current);
 void lapic_timer_set_initial(struct lapic *l, uint32_t count);
 void lapic_timer_set_divide(struct lapic *l, uint32_t divide);
 uint32_t lapic_timer_current(struct lapic *l);

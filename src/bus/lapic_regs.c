@@ -102,7 +102,7 @@ static uint32_t readonly_bits(unsigned reg)
     return 0;
 }
 
-static uint32_t reg_read_locked(struct lapic *l, unsigned reg)
+static uint32_t reg_read_locked(struct lapic *l, unsigned reg, struct lapic_work *w)
 {
     switch (reg) {
     case REG_PPR:
@@ -110,6 +110,8 @@ static uint32_t reg_read_locked(struct lapic *l, unsigned reg)
     case REG_APR:
         return lapic_ppr_locked(l); /* not arbitrated for: one message, one winner */
     case REG_TIMER_CURRENT:
+        /* Who sees zero has the interrupt, however late the host's timer is. */
+        lapic_timer_settle_locked(l, w);
         return lapic_timer_current(l);
     }
     return l->reg[reg];
@@ -156,15 +158,19 @@ static void svr_write_locked(struct lapic *l, uint32_t val)
 
 static void lvt_write_locked(struct lapic *l, unsigned reg, uint32_t val, struct lapic_work *w)
 {
-    uint32_t old = l->reg[reg];
+    uint32_t old = l->reg[reg], current = 0;
 
+    if (reg == REG_LVT_TIMER) { /* what fell due until now did so by the old entry */
+        lapic_timer_settle_locked(l, w);
+        current = lapic_timer_current(l);
+    }
     if (!lapic_software_enabled(l))
         val |= LVT_MASKED;
     if (val & LVT_LEVEL)
         val |= old & LVT_REMOTE_IRR;
     l->reg[reg] = val;
     if (reg == REG_LVT_TIMER)
-        lapic_timer_lvt_changed(l, old);
+        lapic_timer_lvt_changed(l, old, current);
     /* Unmasking a LINT0 whose line is up: ExtINT and level modes see it, an edge has passed. */
     if (reg == REG_LVT_LINT0 && l->lint0 &&
         (LVT_MODE(val) == APIC_EXTINT || (LVT_MODE(val) == APIC_FIXED && (val & LVT_LEVEL))))
@@ -200,9 +206,11 @@ static void reg_write_locked(struct lapic *l, unsigned reg, uint32_t val, struct
         lvt_write_locked(l, reg, val, w);
         break;
     case REG_TIMER_INITIAL:
+        lapic_timer_settle_locked(l, w);
         lapic_timer_set_initial(l, val);
         break;
     case REG_TIMER_DIVIDE:
+        lapic_timer_settle_locked(l, w);
         lapic_timer_set_divide(l, val);
         break;
     case REG_SELF_IPI:
@@ -225,7 +233,7 @@ uint64_t lapic_mmio_read(struct lapic *l, uint32_t off, unsigned size)
     if (reg >= REG_COUNT || xapic_access(reg) == NONE)
         lapic_error_locked(l, ESR_ILLEGAL_REGISTER, &w);
     else if ((off & 0xc) == 0 && xapic_access(reg) != WO)
-        val = reg_read_locked(l, reg);
+        val = reg_read_locked(l, reg, &w);
     pthread_mutex_unlock(&l->lock);
     lapic_work_do(l, &w);
     return val >> (8 * (off & 3));
@@ -250,15 +258,17 @@ void lapic_mmio_write(struct lapic *l, uint32_t off, unsigned size, uint64_t val
 
 bool lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *val)
 {
+    struct lapic_work w = LAPIC_WORK_NONE;
     unsigned reg = msr - MSR_BASE;
 
     if (!lapic_x2apic(l) || reg >= REG_COUNT || !(x2apic_access(reg) & RO))
         return false;
     pthread_mutex_lock(&l->lock);
-    *val = reg_read_locked(l, reg);
+    *val = reg_read_locked(l, reg, &w);
     if (reg == REG_ICR)
         *val |= (uint64_t)l->reg[REG_ICR_HIGH] << 32;
     pthread_mutex_unlock(&l->lock);
+    lapic_work_do(l, &w);
     return true;
 }
 

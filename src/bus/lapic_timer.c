@@ -90,16 +90,20 @@ void lapic_timer_set_divide(struct lapic *l, uint32_t divide)
     lapic_timer_restore(l, current);
 }
 
-/* Switching to or from deadline mode disarms the timer; between one-shot and periodic it runs on.
- */
-void lapic_timer_lvt_changed(struct lapic *l, uint32_t old_lvt)
+/* Switching to or from deadline mode disarms the timer; between one-shot and periodic the count
+ * goes on from where it was, and one that has ended stays ended. */
+void lapic_timer_lvt_changed(struct lapic *l, uint32_t old_lvt, uint32_t old_current)
 {
-    bool was_deadline = ((old_lvt >> 17) & 3) == TIMER_DEADLINE;
+    enum timer_mode old = (old_lvt >> 17) & 3, now = lapic_timer_mode(l);
 
-    if (was_deadline == (lapic_timer_mode(l) == TIMER_DEADLINE))
+    if (old == now)
         return;
-    lapic_timer_stop(l);
-    l->reg[REG_TIMER_INITIAL] = 0;
+    if (old == TIMER_DEADLINE || now == TIMER_DEADLINE) {
+        lapic_timer_stop(l);
+        l->reg[REG_TIMER_INITIAL] = 0;
+    } else {
+        lapic_timer_restore(l, old_current);
+    }
 }
 
 /* Arms for the deadline, or says that it has been reached. */

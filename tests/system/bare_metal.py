@@ -124,6 +124,8 @@ def tests():
     yield "real-mode", lambda: quiet(lambda: run("real16"))
     yield "test-device", lambda: quiet(lambda: run("testdev64"))
     yield "interrupt-lines", lambda: quiet(lambda: run("lines64"))
+    yield "local-apic", lambda: quiet(lambda: run("lapic64"))
+    yield "local-apic/no-x2apic", lambda: run("lapic64", extra=("-cpu", "qemu64,-x2apic"))
     for cpus in (1, 2, 3, 4):
         yield f"processors/{cpus}", lambda c=cpus: quiet(lambda: run("start64", c, f"x cpus={c} x2apic=1"))
     yield "processors/no-x2apic", lambda: run("start64", 2, "x cpus=2", ("-cpu", "qemu64,-x2apic"))

@@ -571,6 +571,44 @@ static void test_timer_oneshot_and_periodic(void)
     board_free(b);
 }
 
+/* A clock that only moves when told to, and no main loop: what registers say must not wait for it.
+ */
+static void test_timer_mode_changes(void)
+{
+    struct board *b = board_new();
+    vm_clock_set_ns(b->clock, 5000);
+    apics_enable(b);
+    apic_write(b, 0, 0x3e0, 0xb);
+    apic_write(b, 0, 0x320, 0x20031); /* periodic */
+    apic_write(b, 0, 0x380, 1000000);
+    vm_clock_set_ns(b->clock, 5000 + 2400000);
+    apic_write(b, 0, 0x320, 0x31); /* one-shot: goes on where it was */
+    g_assert_cmpuint(apic_read(b, 0, 0x390), ==, 600000);
+    g_assert_cmpint(lapic_ack(b->lapic[0]), ==, 0x31);
+    apic_write(b, 0, 0xb0, 0);
+    vm_clock_set_ns(b->clock, 5000 + 2600000);
+    apic_write(b, 0, 0x320, 0x20031); /* and back */
+    g_assert_cmpuint(apic_read(b, 0, 0x390), ==, 400000);
+    apic_write(b, 0, 0x320, 0x31);
+    g_assert_cmpint(lapic_pending(b->lapic[0]), ==, -1);
+    vm_clock_set_ns(b->clock, 5000 + 3000000);
+    /* Zero to see is an interrupt to get. */
+    g_assert_cmpuint(apic_read(b, 0, 0x390), ==, 0);
+    g_assert_cmpint(lapic_ack(b->lapic[0]), ==, 0x31);
+    apic_write(b, 0, 0xb0, 0);
+    apic_write(b, 0, 0x320, 0x20031); /* has ended: stays so */
+    vm_clock_set_ns(b->clock, 5000 + 9000000);
+    g_assert_cmpuint(apic_read(b, 0, 0x390), ==, 0);
+    g_assert_cmpint(lapic_pending(b->lapic[0]), ==, -1);
+    /* What fell due does so by the entry of that time. */
+    apic_write(b, 0, 0x320, 0x31);
+    apic_write(b, 0, 0x380, 1000);
+    vm_clock_set_ns(b->clock, 5000 + 9001000);
+    apic_write(b, 0, 0x320, 0x10032);
+    g_assert_cmpint(lapic_ack(b->lapic[0]), ==, 0x31);
+    board_free(b);
+}
+
 static void test_timer_deadline(void)
 {
     struct board *b = board_new();
@@ -764,6 +802,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lapic/base-transitions", test_base_transitions);
     g_test_add_func("/lapic/x2apic", test_x2apic_msrs);
     g_test_add_func("/lapic/timer", test_timer_oneshot_and_periodic);
+    g_test_add_func("/lapic/timer-mode-changes", test_timer_mode_changes);
     g_test_add_func("/lapic/deadline", test_timer_deadline);
     g_test_add_func("/lapic/state", test_lapic_state_moves);
     g_test_add_func("/irqchip/save-load", test_devices_save_and_load);
