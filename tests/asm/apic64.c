@@ -179,7 +179,8 @@ static void deadline(void)
     __asm__ volatile("mfence");
     uint64_t start = rdtsc();
     wrmsr(0x6e0, start + 3000000);
-    CHECK_EQ(rdmsr(0x6e0), start + 3000000);
+    uint64_t armed = rdmsr(0x6e0); /* zero when a busy host was away for so long */
+    CHECK(armed == start + 3000000 || (armed == 0 && rdtsc() >= start + 3000000));
     wait_ticks(1);
     CHECK(rdtsc() >= start + 3000000);
     CHECK_EQ(rdmsr(0x6e0), 0);

@@ -1,5 +1,5 @@
 /* clock64.c - TSC and its adjustment, APIC timer modes against the TSC, kvmclock, wall clock, steal
- * time. */
+ * time, hypercalls. */
 #include "pc.h"
 
 #define MSR_TSC         0x10
@@ -178,6 +178,17 @@ static void steal_time(uint32_t features)
     wrmsr(MSR_STEAL, 0);
 }
 
+/* Either vendor's instruction will do; an unknown call is answered, not faulted. */
+static void hypercalls(void)
+{
+    uint64_t intel, amd;
+
+    __asm__ volatile("vmcall" : "=a"(intel) : "0"(~0ull) : "memory");
+    __asm__ volatile("vmmcall" : "=a"(amd) : "0"(~0ull) : "memory");
+    CHECK_EQ(intel, (uint64_t)-1000);
+    CHECK_EQ(amd, (uint64_t)-1000);
+}
+
 void guest_main(void)
 {
     uint32_t r[4], sign[4] = {0};
@@ -197,4 +208,5 @@ void guest_main(void)
     cpuid(0x40000001, 0, r);
     kvmclock(r[0]);
     steal_time(r[0]);
+    hypercalls();
 }

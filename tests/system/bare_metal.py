@@ -125,6 +125,8 @@ def tests():
     yield "test-device", lambda: quiet(lambda: run("testdev64"))
     yield "interrupt-lines", lambda: quiet(lambda: run("lines64"))
     yield "local-apic", lambda: quiet(lambda: run("lapic64"))
+    for model in ("qemu64", "max", "max,vendor=GenuineIntel", "Opteron_G1,vendor=AuthenticAMD"):
+        yield f"msrs/{model}", lambda m=model: run("msr64", extra=("-cpu", m))
     yield "local-apic/no-x2apic", lambda: run("lapic64", extra=("-cpu", "qemu64,-x2apic"))
     for cpus in (1, 2, 3, 4):
         yield f"processors/{cpus}", lambda c=cpus: quiet(lambda: run("start64", c, f"x cpus={c} x2apic=1"))
