@@ -68,6 +68,15 @@ static char *join_quoted(const char *const *names, size_t n, bool more)
     return g_string_free(s, FALSE);
 }
 
+/* Lists put together from several sources may name a thing twice. */
+static bool named_before(const char *const *candidates, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (!strcmp(candidates[k], candidates[i]))
+            return true;
+    return false;
+}
+
 char *error_nearest(const char *word, const char *const *candidates, size_t n)
 {
     const char *best[NEAREST_MAX];
@@ -78,7 +87,7 @@ char *error_nearest(const char *word, const char *const *candidates, size_t n)
         unsigned d = edit_distance(word, candidates[i]);
         if (*word && g_ascii_strncasecmp(word, candidates[i], strlen(word)) == 0)
             d = MIN(d, 1); /* an abbreviation is near however long the rest is */
-        if (d > limit)
+        if (d > limit || named_before(candidates, i))
             continue;
         size_t at = found;
         while (at > 0 && score[at - 1] > d)

@@ -251,6 +251,25 @@ bool props_get_str(struct props *p, const char *key, const char **out, GError **
     return true;
 }
 
+bool props_get_id(struct props *p, const char **out, GError **err)
+{
+    const char *id = NULL;
+    if (!props_get_str(p, "id", &id, err))
+        return false;
+    if (!id)
+        return true;
+    bool ok = g_ascii_isalpha(*id);
+    for (const char *c = id; ok && *c; c++)
+        ok = g_ascii_isalnum(*c) || strchr("-._", *c);
+    if (!ok)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "id=%s is not possible: an id is a letter, then letters, digits, '-', "
+                         "'.' or '_'",
+                         id);
+    *out = id;
+    return true;
+}
+
 bool props_get_bool(struct props *p, const char *key, bool *out, GError **err)
 {
     static const char *const yes[] = {"on", "yes", "true", "y"};

@@ -132,6 +132,21 @@ static bool multifunction_ok(struct pci_bus *b, struct pci_dev *d, uint8_t devfn
     return true;
 }
 
+bool pci_check_functions(const struct pci_host *h, GError **err)
+{
+    for (const struct pci_bus *b = h->buses; b; b = b->next) {
+        for (unsigned i = 0; i < ARRAY_SIZE(b->slot); i++) {
+            const struct pci_dev *d = b->slot[i];
+            if (d && !b->slot[i & ~7u])
+                return error_set(err, HANOK_ERROR_INVALID,
+                                 "device '%s' at PCI slot %x, function %u of bus '%s' could not be "
+                                 "found by a guest: nothing is at function 0 of that slot",
+                                 d->dev.id ? d->dev.id : d->dev.ops->type, i >> 3, i & 7, b->name);
+        }
+    }
+    return true;
+}
+
 bool pci_dev_plug(struct pci_dev *d, struct pci_bus *b, uint8_t devfn, const char *id, GError **err)
 {
     g_autofree char *path = g_strdup_printf("%s/%02x.%x", b->name, devfn >> 3, devfn & 7u);

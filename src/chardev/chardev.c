@@ -157,7 +157,7 @@ static struct chardev *open_with(const struct chardev_driver *drv, const char *i
 struct chardev *chardev_open(struct props *p, GError **err)
 {
     const char *backend = NULL, *id = NULL;
-    if (!props_get_str(p, "backend", &backend, err) || !props_get_str(p, "id", &id, err)) {
+    if (!props_get_str(p, "backend", &backend, err) || !props_get_id(p, &id, err)) {
         return NULL;
     }
     if (!registry) {

@@ -73,6 +73,11 @@ bool sock_addr_parse(struct sock_addr_spec *a, struct props *p, GError **err)
     if (fd) {
         return parse_fd(a, fd, err);
     }
+    guint64 number;
+    if (port && g_ascii_string_to_unsigned(port, 10, 0, G_MAXUINT64, &number, NULL) &&
+        number > UINT16_MAX) { /* the resolver would take its low 16 bits */
+        return error_set(err, HANOK_ERROR_INVALID, "port=%s is larger than 65535", port);
+    }
     if (path && strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path) - 1) {
         return error_set(err, HANOK_ERROR_INVALID, "the socket path '%s' is too long (at most %zu)",
                          path, sizeof(((struct sockaddr_un *)0)->sun_path) - 2);

@@ -54,7 +54,7 @@ static void object_free(void *p)
 
 static bool memory_open(struct object *o, struct props *p, GError **err)
 {
-    const char *path = NULL;
+    const char *path = NULL, *type = "";
     bool dump = true, merge = true, discard = false;
 
     if (!props_get_size(p, "size", &o->size_bytes, err) ||
@@ -62,10 +62,12 @@ static bool memory_open(struct object *o, struct props *p, GError **err)
         !props_get_bool(p, "prealloc", &o->prealloc, err) ||
         !props_get_bool(p, "dump", &dump, err) || !props_get_bool(p, "merge", &merge, err) ||
         !props_get_bool(p, "discard-data", &discard, err) ||
-        !props_get_str(p, "mem-path", &path, err))
+        !props_get_str(p, "qom-type", &type, err) || !props_get_str(p, "mem-path", &path, err))
         return false;
     if (!o->size_bytes)
         return error_set(err, HANOK_ERROR_INVALID, "it needs size=");
+    if (!path && !strcmp(type, "memory-backend-file"))
+        return error_set(err, HANOK_ERROR_INVALID, "it needs mem-path=");
     if (path)
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
                          "memory in a file ('%s') comes with a later version; use "
@@ -166,7 +168,7 @@ bool machine_object_add(struct machine *m, struct props *p, GError **err)
     struct object *o;
     size_t k = 0;
 
-    if (!props_get_str(p, "qom-type", &type, err) || !props_get_str(p, "id", &id, err))
+    if (!props_get_str(p, "qom-type", &type, err) || !props_get_id(p, &id, err))
         return false;
     while (k < ARRAY_SIZE(object_kinds) && strcmp(object_kinds[k].name, type) != 0)
         k++;

@@ -362,7 +362,7 @@ static bool build(struct machine *m, GError **err)
         return false;
     if (m->cfg->kernel && !(m->boot = boot_image_open(m->cfg, err)))
         return false;
-    if (!q35_build(m, err))
+    if (!q35_build(m, err) || !pci_check_functions(&m->pci, err))
         return false;
     if (m->boot)
         boot_image_add_fw_cfg(m->boot, m->fw_cfg);

@@ -223,12 +223,10 @@ static bool id_check(struct machine *m, struct props *p, GError **err)
 {
     const char *id = NULL;
 
-    if (!props_get_str(p, "id", &id, err))
+    if (!props_get_id(p, &id, err))
         return false;
     if (!id)
         return true;
-    if (!*id)
-        return error_set(err, HANOK_ERROR_INVALID, "id= must not be empty");
     return !device_find(&m->devices, id) ||
            error_set(err, HANOK_ERROR_INVALID, "there is already a device with id '%s'", id);
 }

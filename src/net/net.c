@@ -64,7 +64,7 @@ static bool backend_open(struct net_backend *b, const struct net_driver *drv, st
 {
     const char *id = NULL;
 
-    if (!props_get_str(p, "id", &id, err))
+    if (!props_get_id(p, &id, err))
         return false;
     if (id && net_find(id))
         return error_set(err, HANOK_ERROR_INVALID, "The network id '%s' is already in use.", id);

@@ -34,7 +34,7 @@ static void default_consoles(struct vm_options *o)
             g_ptr_array_add(o->cfg->serials, g_strdup("null"));
         }
         if (serial && !o->display_given && !has_device(o, "virtconsole")) {
-            log_warning("Nothing will show what the guest says: add -nographic, or -serial stdio.");
+            o->silent = true;
         }
         return;
     }

@@ -190,6 +190,9 @@ static bool start(struct vm_options *o, struct machine *m, GError **err)
             "there is nothing to boot: give a kernel with -kernel (firmware, and with it "
             "booting from a disk, comes with a later version)");
     }
+    if (o->silent) {
+        log_warning("Nothing will show what the guest says: add -nographic, or -serial stdio.");
+    }
     say_accelerator(o, m);
     daemon_ready();
     if (boots) {

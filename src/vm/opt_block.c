@@ -41,7 +41,14 @@ struct drive {
 
 bool opt_blockdev(struct vm_options *o, const char *arg, GError **err)
 {
-    return append_props(o->cfg->blockdevs, arg, "driver", err);
+    const char *name = NULL;
+    if (!append_props(o->cfg->blockdevs, arg, "driver", err) ||
+        !props_get_str(g_ptr_array_index(o->cfg->blockdevs, o->cfg->blockdevs->len - 1),
+                       "node-name", &name, err)) {
+        return false;
+    }
+    return (name && *name) || error_set(err, HANOK_ERROR_INVALID,
+                                        "a node-name= is needed, which -device names as drive=");
 }
 
 static bool read_drive(struct props *p, struct drive *d, GError **err)
@@ -52,7 +59,7 @@ static bool read_drive(struct props *p, struct drive *d, GError **err)
         return false;
     }
     return props_get_str(p, "file", &d->file, err) && props_get_str(p, "format", &d->format, err) &&
-           props_get_str(p, "driver", &d->format, err) && props_get_str(p, "id", &d->id, err) &&
+           props_get_str(p, "driver", &d->format, err) && props_get_id(p, &d->id, err) &&
            props_get_str(p, "serial", &d->serial, err) &&
            props_pick(p, "if", if_names, &d->iface, err) &&
            props_pick(p, "cache", cache_names, &d->cache, err) &&

@@ -18,7 +18,7 @@ bool opt_chardev(struct vm_options *o, const char *arg, GError **err)
         return false;
     }
     g_ptr_array_add(o->cfg->chardevs, p);
-    if (!props_get_str(p, "backend", &backend, err) || !props_get_str(p, "id", &id, err)) {
+    if (!props_get_str(p, "backend", &backend, err) || !props_get_id(p, &id, err)) {
         return false;
     }
     const char *const *names = chardev_backends();

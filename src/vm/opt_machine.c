@@ -285,6 +285,9 @@ bool opt_memory(struct vm_options *o, const char *arg, GError **err)
         !props_get_u32(p, "slots", &slots, err) || !props_check_unused(p, "-m", NULL, err)) {
         return false;
     }
+    if (!size && !maxmem && !props_has(p, "slots")) {
+        return error_set(err, HANOK_ERROR_INVALID, "a size like 512M or 4G is needed");
+    }
     if ((size && !parse_size(size, 'M', &bytes, err)) ||
         (maxmem && !parse_size(maxmem, 'B', &max, err))) {
         return false;

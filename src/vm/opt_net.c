@@ -31,7 +31,7 @@ bool opt_netdev(struct vm_options *o, const char *arg, GError **err)
         return false;
     }
     g_ptr_array_add(o->cfg->netdevs, p);
-    if (!props_get_str(p, "type", &type, err) || !props_get_str(p, "id", &id, err) ||
+    if (!props_get_str(p, "type", &type, err) || !props_get_id(p, &id, err) ||
         !check_type(type, err)) {
         return false;
     }
@@ -67,7 +67,7 @@ bool opt_nic(struct vm_options *o, const char *arg, GError **err)
     }
     g_ptr_array_add(o->cfg->netdevs, p);
     if (!props_get_str(p, "type", &type, err) || !props_get_str(p, "model", &model, err) ||
-        !props_get_str(p, "mac", &mac, err) || !props_get_str(p, "id", &id, err)) {
+        !props_get_str(p, "mac", &mac, err) || !props_get_id(p, &id, err)) {
         return false;
     }
     if ((type && wants_help(type)) || (model && wants_help(model))) {
@@ -112,7 +112,7 @@ bool opt_net(struct vm_options *o, const char *arg, GError **err)
 {
     struct props *p = props_parse(arg, "type", err);
     const char *type = NULL, *id = NULL;
-    if (!p || !props_get_str(p, "type", &type, err) || !props_get_str(p, "id", &id, err)) {
+    if (!p || !props_get_str(p, "type", &type, err) || !props_get_id(p, &id, err)) {
         props_free(p);
         return false;
     }

@@ -42,7 +42,7 @@ bool opt_object(struct vm_options *o, const char *arg, GError **err)
         return false;
     }
     g_ptr_array_add(o->cfg->objects, p);
-    if (!props_get_str(p, "qom-type", &type, err) || !props_get_str(p, "id", &id, err)) {
+    if (!props_get_str(p, "qom-type", &type, err) || !props_get_id(p, &id, err)) {
         return false;
     }
     if (!type || !g_strv_contains(object_types, type)) {

@@ -207,7 +207,10 @@ static bool handle(struct vm_options *o, const struct option_desc *d, const char
         return true;
     }
     if (!d->handle(o, arg, err)) {
-        g_prefix_error(err, "-%s: ", d->name);
+        g_autofree char *own = g_strdup_printf("-%s ", d->name);
+        if (!err || !g_str_has_prefix((*err)->message, own)) {
+            g_prefix_error(err, "-%s: ", d->name);
+        }
         return false;
     }
     return true;

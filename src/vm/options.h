@@ -35,6 +35,7 @@ struct vm_options {
     char *incoming, *loadvm;
     char *qtest; /* chardev of the device test protocol */
     bool daemonize, timestamps, debug_threads, log_guest_errors;
+    bool silent; /* no serial port, console or display: worth a warning when all else is right */
     bool sandbox;
     unsigned sandbox_deny; /* enum sandbox_deny */
     char *answer;          /* -help and friends: print this and exit 0 */

@@ -261,6 +261,10 @@ static void test_unknown_and_refused(void)
     parse_fails("--kernal x", "'-kernel'");
     parse_fails("-m", "needs a value");
     parse_fails("-no-acpi", "always has ACPI");
+    parse_fails("-device virtio-rng-pci -netdev user,id=1a", "id=1a is not possible");
+    parse_fails("-object iothread,id=a/b", "id=a/b is not possible");
+    parse_fails("-drive file=x,if=virtio,format=raw,id=#d", "id=#d is not possible");
+    parse_fails("-blockdev file,filename=/x", "node-name= is needed");
     parse_fails("-readconfig f", "no configuration files");
     parse_fails("-runas x", "start the program as");
     parse_fails("-object frob,id=x", "there is no object type");
@@ -275,6 +279,34 @@ static void test_unknown_and_refused(void)
     parse_fails("-device id=x", "name of a device is missing");
     parse_fails("-serial a -serial b -serial c -serial d -serial e", "at most four");
     parse_fails("-parallel stdio", "no parallel port");
+}
+
+static void fails_exactly(const char *option, const char *value, const char *sentence)
+{
+    g_autoptr(GError) err = NULL;
+    g_assert_null(parse_words((char *[]){"hanok-vm", (char *)option, (char *)value, NULL}, &err));
+    g_assert_cmpstr(err->message, ==, sentence);
+}
+
+static void test_sentences_do_not_repeat_themselves(void)
+{
+    fails_exactly("-m", "", "-m: a size like 512M or 4G is needed");
+    fails_exactly("-name", "nmae=x",
+                  "-name has no option 'nmae'; did you mean 'guest', 'process' or "
+                  "'debug-threads'?");
+    /* 'type' stands in two lists of names. */
+    fails_exactly("-machine", "tipe=q35", "-machine has no option 'tipe'; did you mean 'type'?");
+}
+
+/* "Nothing will show" belongs to a machine that starts, not beside the reason why it does not. */
+static void test_silence_is_noted_not_said(void)
+{
+    struct vm_options *o = parse_ok("-m 64");
+    g_assert_true(o->silent);
+    vm_options_free(o);
+    o = parse_ok("-nographic");
+    g_assert_false(o->silent);
+    vm_options_free(o);
 }
 
 static void test_help_lists(void)
@@ -395,6 +427,8 @@ int main(int argc, char **argv)
     g_test_add_func("/options/global", test_globals);
     g_test_add_func("/options/host", test_monitors_and_host_options);
     g_test_add_func("/options/refused", test_unknown_and_refused);
+    g_test_add_func("/options/one-sentence", test_sentences_do_not_repeat_themselves);
+    g_test_add_func("/options/silence", test_silence_is_noted_not_said);
     g_test_add_func("/options/help", test_help_lists);
     g_test_add_func("/options/managers", test_managers_command_lines);
     g_test_add_func("/options/tutorial", test_tutorial_command_line);

@@ -30,6 +30,9 @@ bool props_has(struct props *p, const char *key);
 /* Getters return false only on a malformed value (err set); *out keeps its value when key is
  * absent. */
 bool props_get_str(struct props *p, const char *key, const char **out, GError **err);
+/* "id": a letter, then letters, digits, '-', '.' and '_'; anything else would be ambiguous in
+ * object paths and bus names. */
+bool props_get_id(struct props *p, const char **out, GError **err);
 bool props_get_bool(struct props *p, const char *key, bool *out,
                     GError **err); /* on/off/yes/no/true/false */
 bool props_get_u64(struct props *p, const char *key, uint64_t *out, GError **err);

@@ -124,6 +124,9 @@ struct pci_host {
 void pci_host_init(struct pci_host *h, struct device_list *devices, struct io_space *pio,
                    struct io_space *mmio, struct irqchip *irqchip, struct guest_mem *mem);
 void pci_host_fini(struct pci_host *h); /* all devices are gone */
+/* That no function is hidden from guests by a missing function 0; once all devices of the command
+ * line are there, because they may come in any order. */
+bool pci_check_functions(const struct pci_host *h, GError **err);
 /* buses: 0 (off), 64, 128 or 256.  Board lock held (or machine not yet running). */
 void pci_host_ecam(struct pci_host *h, uint64_t base, unsigned buses);
 /* Decodes every BAR anew from config space: after a state load. */
