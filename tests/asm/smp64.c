@@ -86,7 +86,7 @@ static void ipi(uint32_t command)
 
 static bool wait_for(volatile uint32_t *v, uint32_t want)
 {
-    uint64_t until = rdtsc() + 20000000000ull;
+    uint64_t until = rdtsc() + 80000000000ull; /* a loaded host is slow */
     while (__atomic_load_n(v, __ATOMIC_SEQ_CST) != want)
         if (rdtsc() > until)
             return false;
@@ -122,6 +122,50 @@ static uint32_t call_code(void)
     uint32_t v;
     __asm__ volatile("call *%1" : "=a"(v) : "r"(code) : "memory");
     return v;
+}
+
+/* Pages that all others call for the first time while this one, which may store to them, does. */
+#define FRESH 200
+static PAGE uint8_t fresh[FRESH][4096];
+static volatile uint32_t turn, agreed;
+
+static uint32_t call_fresh(unsigned n)
+{
+    uint32_t v;
+    __asm__ volatile("call *%1" : "=a"(v) : "r"(fresh[n]) : "memory");
+    return v;
+}
+
+static void store_fresh(unsigned n, uint32_t v)
+{
+    *(volatile uint32_t *)(fresh[n] + 1) = v;
+}
+
+/* Until the second version is seen, however many of the first were. */
+static void run_fresh(void)
+{
+    for (unsigned n = 0; n < FRESH; n++) {
+        while (turn <= n)
+            __asm__ volatile("pause");
+        while (call_fresh(n) != 2)
+            __asm__ volatile("pause");
+        __atomic_fetch_add(&agreed, 1, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void change_fresh(unsigned cpus)
+{
+    for (unsigned n = 0; n < FRESH; n++) {
+        fresh[n][0] = 0xb8; /* mov $1, %eax; ret */
+        store_fresh(n, 1);
+        fresh[n][5] = 0xc3;
+        agreed = 0;
+        __atomic_store_n(&turn, n + 1, __ATOMIC_SEQ_CST);
+        for (volatile unsigned i = 0; i < n * 7 % 1024; i++)
+            ;
+        store_fresh(n, 2);
+        CHECK(wait_for(&agreed, cpus - 1));
+    }
 }
 
 void ap_main(unsigned index)
@@ -162,6 +206,10 @@ void ap_main(unsigned index)
                 while (phase == 3)
                     __asm__ volatile("pause");
             }
+        } else if (now == 4) {
+            run_fresh();
+            while (phase == 4)
+                __asm__ volatile("pause");
         } else {
             __asm__ volatile("sti; hlt; cli");
         }
@@ -228,7 +276,10 @@ void guest_main(void)
             CHECK_EQ(call_code(), v);
     }
     CHECK(wait_for(&done, cpus - 1));
-    phase = 4;
+
+    next_phase(4);
+    change_fresh(cpus);
+    phase = 5;
 
     nmis = 0;
     ipi(ALL_BUT_SELF | 0x400);

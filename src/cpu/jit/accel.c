@@ -137,6 +137,7 @@ static bool jit_init(struct cpu_set *s, GError **err)
     js->set = s;
     pthread_mutex_init(&js->lock, NULL);
     pthread_cond_init(&js->cond, NULL);
+    pthread_mutex_init(&js->code_lock, NULL);
     jit_clock_init(js, s->model->tsc_khz);
     s->soft = soft_irqchip_new(s->cfg.clock, MAX_OF(s->cfg.topology.maxcpus, s->count));
     s->irqchip = soft_irqchip_base(s->soft);
@@ -155,6 +156,7 @@ static void jit_fini(struct cpu_set *s)
     soft_irqchip_free(s->soft);
     s->soft = NULL;
     s->irqchip = NULL;
+    pthread_mutex_destroy(&js->code_lock);
     pthread_cond_destroy(&js->cond);
     pthread_mutex_destroy(&js->lock);
     g_free(js);

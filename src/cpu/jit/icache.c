@@ -11,8 +11,10 @@
  * wrote to guest memory looks into the page table under the lock and leaves a note.
  *
  * THE RACE, AS A STORY.  Vcpu A is about to decode page P, vcpu B (or a device) writes to it.
- *  1. A enters P into its page table, then calls mmu_code_page: from its return on, every store to
- *     P by any vcpu ends in icache_invalidate for A.  Only then A reads bytes.
+ *  1. A enters P into its page table, marks P's code bit and revokes the others' writable entries:
+ *     from then on every store to P by any vcpu ends in icache_invalidate for A.  Only then A reads
+ *     bytes.  Vcpu C, which decodes from P at the same time and finds the bit set, must not trust
+ *     it while A still waits: B may not have heard yet, so C waits for B as well (`revoking`).
  *  2. B stores first and calls icache_invalidate(A) second.  So whatever A reads before B's store
  *     is decoded into a page that B will find in the table: B leaves the range in A's inbox and
  *     sets PENDING_CODE.
@@ -26,10 +28,10 @@
  * blocks.
  *
  * A PAGE THAT HOLDS NO CODE ANY MORE gets its fast stores back.  Who stored to it and found no vcpu
- * holding code there (mmu_stored) notes it; between blocks it clears the page's code bit and looks
- * again.  Vcpu A, which decodes from the page at that moment, first announced it in its table
- * (`decoding`) and then looked at the bit: either A sees the cleared bit and sets it again, or the
- * clearer sees A's announcement and sets it again, with all that mmu_code_page does. */
+ * holding code there (mmu_stored) notes it; between blocks it looks once more and clears the page's
+ * code bit.  Look and clearing are one step under the code lock, and so are announcing (`decoding`)
+ * and marking: either the clearer sees A's announcement, or A finds the bit clear and revokes anew.
+ */
 #include "op.h"
 
 #include <errno.h>
@@ -353,11 +355,10 @@ static void retire_pages(struct jit_cpu *c)
     for (unsigned k = 0; k < ic->retire_count; k++) {
         const struct code_place *at = &ic->retire[k];
         uint64_t page = at->offset >> GUEST_PAGE_SHIFT;
-        if (anyone_uses(c, at))
-            continue;
-        __atomic_fetch_and(&at->region->code[page / 64], ~BIT64(page % 64), __ATOMIC_SEQ_CST);
-        if (anyone_uses(c, at))
-            mmu_code_page(c, at->region, at->offset);
+        mmu_code_lock(c);
+        if (!anyone_uses(c, at))
+            __atomic_fetch_and(&at->region->code[page / 64], ~BIT64(page % 64), __ATOMIC_SEQ_CST);
+        mmu_code_unlock(c);
     }
     ic->retire_count = 0;
 }
@@ -405,8 +406,14 @@ static void code_page_announce(struct jit_cpu *c, uintptr_t host, const struct t
                                unsigned which)
 {
     const struct guest_region *r = e->region;
+    uint64_t offset = page_start(host) - (uintptr_t)r->host;
+
+    mmu_code_lock(c);
     decoding_set(c->icache, which, page_start(host));
-    mmu_code_page(c, r, page_start(host) - (uintptr_t)r->host);
+    bool settled = mmu_code_mark(c, r, offset);
+    mmu_code_unlock(c);
+    if (!settled)
+        mmu_code_revoke(c, r, offset);
 }
 
 static void finish(struct block *b, unsigned count, unsigned bytes)

@@ -249,11 +249,17 @@ void mmu_write_slow(struct jit_cpu *c, uint64_t linear, const void *buf, unsigne
  * instructions: one page, RAM, writable, dirty/code already handled; NULL when the slow
  * (all-vcpus-stopped) way is needed. */
 void *mmu_rmw_ptr(struct jit_cpu *c, uint64_t linear, unsigned len);
-/* The icache calls this before it reads a page's bytes for the first time: sets the region's code
- * bit and revokes every vcpu's writable TLB entry for the page (waits for the others to
- * acknowledge).  From then on each store to the page is followed by icache_invalidate() for every
- * vcpu. */
-void mmu_code_page(struct jit_cpu *c, const struct guest_region *r, uint64_t offset);
+/* Before the icache reads a page's bytes for the first time, it
+ *   takes the lock, enters the page into its table, calls mmu_code_mark() and gives the lock back;
+ *   when that said false, it calls mmu_code_revoke(), which waits for the others' acknowledgement.
+ * From then on each store to the page is followed by icache_invalidate() for every vcpu.  True says
+ * that the bit was set and nobody is still waiting for revoked entries, of this page or another: a
+ * bit alone could be one that a third vcpu with a writable entry does not yet know of.
+ * Under the same lock a code bit is cleared, after a look into every vcpu's table. */
+void mmu_code_lock(struct jit_cpu *c);
+void mmu_code_unlock(struct jit_cpu *c);
+bool mmu_code_mark(struct jit_cpu *c, const struct guest_region *r, uint64_t offset);
+void mmu_code_revoke(struct jit_cpu *c, const struct guest_region *r, uint64_t offset);
 /* Runs fn with every other vcpu stopped (split locks, MMIO locks, cross-page cmpxchg16b). */
 void cpu_exclusive(struct jit_cpu *c, void (*fn)(struct jit_cpu *c, void *arg), void *arg);
 

@@ -348,6 +348,8 @@ static void phys_read(struct jit_cpu *c, uint64_t phys, void *buf, unsigned len)
 void mmu_stored(struct jit_cpu *c, const struct guest_region *r, uint64_t offset, unsigned len)
 {
     guest_region_mark(r, offset);
+    /* The store first, the look at the bit second: who decodes does it the other way round. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!is_code_page(r, offset))
         return;
     bool held = false;
@@ -488,17 +490,36 @@ static void revoke_own(struct jit_cpu *c, const struct guest_region *r, uint64_t
                 c->tlb[ctx][i].write_tag = tlb_none(i);
 }
 
-void mmu_code_page(struct jit_cpu *c, const struct guest_region *r, uint64_t offset)
+void mmu_code_lock(struct jit_cpu *c)
+{
+    pthread_mutex_lock(&set_of(c)->code_lock);
+}
+
+void mmu_code_unlock(struct jit_cpu *c)
+{
+    pthread_mutex_unlock(&set_of(c)->code_lock);
+}
+
+bool mmu_code_mark(struct jit_cpu *c, const struct guest_region *r, uint64_t offset)
 {
     uint64_t page = offset >> GUEST_PAGE_SHIFT;
 
-    if (is_code_page(r, offset))
-        return;
+    if (is_code_page(r, offset) && set_of(c)->revoking == 0)
+        return true;
     __atomic_fetch_or(&r->code[page / 64], BIT64(page % 64), __ATOMIC_SEQ_CST);
+    set_of(c)->revoking++;
+    return false;
+}
+
+void mmu_code_revoke(struct jit_cpu *c, const struct guest_region *r, uint64_t offset)
+{
     revoke_own(c, r, offset);
     for (unsigned i = 0; i < c->set->count; i++) {
         struct jit_cpu *other = c->set->vcpu[i]->accel;
         if (other != c && filter_has(other, r, offset))
             jit_flush_wait(c->set, c, other);
     }
+    mmu_code_lock(c);
+    set_of(c)->revoking--;
+    mmu_code_unlock(c);
 }

@@ -145,6 +145,9 @@ struct jit_set {
     pthread_cond_t cond;
     uint32_t waiters;          /* atomic: somebody sleeps on cond */
     struct jit_cpu *exclusive; /* atomic: runs alone */
+    /* mmu.c: code bits change under this lock */
+    pthread_mutex_t code_lock;
+    unsigned revoking; /* vcpus that wait in mmu_code_revoke; under code_lock */
     /* jit_clock.c; written with all vcpus stopped */
     uint64_t wanted_khz;    /* 0: the host's */
     uint64_t khz;           /* of the guest's TSC; known from the first start on */

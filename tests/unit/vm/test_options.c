@@ -92,7 +92,6 @@ static void test_machine_merges_and_kvm_overrides(void)
     struct vm_options *o = parse_ok("-nodefaults -machine accel=tcg --machine pit=off -enable-kvm");
     g_assert_cmpstr(o->cfg->accels, ==, "kvm");
     g_assert_true(vm_options_accel_was_given(o));
-    g_autofree char *m = NULL;
     char *raw = json_dumps(props_json(o->cfg->machine), JSON_COMPACT);
     g_assert_cmpstr(raw, ==, "{\"pit\":\"off\"}");
     free(raw);
