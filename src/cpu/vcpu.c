@@ -13,8 +13,10 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "bus/io.h"
+#include "cpu/x86_state.h"
 
 #include <assert.h>
+#include <glib.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -63,6 +65,16 @@ static void stall(struct vcpu *v)
     pthread_mutex_unlock(&v->set->lock);
 }
 
+/* In the vcpu's thread, which runs no guest code: the state stands still. */
+static void report_triple_fault(struct vcpu *v)
+{
+    g_autofree struct x86_state *state = g_new0(struct x86_state, 1);
+
+    v->set->ops->get_state(v, state);
+    g_autofree char *registers = x86_state_format(state);
+    log_debug("CPU %u had a triple fault\n%s", v->index, registers);
+}
+
 static void handle_exit(struct vcpu *v, enum vcpu_exit exit)
 {
     const struct cpu_events *ev = &v->set->cfg.events;
@@ -75,6 +87,7 @@ static void handle_exit(struct vcpu *v, enum vcpu_exit exit)
         break;
     case VCPU_EXIT_SHUTDOWN:
         stall(v);
+        report_triple_fault(v);
         if (ev->triple_fault)
             ev->triple_fault(ev->opaque, v->index);
         break;

@@ -53,6 +53,10 @@ static void grant_reset(struct machine *m, enum stop_cause cause)
 {
     bool end = m->cfg->no_reboot || m->cfg->on_reboot == ACTION_SHUTDOWN;
 
+    if (end && cause == CAUSE_TRIPLE_FAULT)
+        log_warning(
+            "the guest had a triple fault, which ends it instead of rebooting; -d cpu_reset "
+            "shows its registers");
     if (end)
         machine_shutdown(m, cause);
     else

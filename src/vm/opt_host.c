@@ -161,6 +161,7 @@ const struct debug_item debug_items[] = {
     {"block", "blk_*", "disk requests"},
     {"net", "net_*", "network frames"},
     {"qmp", "qmp_*", "QMP commands and events"},
+    {"cpu_reset", NULL, "registers of a CPU whose triple fault resets the machine"},
     {"guest_errors", NULL, "guests doing what no driver should"},
     {NULL},
 };

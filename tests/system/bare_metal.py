@@ -56,6 +56,18 @@ def leave(how, expect, accel="tcg"):
     run("leave32", args=f"x how={how}", expect=expect, verdict=False, accel=accel)
 
 
+def triple_fault_is_visible():
+    """One warning without -d, the registers with it."""
+    _, err = run("leave32", args="x how=triple", expect=0, verdict=False)
+    if "triple fault" not in err or "RIP=" in err:
+        raise Failure(f"a triple fault under -no-reboot said: {err!r}")
+    with tempfile.NamedTemporaryFile() as log:
+        run("leave32", args="x how=triple", extra=("-d", "cpu_reset", "-D", log.name), expect=0, verdict=False)
+        text = log.read().decode()
+    if "CPU 0 had a triple fault" not in text or "RIP=" not in text or "CR0=" not in text:
+        raise Failure(f"-d cpu_reset does not show the registers: {text!r}")
+
+
 def loader(cpus, memory=None, ram=128 * MIB, accel="tcg"):
     run("loader32", cpus, f"first cpus={cpus} ram={ram} {MODULE} slow={int(accel == 'kvm')}", ("-m", memory) if memory else (), accel)
 
@@ -123,6 +135,7 @@ def tests():
         yield f"loader/memory-{memory}", lambda m=memory, r=ram: loader(1, m, r)
     yield "real-mode", lambda: quiet(lambda: run("real16"))
     yield "test-device", lambda: quiet(lambda: run("testdev64"))
+    yield "triple-fault", triple_fault_is_visible
     yield "interrupt-lines", lambda: quiet(lambda: run("lines64"))
     yield "local-apic", lambda: quiet(lambda: run("lapic64"))
     for model in ("qemu64", "max", "max,vendor=GenuineIntel", "Opteron_G1,vendor=AuthenticAMD"):
