@@ -3,6 +3,7 @@
 
   first instruction   process start until the guest's first instruction has ended the process through
                       isa-debug-exit (a multiboot kernel of two instructions): median of ROUNDS
+  resident halted     the same (MiB beyond guest RAM) for a kernel that says it runs and halts: what the process itself needs
   resident beyond RAM resident memory of the process minus the resident part of guest RAM, after the stock
                       cloud kernel has come to its shell
   idle CPU            CPU time of the process over 20 s at the shell prompt, in % of one core
@@ -27,9 +28,14 @@ import vmtest  # noqa: E402  (needs the path above)
 RAM_MIB = 256
 
 
-def tiny_kernel(path):
-    """ELF32 multiboot image: mov $0x10,%al; out %al,$0xf4; hlt."""
-    code = b"\xb0\x10\xe6\xf4\xf4"
+# mov $0x10,%al; out %al,$0xf4; hlt
+EXIT_AT_ONCE = b"\xb0\x10\xe6\xf4\xf4"
+# mov $'R',%al; mov $0x3f8,%dx; out %al,%dx; cli; 1: hlt; jmp 1b
+SAY_AND_HALT = b"\xb0R\x66\xba\xf8\x03\xee\xfa\xf4\xeb\xfd"
+
+
+def tiny_kernel(path, code):
+    """An ELF32 multiboot image of these instructions."""
     header = struct.pack("<III", 0x1BADB002, 0, (-0x1BADB002) & 0xFFFFFFFF)
     body = header + code
     offset, base = 0x1000, 0x100000
@@ -102,11 +108,22 @@ def at_the_shell(argv, seconds):
         return boot, idle, (total - ram) / 1024
 
 
+def resident_halted(argv, kernel):
+    vmtest.VM = argv[0]
+    args = argv[1:] + ["-machine", "q35", "-m", str(RAM_MIB), "-nodefaults", "-display", "none", "-serial", "stdio",
+                       "-kernel", str(kernel)]
+    with vmtest.Guest(args, serial=False) as guest:
+        guest.expect("R", 60)
+        total, ram = resident_kib(guest.process.pid)
+        return (total - ram) / 1024
+
+
 def measure(runners, options):
     rows = {}
     with tempfile.TemporaryDirectory() as work:
-        kernel = Path(work) / "tiny.elf"
-        tiny_kernel(kernel)
+        kernel, halting = Path(work) / "tiny.elf", Path(work) / "halting.elf"
+        tiny_kernel(kernel, EXIT_AT_ONCE)
+        tiny_kernel(halting, SAY_AND_HALT)
         times = {label: [] for label, _ in runners}
         for _ in range(options.rounds):
             for label, argv in list(runners):
@@ -116,7 +133,7 @@ def measure(runners, options):
                     runners.remove((label, argv))
                     print(f"# {label} left out: {str(why).splitlines()[0]}", file=sys.stderr)
         for label, argv in runners:
-            rows[label] = [statistics.median(times[label])]
+            rows[label] = [statistics.median(times[label]), resident_halted(argv, halting)]
             try:
                 rows[label] += at_the_shell(argv, options.idle_seconds)
             except (vmtest.Failure, vmtest.Skip) as why:
@@ -132,7 +149,7 @@ def main():
     parser.add_argument("--csv")
     options = parser.parse_args()
     rows = measure(candidates(), options)
-    head = ["", "first instruction ms", "boot to shell s", "idle CPU %", "resident beyond RAM MiB"]
+    head = ["", "first instruction ms", "resident halted MiB", "boot to shell s", "idle CPU %", "resident beyond RAM MiB"]
     text = [[label] + ["-" if v is None else f"{v:.2f}" for v in values] for label, values in rows.items()]
     widths = [max(len(r[i]) for r in [head] + text) for i in range(len(head))]
     for row in [head] + text:
