@@ -2,9 +2,9 @@
 # make-guest.sh FLAVOUR - an initramfs (initrd.img) and a small ext4 root disk (root.img) with busybox for the
 # stock kernel FLAVOUR, in $CACHE/guest-FLAVOUR.  Needs no root.
 #
-# The initramfs loads the virtio drivers, brings the network up when asked (hanok.net on the kernel command
-# line), mounts root=/dev/vda when there is one, and starts /sbin/init there; without a disk it is itself the
-# system.  hanok.run=PATH-OR-WORDS (spaces written as %20) runs a command instead of a shell, reports its
+# The initramfs loads the drivers (virtio, keyboard, power button, fw_cfg), brings the network up when asked
+# (hanok.net on the kernel command line), mounts root=/dev/vda when there is one, and starts /sbin/init there;
+# without a disk it is itself the system.  hanok.run=PATH-OR-WORDS (spaces written as %20) runs a command instead of a shell, reports its
 # status through the virtio port "org.hanok.result" and powers off.
 set -eu
 . "$(dirname -- "$0")/../lib.sh"
@@ -67,7 +67,7 @@ chmod 755 "$initramfs/init"
 n=0
 mkdir -p "$initramfs/lib/modules"
 module_closure virtio_pci virtio_blk virtio_console virtio_net virtio_rng virtio_balloon ext4 crc32c_generic \
-    crc32c-intel i8042 atkbd |
+    crc32c-intel i8042 atkbd button evdev qemu_fw_cfg |
     while read -r m; do
         n=$((n + 1))
         cp "$kernel/lib/modules/$release/$m" "$initramfs/lib/modules/$(printf '%02d' $n)-$(basename "$m")"

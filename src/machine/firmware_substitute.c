@@ -113,13 +113,20 @@ static const uint8_t stub_no_kernel[] = {
     0x20, 0x74, 0xfb, 0xba, 0xf8, 0x03, 0x88, 0xe0, 0xee, 0xeb, 0xe8, 0xfa, 0xf4, 0xeb, 0xfd};
 static const char text_no_kernel[] = "No kernel to boot: start hanok-vm with -kernel FILE.\r\n";
 
+/* mov dx, 0xcf9; mov al, 6; out dx, al; 1: cli; hlt; jmp 1 */
+static const uint8_t stub_restart[] = {0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xfa, 0xf4, 0xeb, 0xfc};
+/* At F000:FFF0, where a PC's firmware starts: guests jump there to restart (Linux: reboot=bios). */
+static const uint8_t jump_restart[] = {0xea, 0x80, 0xe0, 0x00, 0xf0}; /* jmp f000:e080 */
+
 enum {
     OFF_IRET = 0x00,
     OFF_MASTER = 0x10,
     OFF_SLAVE = 0x20,
     OFF_TIMER = 0x30,
     OFF_NO_KERNEL = 0x60,
-    OFF_TEXT = 0x100
+    OFF_RESTART = 0x80,
+    OFF_TEXT = 0x100,
+    OFF_START = 0x1ff0, /* F000:FFF0 */
 };
 
 static bool real_mode_setup(struct machine *m)
@@ -134,6 +141,8 @@ static bool real_mode_setup(struct machine *m)
         {OFF_SLAVE, stub_irq_slave, sizeof(stub_irq_slave)},
         {OFF_TIMER, stub_timer, sizeof(stub_timer)},
         {OFF_NO_KERNEL, stub_no_kernel, sizeof(stub_no_kernel)},
+        {OFF_RESTART, stub_restart, sizeof(stub_restart)},
+        {OFF_START, jump_restart, sizeof(jump_restart)},
         {OFF_TEXT, text_no_kernel, sizeof(text_no_kernel)},
     };
     uint8_t low[0x500] = {0};

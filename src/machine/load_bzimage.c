@@ -30,7 +30,6 @@ enum {
     BP_HEAP_END_PTR = 0x224,
     BP_CMD_LINE_PTR = 0x228,
     BP_INITRD_ADDR_MAX = 0x22c,
-    BP_RELOCATABLE = 0x234,
     BP_XLOADFLAGS = 0x236,
     BP_CMDLINE_SIZE = 0x238,
     BP_PREF_ADDRESS = 0x258,
@@ -76,30 +75,26 @@ static bool bzimage_probe(struct boot_image *img, GError **err)
     return true;
 }
 
-/* Where the kernel proper goes: its preferred address when that fits, else 1 MiB (it moves itself).
- */
+/* Where the kernel proper goes, and what it needs from there.  No lower than the preferred address:
+ * a relocatable kernel loaded below it moves itself up to it (boot.rst, pref_address). */
 static bool load_address(const struct boot_image *img, const struct boot_env *env, uint64_t *gpa,
                          uint64_t *need, GError **err)
 {
     const uint8_t *k = img->kernel.data;
     bool modern = le16_get(k + BP_VERSION) >= 0x20a;
     uint64_t body = img->kernel.len - setup_bytes(k);
-    *need = modern ? MAX_OF((uint64_t)le32_get(k + BP_INIT_SIZE), body) : body;
-    uint64_t preferred = modern ? le64_get(k + BP_PREF_ADDRESS) : LOW_LOAD_GPA;
     uint64_t usable = env->ram_low_usable;
-    for (int i = 0; i < 2; i++) {
-        *gpa = i == 0 ? preferred : LOW_LOAD_GPA;
-        if (*gpa >= LOW_LOAD_GPA && *gpa < usable && *need <= usable - *gpa)
-            return true;
-        if (!k[BP_RELOCATABLE])
-            break;
-    }
+
+    *need = modern ? MAX_OF((uint64_t)le32_get(k + BP_INIT_SIZE), body) : body;
+    *gpa = modern ? MAX_OF(le64_get(k + BP_PREF_ADDRESS), (uint64_t)LOW_LOAD_GPA) : LOW_LOAD_GPA;
+    if (*gpa < usable && *need <= usable - *gpa)
+        return true;
     return error_set(err, HANOK_ERROR_INVALID,
                      "the guest's memory is too small for kernel '%s': it needs %llu MiB from "
                      "address %llu MiB, and "
                      "%llu MiB are usable; give more with -m",
                      img->path, (unsigned long long)(*need / MiB + 1),
-                     (unsigned long long)(preferred / MiB), (unsigned long long)(usable / MiB));
+                     (unsigned long long)(*gpa / MiB), (unsigned long long)(usable / MiB));
 }
 
 static void boot_params_fill(uint8_t *bp, const struct boot_image *img, const struct boot_env *env)

@@ -365,8 +365,10 @@ static void balloon_changed(void *opaque, struct pci_dev *d, uint64_t actual_byt
 bool create_virtio_balloon(struct machine *m, const struct device_class *cls, struct props *p,
                            GError **err)
 {
-    struct virtio_balloon_config cfg = {
-        .page_poison = true, .on_change = balloon_changed, .on_change_opaque = m};
+    struct virtio_balloon_config cfg = {.page_poison = true,
+                                        .ram_bytes = m->cfg->ram_bytes,
+                                        .on_change = balloon_changed,
+                                        .on_change_opaque = m};
 
     return common_read(m, p, &cfg.pci, err) &&
            props_get_bool(p, "deflate-on-oom", &cfg.deflate_on_oom, err) &&

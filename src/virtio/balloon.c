@@ -211,7 +211,9 @@ struct pci_dev *virtio_balloon_find(struct pci_host *h)
 
 static uint64_t ram_pages(const struct virtio_balloon *b)
 {
-    return guest_mem_ram_bytes(b->p.dev.mem) >> VBALLOON_PAGE_SHIFT;
+    uint64_t bytes = b->cfg.ram_bytes ? b->cfg.ram_bytes : guest_mem_ram_bytes(b->p.dev.mem);
+
+    return bytes >> VBALLOON_PAGE_SHIFT;
 }
 
 bool virtio_balloon_set_target(struct pci_dev *d, uint64_t guest_bytes, GError **err)

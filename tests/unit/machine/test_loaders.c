@@ -252,6 +252,11 @@ static void bzimage_refuses_small_memory_long_lines_and_cut_files(struct fixture
     f->cfg.kernel = write_file(f, "k", image, len);
     load_refused(f, "memory is too small for kernel");
     g_free(f->cfg.kernel);
+    /* Would fit from 1 MiB up, but the kernel moves itself to its preferred address. */
+    le32_put(image + 0x260, (uint32_t)(USABLE - BZ_PREF + 4096));
+    f->cfg.kernel = write_file(f, "k", image, len);
+    load_refused(f, "from address 16 MiB");
+    g_free(f->cfg.kernel);
     bzimage(image, true);
     f->cfg.kernel = write_file(f, "k", image, 1024);
     load_refused(f, "cut short");

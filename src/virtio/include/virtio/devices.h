@@ -138,7 +138,8 @@ struct virtio_balloon_stats {
 struct virtio_balloon_config {
     struct virtio_pci_config pci;
     bool deflate_on_oom, free_page_reporting;
-    bool page_poison; /* offered so that a poisoning guest can tell its value */
+    uint64_t ram_bytes; /* the guest's memory as its owner counts it; 0: what is mapped now */
+    bool page_poison;   /* offered so that a poisoning guest can tell its value */
     /* main thread; actual size of the guest's memory changed (BALLOON_CHANGE); may be NULL */
     void (*on_change)(void *opaque, struct pci_dev *d, uint64_t actual_bytes);
     void *on_change_opaque;
