@@ -68,11 +68,12 @@ static void stall(struct vcpu *v)
 /* In the vcpu's thread, which runs no guest code: the state stands still. */
 static void report_triple_fault(struct vcpu *v)
 {
-    g_autofree struct x86_state *state = g_new0(struct x86_state, 1);
+    struct x86_state *state = g_aligned_alloc0(1, sizeof(*state), _Alignof(struct x86_state));
 
     v->set->ops->get_state(v, state);
     g_autofree char *registers = x86_state_format(state);
     log_debug("CPU %u had a triple fault\n%s", v->index, registers);
+    g_aligned_free(state);
 }
 
 static void handle_exit(struct vcpu *v, enum vcpu_exit exit)

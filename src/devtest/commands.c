@@ -233,6 +233,43 @@ static void cmd_load(struct devtest *t, const struct args *a, unsigned size)
         devtest_say(t, "FAIL %s", err->message);
 }
 
+/* --- the whole machine, with memory and processors --- */
+
+static void cmd_machine_save(struct devtest *t, const struct args *a, unsigned size)
+{
+    struct state_writer *w = state_writer_new();
+    g_autoptr(GError) err = NULL;
+    size_t len = 0;
+    bool ok = machine_save(t->machine, w, &err);
+
+    if (ok) {
+        const uint8_t *data = state_writer_data(w, &len);
+        ok = g_file_set_contents(a->word[0], (const char *)data, (gssize)len, &err);
+    }
+    if (ok)
+        devtest_say(t, "OK %zu", len);
+    else
+        devtest_say(t, "FAIL %s", err->message);
+    state_writer_free(w);
+}
+
+static void cmd_machine_load(struct devtest *t, const struct args *a, unsigned size)
+{
+    struct state_reader *r = NULL;
+    g_autoptr(GError) err = NULL;
+    g_autofree char *data = NULL;
+    gsize len;
+    bool ok = g_file_get_contents(a->word[0], &data, &len, &err) &&
+              (r = state_reader_new((const uint8_t *)data, len, &err)) &&
+              machine_load(t->machine, r, &err);
+
+    if (ok)
+        devtest_say(t, "OK");
+    else
+        devtest_say(t, "FAIL %s", err->message);
+    state_reader_free(r);
+}
+
 /* --- the table --- */
 
 static const struct command {
@@ -240,6 +277,7 @@ static const struct command {
     unsigned args, numbers; /* the first `numbers` of them must be numbers */
     unsigned size;
     command_fn *fn;
+    bool beside_cpus; /* allowed when the machine has processors */
 } commands[] = {
     {"outb", 2, 2, 1, cmd_out},
     {"outw", 2, 2, 2, cmd_out},
@@ -260,12 +298,14 @@ static const struct command {
     {"memset", 3, 3, 0, cmd_memset},
     {"clock_step", 1, 1, 0, cmd_clock_step},
     {"irq_intercept", 0, 0, 0, cmd_intercept},
-    {"stop", 0, 0, 0, cmd_stop},
-    {"cont", 0, 0, 0, cmd_cont},
-    {"reset", 0, 0, 0, cmd_reset},
+    {"stop", 0, 0, 0, cmd_stop, true},
+    {"cont", 0, 0, 0, cmd_cont, true},
+    {"reset", 0, 0, 0, cmd_reset, true},
     {"save", 1, 0, 0, cmd_save},
     {"load", 1, 0, 0, cmd_load},
-    {"quit", 0, 0, 0, cmd_quit},
+    {"machine_save", 1, 0, 0, cmd_machine_save, true},
+    {"machine_load", 1, 0, 0, cmd_machine_load, true},
+    {"quit", 0, 0, 0, cmd_quit, true},
 };
 
 static void split(char *line, struct args *a, char **name)
@@ -294,6 +334,10 @@ void devtest_command(struct devtest *t, char *line)
         const struct command *c = &commands[i];
         if (strcmp(c->name, name))
             continue;
+        if (machine_cpus(t->machine) && !c->beside_cpus) {
+            devtest_say(t, "FAIL %s needs -accel qtest: this machine has processors", name);
+            return;
+        }
         if (a.count != c->args) {
             devtest_say(t, "FAIL %s takes %u arguments", name, c->args);
             return;

@@ -94,11 +94,6 @@ static const struct chardev_fe_ops fe_ops = {
 
 bool devtest_start(struct machine *m, const char *chardev_spec, GError **err)
 {
-    const struct vm_config *cfg = machine_config(m);
-
-    if (!cfg->accels || strcmp(cfg->accels, "qtest"))
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "-qtest drives a machine that has no processor: it needs -accel qtest");
     if (!machine_pci(m))
         return error_set(err, HANOK_ERROR_INVALID, "-qtest needs a machine with a board");
     struct chardev *c = chardev_open_legacy(chardev_spec, "qtest", false, err);
@@ -114,7 +109,8 @@ bool devtest_start(struct machine *m, const char *chardev_spec, GError **err)
     t->fe = chardev_attach(c, &fe_ops, t, err);
     if (!t->fe)
         return false;
-    if (!cfg->start_paused)
+    /* With processors the main program starts it, when all else is ready. */
+    if (!machine_config(m)->start_paused && !machine_cpus(m))
         machine_run(m);
     return true;
 }
