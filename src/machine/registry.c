@@ -105,7 +105,8 @@ static bool no_such_driver(const char *name, GError **err)
         g_ptr_array_add(names, (gpointer)(*c)->name);
     g_autofree char *near = error_nearest(name, (const char *const *)names->pdata, names->len);
     g_ptr_array_free(names, true);
-    return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no device '%s'; did you mean %s?", name,
+    return error_set(err, HANOK_ERROR_NOT_FOUND,
+                     "there is no device '%s'; did you mean %s? -device help lists all", name,
                      near);
 }
 

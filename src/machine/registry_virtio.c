@@ -2,6 +2,7 @@
 #include "registry.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "block/block.h"
 #include "net/net.h"
@@ -177,6 +178,11 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
         !flag_off(p, "write-zeroes", &cfg.no_write_zeroes, err) ||
         !props_get_bool(p, "share-rw", &shared, err) || !props_get_bool(p, "scsi", &scsi, err))
         return false;
+    if (props_has(p, "num-queues") && queues == 0)
+        return error_set(err, HANOK_ERROR_INVALID, "num-queues= must be at least 1");
+    if (cfg.serial && strlen(cfg.serial) > VIRTIO_BLK_SERIAL_MAX)
+        log_warning("device '%s': the guest sees only the first %u bytes of serial=%s", cls->name,
+                    VIRTIO_BLK_SERIAL_MAX, cfg.serial);
     if (scsi)
         return error_set(err, HANOK_ERROR_UNSUPPORTED, "scsi=on is not possible");
     if (cache != 2)
@@ -286,6 +292,8 @@ bool create_virtio_serial(struct machine *m, const struct device_class *cls, str
 
     if (!common_read(m, p, &cfg.pci, err) || !props_get_u32(p, "max_ports", &ports, err))
         return false;
+    if (props_has(p, "max_ports") && ports == 0)
+        return error_set(err, HANOK_ERROR_INVALID, "max_ports= must be at least 1");
     cfg.max_ports = ports;
     return virtio_serial_pci_new(&cfg, err) != NULL;
 }

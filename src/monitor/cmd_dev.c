@@ -7,6 +7,7 @@
 #include "net/net.h"
 #include "virtio/devices.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 
 /* ---- PCI ---- */
@@ -197,10 +198,12 @@ static void add_disk(struct pci_dev *d, void *opaque)
     if (!n) {
         return;
     }
+    int errnum = virtio_blk_stop_errnum(d);
+    const char *status = errnum == 0 ? "ok" : errnum == ENOSPC ? "nospace" : "failed";
     g_autofree char *path = qdev_path(d);
     json_array_append_new(l->list, json_pack("{sssssssbsbssso}", "device", "", "qdev", path, "type",
                                              "unknown", "removable", 0, "locked", 0, "io-status",
-                                             "ok", "inserted", node_info(l->m, n)));
+                                             status, "inserted", node_info(l->m, n)));
 }
 
 json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)

@@ -275,7 +275,7 @@ struct pci_dev *virtio_blk_pci_new(const struct virtio_blk_config *cfg, GError *
     b->limits.read_only |= cfg->read_only;
     b->write_cache = default_write_cache(b);
     if (cfg->serial)
-        memcpy(b->serial, cfg->serial, strnlen(cfg->serial, VBLK_SERIAL_MAX));
+        memcpy(b->serial, cfg->serial, strnlen(cfg->serial, VIRTIO_BLK_SERIAL_MAX));
     pthread_mutex_init(&b->lock, NULL);
     b->error_timer = timer_new(evloop_main(), NULL, vblk_error_timer, b);
     virtio_pci_init(&b->p, &pci_ops, &vops, MAX_OF(cfg->queues, 1u));

@@ -16,7 +16,6 @@
 #include "virtio_pci.h"
 
 #define VBLK_QUEUES_MAX  64u
-#define VBLK_SERIAL_MAX  20u
 #define VBLK_SLACK_IOVS  16u       /* header, status, buffers split at region borders */
 #define VBLK_DISCARD_MAX 0x400000u /* sectors of one discard or write-zeroes: 2 GiB */
 #define VBLK_NOTICES_MAX 16u
@@ -65,7 +64,7 @@ struct virtio_blk {
     struct virtio_blk_config cfg;
     struct blk_limits limits; /* size_bytes: ask blk_limits() again */
     struct evloop *loop;
-    char serial[VBLK_SERIAL_MAX];
+    char serial[VIRTIO_BLK_SERIAL_MAX];
     struct vblk_queue *q;
     struct timer *error_timer;
     bool claimed;
@@ -74,6 +73,7 @@ struct virtio_blk {
     /* under lock */
     pthread_mutex_t lock;
     struct vblk_req *parked, *recycled;
+    int parked_errnum; /* of the request parked last */
     struct vblk_notice notice[VBLK_NOTICES_MAX];
     unsigned notices;
 };

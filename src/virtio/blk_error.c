@@ -6,6 +6,7 @@
 #include "blk.h"
 
 #include "base/evloop.h"
+#include "base/util.h"
 
 #include <errno.h>
 
@@ -44,6 +45,7 @@ bool vblk_error(struct vblk_req *r, int errnum)
     if (action == VIRTIO_BLK_ACTION_STOP) {
         r->next = b->parked;
         b->parked = r;
+        b->parked_errnum = errnum;
     }
     pthread_mutex_unlock(&b->lock);
     if (b->cfg.on_error)
@@ -51,6 +53,16 @@ bool vblk_error(struct vblk_req *r, int errnum)
     if (action == VIRTIO_BLK_ACTION_IGNORE)
         vblk_finish(r, STATUS_OK);
     return action != VIRTIO_BLK_ACTION_REPORT;
+}
+
+int virtio_blk_stop_errnum(struct pci_dev *d)
+{
+    struct virtio_blk *b = container_of(d, struct virtio_blk, p.pci);
+
+    pthread_mutex_lock(&b->lock);
+    int errnum = b->parked ? b->parked_errnum : 0;
+    pthread_mutex_unlock(&b->lock);
+    return errnum;
 }
 
 static struct vblk_req *take_parked(struct virtio_blk *b)

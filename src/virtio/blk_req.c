@@ -220,7 +220,7 @@ static uint8_t prepare_range(struct vblk_req *r, bool discard)
 
 static uint8_t get_id(struct vblk_req *r)
 {
-    size_t room = MIN_OF((size_t)r->elem.in_bytes - 1, (size_t)VBLK_SERIAL_MAX);
+    size_t room = MIN_OF((size_t)r->elem.in_bytes - 1, (size_t)VIRTIO_BLK_SERIAL_MAX);
 
     r->written_bytes = (uint32_t)virtq_copy_in(&r->elem, 0, r->b->serial, room) + 1;
     return S_OK;

@@ -835,6 +835,7 @@ static void test_unplug_in_flight(void)
 
 struct error_log {
     struct vt_board *board;
+    struct pci_dev *dev;
     unsigned calls;
     int errnum;
     enum virtio_blk_error_action action;
@@ -845,6 +846,7 @@ static void on_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
 {
     struct error_log *l = opaque;
 
+    l->dev = d;
     l->calls++;
     l->errnum = errnum;
     l->action = action;
@@ -881,6 +883,7 @@ static void test_stop_on_error_parks_the_request(void)
     g_assert_cmpint(log.errnum, ==, EFBIG);
     g_assert_cmpint(log.action, ==, VIRTIO_BLK_ACTION_STOP);
     g_assert_cmpuint(vt_used_idx(&f.q), ==, 0);
+    g_assert_cmpint(virtio_blk_stop_errnum(log.dev), ==, EFBIG);
 
     g_autoptr(GBytes) saved = vt_board_save(f.board);
     g_assert_true(vt_board_load(f.board, saved, &err));
@@ -890,6 +893,7 @@ static void test_stop_on_error_parks_the_request(void)
     vt_board_resume(f.board);
     g_assert_true(vt_wait(&f.q, NULL, NULL));
     g_assert_cmpuint(vt_get(f.bus, f.status, 1), ==, 0);
+    g_assert_cmpint(virtio_blk_stop_errnum(log.dev), ==, 0);
     tear_down(&f);
 }
 

@@ -53,11 +53,13 @@ enum virtio_blk_error_action {
 typedef void virtio_blk_error_fn(void *opaque, struct pci_dev *d, bool is_write, int errnum,
                                  enum virtio_blk_error_action action);
 
+#define VIRTIO_BLK_SERIAL_MAX 20u
+
 struct virtio_blk_config {
     struct virtio_pci_config pci;
     struct blk_node *node;
     struct evloop *loop; /* iothread; NULL = main loop */
-    const char *serial;  /* at most 20 bytes are shown to the guest */
+    const char *serial;  /* at most VIRTIO_BLK_SERIAL_MAX bytes are shown to the guest */
     unsigned queues;     /* 0 = 1 */
     unsigned queue_size; /* 0 = 256; power of two, 2..1024 */
     uint32_t logical_block_bytes, physical_block_bytes; /* 0 = the image's */
@@ -72,7 +74,10 @@ struct virtio_blk_config {
 };
 struct pci_dev *virtio_blk_pci_new(const struct virtio_blk_config *cfg, GError **err);
 struct blk_node *virtio_blk_node(struct pci_dev *d); /* NULL when d is no virtio-blk */
-void virtio_blk_resized(struct pci_dev *d);          /* tells the guest the new capacity */
+/* Host error (errno) of a request of this virtio-blk that waits for the machine to go on; 0: none.
+ */
+int virtio_blk_stop_errnum(struct pci_dev *d);
+void virtio_blk_resized(struct pci_dev *d); /* tells the guest the new capacity */
 
 struct virtio_net_config {
     struct virtio_pci_config pci;
