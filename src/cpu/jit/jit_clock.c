@@ -68,6 +68,9 @@ static void calibrate(struct jit_set *js)
 
 static uint64_t scaled_host_tsc(const struct jit_set *js)
 {
+    /* In order with what the guest did before: its own fence may cost no host instruction, and
+     * guests compare the counters of their CPUs through memory. */
+    _mm_lfence();
     uint64_t host = __rdtsc();
 
     if (likely(!js->host_mul))

@@ -168,7 +168,9 @@ static void basic_leaves(struct out *o, const struct cpu_model *m, const struct 
                          uint32_t apic)
 {
     bool amd = cpu_model_is_amd(m);
-    vendor_leaf(o, 0, m->level, m->vendor);
+    /* Dies can be told only by leaf 0x1f, which older models do not have of themselves. */
+    uint32_t level = !amd && s->dies > 1 ? MAX_OF(m->level, UINT32_C(0x1f)) : m->level;
+    vendor_leaf(o, 0, level, m->vendor);
     leaf_1(o, m, s, apic);
     if (m->level >= 2)
         leaf(o, 2, ANY, amd ? 0 : 0xff01, 0, 0, 0); /* 0xff: see leaf 4 */
@@ -185,7 +187,7 @@ static void basic_leaves(struct out *o, const struct cpu_model *m, const struct 
         extended_topology(o, 0xb, s, apic);
     if (m->level >= 0xd)
         xsave_leaves(o, m);
-    if (m->level >= 0x1f)
+    if (level >= 0x1f)
         extended_topology(o, 0x1f, s, apic);
 }
 

@@ -225,6 +225,25 @@ static void test_topology_leaves(void)
     cpu_model_free(m);
 }
 
+static void test_dies_have_a_leaf(void)
+{
+    struct cpu_topology t = {
+        .cpus = 8, .maxcpus = 8, .sockets = 1, .dies = 2, .cores = 2, .threads = 2};
+    struct cpuid_entry e[CPUID_MAX_ENTRIES];
+    struct cpu_model *m = parse("Skylake-Client,check=off");
+    unsigned n = cpuid_build(m, &t, 5, e);
+    g_assert_cmphex(find(e, n, 0, 0)->eax, ==, 0x1f);
+    g_assert_cmphex(find(e, n, 0x1f, 1)->ecx, ==, 0x201);
+    g_assert_cmpuint(find(e, n, 0x1f, 1)->eax, ==, 2); /* the die begins at bit 2 of the APIC id */
+    g_assert_cmphex(find(e, n, 0x1f, 2)->ecx, ==, 0x502);
+    g_assert_cmpuint(find(e, n, 0x1f, 2)->eax, ==, 3);
+    g_assert_cmpuint(find(e, n, 0x1f, 2)->ebx, ==, 8);
+    t.dies = 1, t.cores = 4;
+    n = cpuid_build(m, &t, 5, e);
+    g_assert_cmphex(find(e, n, 0, 0)->eax, <, 0x1f);
+    cpu_model_free(m);
+}
+
 static void test_identity_leaves(void)
 {
     struct cpu_topology t = {.cpus = 1, .maxcpus = 1};
@@ -278,6 +297,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpuid/refusals", test_what_is_wrong_is_said);
     g_test_add_func("/cpuid/bit_names", test_bit_names_round_trip);
     g_test_add_func("/cpuid/topology", test_topology_leaves);
+    g_test_add_func("/cpuid/dies", test_dies_have_a_leaf);
     g_test_add_func("/cpuid/identity", test_identity_leaves);
     g_test_add_func("/cpuid/jit", test_software_cpu_offers_what_it_should);
     return g_test_run();
