@@ -374,6 +374,19 @@ static void hypercall(void)
     CHECK_EQ(v, -1000ull);
     __asm__ volatile(".byte 0x0f, 0x01, 0xd9" : "=a"(v) : "a"(0x7fffffff) : "memory");
     CHECK_EQ(v, -1000ull);
+    cpuid(0x40000001, 0, r);
+    if (!(r[0] & 1 << 7))
+        return;
+    /* KVM_HC_KICK_CPU that comes before the HLT is not lost, and nothing else could end that. */
+    cpuid(1, 0, r);
+    __asm__ volatile(".byte 0x0f, 0x01, 0xc1"
+                     : "=a"(v)
+                     : "a"(5), "b"(0ull), "c"((uint64_t)(r[1] >> 24))
+                     : "memory");
+    CHECK_EQ(v, 0);
+    for (volatile unsigned n = 0; n < 1000; n++)
+        ;
+    __asm__ volatile("cli; hlt");
 }
 
 void guest_main(void)

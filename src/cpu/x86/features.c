@@ -343,7 +343,8 @@ void jit_features(uint32_t allowed[FEAT_WORD_COUNT])
         "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr "
         "sse sse2 ss ht pcid x2apic tsc-deadline cx16 hypervisor fsgsbase tsc-adjust smep erms "
         "invpcid smap umip la57 rdpid fsrm syscall nx pdpe1gb rdtscp lm lahf-lm cmp-legacy "
-        "topoext 3dnowprefetch arat invtsc kvmclock kvmclock2 kvm-nopiodelay kvmclock-stable-bit";
+        "topoext 3dnowprefetch arat invtsc kvmclock kvmclock2 kvm-nopiodelay kvmclock-stable-bit "
+        "kvm-pv-unhalt";
     /* Run on the host's own units: offered where the host has them. */
     static const char native[] =
         "pni ssse3 sse4.1 sse4.2 popcnt movbe aes pclmulqdq fma avx f16c rdrand rdseed xsave bmi1 "
