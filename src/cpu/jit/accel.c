@@ -188,7 +188,7 @@ static void jit_reset(struct vcpu *v)
     c->tsc_offset = 0 - jit_tsc_now(set_of(c));
     __atomic_store_n(&c->pending, 0, __ATOMIC_SEQ_CST);
     c->delivering_vector = -1;
-    s->step_armed = s->init_held = s->unhalted = s->shutdown = false;
+    s->step_armed = s->init_held = s->shutdown = false;
     s->dr6_pending = 0;
     s->steal_next_tsc = 0;
     after_state_change(c);
@@ -341,7 +341,7 @@ static bool jit_set_state(struct vcpu *v, const struct x86_state *in, GError **e
         return false;
     c->st = *in;
     c->tsc_offset = in->tsc - jit_tsc_now(js);
-    s->step_armed = s->init_held = s->unhalted = s->shutdown = false;
+    s->step_armed = s->init_held = s->shutdown = false;
     s->dr6_pending = 0;
     /* Steal time goes on from the guest's count; what happened before the load is not added. */
     s->steal_last_ns = 0;

@@ -122,7 +122,6 @@ struct sys_cpu {
     bool smm_nmi_masked;  /* NMI blocking outside SMM, for RSM */
     bool shutdown;        /* the state cannot go on: leave as a triple fault does */
     bool init_held;       /* INIT came while in SMM */
-    bool unhalted;        /* a KVM_HC_KICK_CPU came: the next HLT does not wait */
     bool step_armed;      /* the instruction now running started with TF */
     uint64_t dr6_pending; /* trap conditions met by the instruction now running */
     uint64_t pdpte[4];

@@ -58,9 +58,9 @@ static void take_async(struct jit_cpu *c, uint32_t p)
     /* A kick that comes between the guest's last look at its lock and its HLT must not be lost:
      * it waits for the HLT, which with IF=0 nothing else would end. */
     if (p & PENDING_UNHALT)
-        sys_of(c)->unhalted = true;
-    if (sys_of(c)->unhalted && st->mp_state == MP_HALTED) {
-        sys_of(c)->unhalted = false;
+        st->kvm_unhalted = true;
+    if (st->kvm_unhalted && st->mp_state == MP_HALTED) {
+        st->kvm_unhalted = false;
         st->mp_state = MP_RUNNABLE;
     }
 }

@@ -135,7 +135,7 @@ static void test_stream_has_every_field(void)
     in.mtrr_base[7] = 6;
     in.mtrr_mask[7] = 0x800;
     in.exception_pending = in.exception_has_error = in.nmi_pending = in.nmi_masked = true;
-    in.smi_pending = in.in_smm = true;
+    in.smi_pending = in.in_smm = in.kvm_unhalted = true;
     in.exception_vector = 14;
     in.exception_error = 2;
     in.int_shadow = 1;
@@ -149,7 +149,7 @@ static void test_stream_has_every_field(void)
     g_assert_cmphex(out.mce_bank[127], ==, 5);
     g_assert_cmphex(out.mtrr_mask[7], ==, 0x800);
     g_assert_true(out.exception_pending && out.exception_has_error && out.nmi_pending &&
-                  out.nmi_masked && out.smi_pending && out.in_smm);
+                  out.nmi_masked && out.smi_pending && out.in_smm && out.kvm_unhalted);
     g_assert_cmpuint(out.exception_vector, ==, 14);
     g_assert_cmpuint(out.exception_error, ==, 2);
     g_assert_cmpuint(out.int_shadow, ==, 1);

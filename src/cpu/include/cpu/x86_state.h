@@ -65,6 +65,8 @@ struct x86_state {
 
     /* pending events */
     bool exception_pending, exception_has_error, nmi_pending, nmi_masked, smi_pending, in_smm;
+    bool
+        kvm_unhalted; /* KVM_HC_KICK_CPU came before the HLT it is for; KVM does not tell its own */
     bool interrupt_injected;                                /* acknowledged but not yet delivered */
     uint8_t exception_vector, interrupt_vector, int_shadow; /* int_shadow: 1 STI, 2 MOV SS */
     uint32_t exception_error;
