@@ -172,7 +172,8 @@ static bool globals_apply(struct machine *m, const struct device_class *cls, str
             !props_get_str(g, "property", &property, err) ||
             !props_get_str(g, "value", &value, err))
             return false;
-        if (names_class(cls, driver) && !props_has(p, property))
+        /* Not props_has(), which would take the property for known. */
+        if (names_class(cls, driver) && !json_object_get(props_json(p), property))
             props_set_str(p, property, value);
     }
     return true;

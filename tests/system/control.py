@@ -112,6 +112,7 @@ REFUSALS = [
     (["-nodefaults", "-accel", "jit", "-device", "virtio-rng-pci,id=1a"], "an id is a letter"),
     (["-nodefaults", "-accel", "jit", "-device", "virtio-rng-pci,addr=5.1"], "nothing is at function 0"),
     (["-nodefaults", "-accel", "jit", "-device", "virtio-serial-pci,max_ports=0"], "at least 1"),
+    (["-nodefaults", "-accel", "jit", "-device", "virtio-rng-pci", "-global", "virtio-rng-pci.colour=red"], "colour"),
     (["-nodefaults", "-accel", "jit", "-device", "frobnicator"], "-device help lists all"),
     (["-nodefaults", "-accel", "jit", "-object", "memory-backend-file,id=m,size=1M"], "needs mem-path="),
     (["-nodefaults", "-chardev", "socket,id=a,host=127.0.0.1,port=99999"], "larger than 65535"),
