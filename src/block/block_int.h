@@ -5,7 +5,7 @@
  * state when submit() returns.  Use blk_complete_later() when the result is known at once.
  *
  * Scratch: req->driver[0..BLK_SCRATCH_NODE-1] belongs to the driver that ends the request,
- * the rest to node.c. */
+ * the next two to node.c, the last two to the format that sent it on. */
 #ifndef BLOCK_INT_H
 #define BLOCK_INT_H
 
@@ -13,8 +13,9 @@
 
 #include <pthread.h>
 
-#define BLK_SECTOR_BYTES 512u
-#define BLK_SCRATCH_NODE 10 /* driver[10], driver[11]: node.c's */
+#define BLK_SECTOR_BYTES   512u
+#define BLK_SCRATCH_NODE   10 /* driver[10], driver[11]: node.c's */
+#define BLK_SCRATCH_FORMAT 12 /* driver[12], driver[13]: a format that lets a request through */
 
 struct blk_driver {
     const char *name;
@@ -25,6 +26,9 @@ struct blk_driver {
     bool (*resize)(struct blk_node *n, uint64_t size_bytes, GError **err); /* NULL: refused */
     void (*attach)(struct blk_node *n, struct evloop *loop);
     int (*flush_sync)(struct blk_node *n);
+    /* Any thread, blocking: for the layer above that works in threads; NULL: not possible.  The
+     * request is not counted and its done() not called. */
+    int (*sync)(struct blk_node *n, struct blk_req *req);
     /* hot, loop thread */
     void (*submit)(struct blk_node *n, struct blk_req *req);
     void (*plug)(struct blk_node *n);
@@ -56,7 +60,7 @@ struct blk_node {
     struct blk_stats stats; /* read by the main thread: relaxed atomics */
 };
 
-extern const struct blk_driver blk_driver_file, blk_driver_raw, blk_driver_null;
+extern const struct blk_driver blk_driver_file, blk_driver_raw, blk_driver_null, blk_driver_qcow2;
 
 /* Reads "file" of p: a node's name or a nested description. */
 bool blk_open_child(struct blk_node *n, struct props *p, GError **err);

@@ -139,6 +139,25 @@ static void file_submit(struct blk_node *n, struct blk_req *req)
         file_to_worker(req);
 }
 
+static int file_sync_aligned(struct blk_node *n, struct blk_req *req)
+{
+    struct file *f = n->priv;
+    struct file_req *fr = file_req(req);
+    bool transfer = req->op == BLK_READ || req->op == BLK_WRITE;
+
+    memset(fr, 0, sizeof(*fr));
+    if (n->no_flush && req->op == BLK_FLUSH)
+        return 0;
+    if (transfer && f->direct && !blk_iov_aligned(req->iov, req->iov_count, f->align) &&
+        !make_bounce(f, req))
+        return -ENOMEM;
+    int r = file_sync(n, req);
+    if (fr->bounce && r == 0 && req->op == BLK_READ)
+        blk_iov_from_buf(req->iov, req->iov_count, fr->bounce);
+    free(fr->bounce);
+    return r;
+}
+
 static void file_plug(struct blk_node *n)
 {
     struct file *f = n->priv;
@@ -372,6 +391,7 @@ const struct blk_driver blk_driver_file = {
     .attach = file_attach,
     .flush_sync = file_flush_sync,
     .submit = file_submit,
+    .sync = file_sync_aligned,
     .plug = file_plug,
     .unplug = file_unplug,
     .poll = file_poll,

@@ -27,7 +27,7 @@ static const struct {
     {"raw", &blk_driver_raw},
     {"null-co", &blk_driver_null},
     {"null-aio", &blk_driver_null},
-    {"qcow2", NULL},
+    {"qcow2", &blk_driver_qcow2},
     {"qcow", NULL},
     {"qed", NULL},
     {"vmdk", NULL},
@@ -461,15 +461,17 @@ static void drain_in_loop(void *opaque)
 
     while (root->inflight) {
         bool progress = false;
-        struct blk_node *n = root, *leaf = root;
-        for (; n; leaf = n, n = n->file) {
+        struct blk_node *poller = NULL; /* the topmost that polls knows about those below */
+        for (struct blk_node *n = root; n; n = n->file) {
+            if (!poller && n->drv->poll)
+                poller = n;
             if (n->later) {
                 run_later(n);
                 progress = true;
             }
         }
         if (!progress && root->inflight)
-            leaf->drv->poll(leaf);
+            poller->drv->poll(poller);
     }
 }
 
@@ -483,7 +485,7 @@ int blk_flush_sync(struct blk_node *n)
 {
     if (n->no_flush || n->read_only)
         return 0;
-    while (n->file)
+    while (n->file && !n->drv->flush_sync)
         n = n->file;
     return n->drv->flush_sync ? n->drv->flush_sync(n) : 0;
 }

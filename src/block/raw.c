@@ -5,6 +5,7 @@
 #include "base/props.h"
 #include "base/util.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <inttypes.h>
 
@@ -73,6 +74,14 @@ static void raw_submit(struct blk_node *n, struct blk_req *req)
     n->file->drv->submit(n->file, req);
 }
 
+static int raw_sync(struct blk_node *n, struct blk_req *req)
+{
+    struct raw *r = n->priv;
+
+    req->offset_bytes += r->offset_bytes;
+    return n->file->drv->sync ? n->file->drv->sync(n->file, req) : -ENOTSUP;
+}
+
 const struct blk_driver blk_driver_raw = {
     .name = "raw",
     .open = raw_open,
@@ -80,4 +89,5 @@ const struct blk_driver blk_driver_raw = {
     .limits = raw_limits,
     .resize = raw_resize,
     .submit = raw_submit,
+    .sync = raw_sync,
 };

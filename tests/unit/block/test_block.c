@@ -350,7 +350,7 @@ static void test_claims_and_names(void)
 static void test_refusals(void)
 {
     refused("node-name=x", "driver=");
-    refused("driver=qcow2,file.driver=file,file.filename=/x", "not available");
+    refused("driver=vmdk,file.driver=file,file.filename=/x", "not available");
     refused("driver=rwa", "'raw'");
     refused("driver=file", "filename=");
     refused("driver=file,filename=/no/such/file", "No such file");

@@ -36,7 +36,7 @@ struct blk_req {
     uint32_t id; /* for tracing */
     struct blk_node *node;
     struct blk_req *next;
-    uint64_t driver[12]; /* the file driver's scratch */
+    uint64_t driver[14]; /* the layers' scratch: block_int.h */
 };
 
 struct blk_limits {

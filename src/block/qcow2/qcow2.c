@@ -1,0 +1,350 @@
+/* qcow2.c - the driver: requests that need no thought go on to the file node as they are; the rest
+ * waits for the worker.  No memory is allocated per request. */
+#include "qcow2.h"
+
+#include "base/error.h"
+#include "base/evloop.h"
+#include "base/props.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { SCRATCH_RET = 0, SCRATCH_DONE = BLK_SCRATCH_FORMAT, SCRATCH_SELF };
+
+/* ---- blocking requests ---- */
+
+static int run_locked(struct qcow2 *q, struct blk_req *req)
+{
+    int r = -ENOTSUP;
+
+    switch (req->op) {
+    case BLK_READ:
+        return q2_read(q, req->offset_bytes, req->iov, req->iov_count, 0, req->len_bytes);
+    case BLK_WRITE:
+        r = q2_write(q, req->offset_bytes, req->iov, req->iov_count, 0, req->len_bytes);
+        break;
+    case BLK_FLUSH:
+        return q2_flush(q, true);
+    case BLK_DISCARD:
+        return q2_discard(q, req->offset_bytes, req->len_bytes);
+    case BLK_WRITE_ZEROES:
+        r = q2_write_zeroes(q, req->offset_bytes, req->len_bytes,
+                            (req->flags & BLK_REQ_UNMAP) != 0);
+        break;
+    }
+    return r == 0 && (req->flags & BLK_REQ_FUA) ? q2_flush(q, true) : r;
+}
+
+static int qcow2_sync(struct blk_node *n, struct blk_req *req)
+{
+    struct qcow2 *q = n->priv;
+
+    pthread_mutex_lock(&q->serial);
+    int r = run_locked(q, req);
+    pthread_mutex_unlock(&q->serial);
+    return r;
+}
+
+static struct blk_req *next_locked(struct qcow2 *q)
+{
+    struct blk_req *req = q->queue;
+
+    if (req) {
+        q->queue = req->next;
+        if (!q->queue)
+            q->queue_tail = &q->queue;
+        return req;
+    }
+    q->worker_active = false;
+    pthread_cond_broadcast(&q->worker_left);
+    return NULL;
+}
+
+static void work_fn(struct blk_work *w)
+{
+    struct qcow2 *q = container_of(w, struct qcow2, work);
+    struct blk_req *req;
+    uint64_t one = 1;
+
+    pthread_mutex_lock(&q->queue_lock);
+    while ((req = next_locked(q))) {
+        pthread_mutex_unlock(&q->queue_lock);
+        int r = qcow2_sync(q->node, req);
+        pthread_mutex_lock(&q->queue_lock);
+        req->driver[SCRATCH_RET] = (uint64_t)(int64_t)r;
+        req->next = q->done;
+        q->done = req;
+        if (write(q->done_fd, &one, sizeof(one)) < 0)
+            assert(errno == EAGAIN);
+    }
+    pthread_mutex_unlock(&q->queue_lock);
+}
+
+static void done_ready(void *opaque, int fd, uint32_t events)
+{
+    struct blk_node *n = opaque;
+    struct qcow2 *q = n->priv;
+    uint64_t count;
+
+    if (read(fd, &count, sizeof(count)) < 0)
+        assert(errno == EAGAIN || errno == EINTR);
+    pthread_mutex_lock(&q->queue_lock);
+    struct blk_req *req = q->done;
+    q->done = NULL;
+    pthread_mutex_unlock(&q->queue_lock);
+    while (req) {
+        struct blk_req *next = req->next;
+        blk_complete(req, (int)(int64_t)req->driver[SCRATCH_RET]);
+        req = next;
+    }
+    blk_batch_done(n);
+}
+
+static void to_worker(struct qcow2 *q, struct blk_req *req)
+{
+    req->next = NULL;
+    pthread_mutex_lock(&q->queue_lock);
+    *q->queue_tail = req;
+    q->queue_tail = &req->next;
+    bool start = !q->worker_active;
+    q->worker_active = true;
+    pthread_mutex_unlock(&q->queue_lock);
+    if (start) {
+        q->work.fn = work_fn;
+        blk_workers_push(&q->work);
+    }
+}
+
+/* ---- requests that go straight on (loop thread) ---- */
+
+enum way { WAY_WORKER, WAY_FILE, WAY_ZEROES };
+
+/* Holding tables. */
+static enum way way_of(struct qcow2 *q, const struct blk_req *req, uint64_t *host)
+{
+    struct extent e;
+
+    if (q->quiesce)
+        return WAY_WORKER;
+    if (req->op == BLK_FLUSH)
+        return q->meta_dirty || q->failed ? WAY_WORKER : WAY_FILE;
+    if (req->op != BLK_READ && req->op != BLK_WRITE)
+        return WAY_WORKER;
+    if (!q2_map_cached(q, req->offset_bytes, req->len_bytes, &e) || e.len_bytes < req->len_bytes)
+        return WAY_WORKER;
+    *host = e.host_bytes;
+    if (req->op == BLK_READ && (e.kind == Q2_ZEROES || (e.kind == Q2_UNALLOCATED && !q->backing)))
+        return WAY_ZEROES;
+    if (e.kind != Q2_NORMAL)
+        return WAY_WORKER;
+    if (req->op == BLK_READ)
+        return WAY_FILE;
+    bool plain = e.copied && !q->corrupt && !q->failed &&
+                 !((req->flags & BLK_REQ_FUA) && q->meta_dirty) &&
+                 !q2_is_metadata(q, *host, req->len_bytes);
+    return plain ? WAY_FILE : WAY_WORKER;
+}
+
+static void fast_done(struct blk_req *req, int ret)
+{
+    struct qcow2 *q = (struct qcow2 *)(uintptr_t)req->driver[SCRATCH_SELF];
+
+    pthread_mutex_lock(&q->tables);
+    if (--q->fast_inflight == 0)
+        pthread_cond_broadcast(&q->fast_idle);
+    if (req->op == BLK_FLUSH && ret < 0)
+        q->failed = true;
+    pthread_mutex_unlock(&q->tables);
+    req->done = (void (*)(struct blk_req *, int))(uintptr_t)req->driver[SCRATCH_DONE];
+    req->done(req, ret);
+}
+
+static void qcow2_submit(struct blk_node *n, struct blk_req *req)
+{
+    struct qcow2 *q = n->priv;
+    uint64_t host = 0;
+
+    /* Whoever holds the tables now is about to change them: the worker is the place to wait. */
+    if (pthread_mutex_trylock(&q->tables)) {
+        to_worker(q, req);
+        return;
+    }
+    enum way way = way_of(q, req, &host);
+    q->fast_inflight += way == WAY_FILE;
+    pthread_mutex_unlock(&q->tables);
+    if (way == WAY_WORKER) {
+        to_worker(q, req);
+    } else if (way == WAY_ZEROES) {
+        blk_iov_zero(req->iov, req->iov_count, 0);
+        blk_complete_later(n, req, 0);
+    } else {
+        req->driver[SCRATCH_DONE] = (uint64_t)(uintptr_t)req->done;
+        req->driver[SCRATCH_SELF] = (uint64_t)(uintptr_t)q;
+        req->done = fast_done;
+        req->offset_bytes = host;
+        n->file->drv->submit(n->file, req);
+    }
+}
+
+static void qcow2_poll(struct blk_node *n)
+{
+    struct qcow2 *q = n->priv;
+    struct blk_node *leaf = n;
+
+    pthread_mutex_lock(&q->tables);
+    bool fast = q->fast_inflight > 0;
+    pthread_mutex_unlock(&q->tables);
+    if (fast) { /* these end by themselves; the worker may be waiting for them */
+        while (leaf->file)
+            leaf = leaf->file;
+        leaf->drv->poll(leaf);
+        return;
+    }
+    struct pollfd p = {.fd = q->done_fd, .events = POLLIN};
+    if (poll(&p, 1, -1) > 0)
+        done_ready(n, q->done_fd, EPOLLIN);
+}
+
+/* ---- opening and closing (main thread) ---- */
+
+static bool prepare(struct blk_node *n, struct qcow2 *q, GError **err)
+{
+    q->node = n;
+    q->done_fd = -1;
+    q->queue_tail = &q->queue;
+    q->pending = g_array_new(FALSE, FALSE, sizeof(struct range));
+    pthread_mutex_init(&q->serial, NULL);
+    pthread_mutex_init(&q->tables, NULL);
+    pthread_mutex_init(&q->queue_lock, NULL);
+    pthread_cond_init(&q->fast_idle, NULL);
+    pthread_cond_init(&q->worker_left, NULL);
+    q->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return q->done_fd >= 0 || error_errno(err, errno, "Cannot create an event descriptor");
+}
+
+/* Features that a writer may not know are to be switched off before the first change (spec
+ * "autoclear_features"). */
+static bool clear_autoclear(struct qcow2 *q, GError **err)
+{
+    uint8_t none[8] = {0};
+
+    if (q->node->read_only || !q->info.autoclear)
+        return true;
+    int r = q2_io(q->file, BLK_WRITE, 88, none, sizeof(none));
+    return r == 0 || error_errno(err, -r, "Could not write to '%s'", blk_filename(q->node));
+}
+
+static bool qcow2_open(struct blk_node *n, struct props *p, GError **err)
+{
+    struct qcow2 *q = n->priv = g_new0(struct qcow2, 1);
+
+    if (!prepare(n, q, err) || !blk_open_child(n, p, err))
+        return false;
+    q->file = n->file;
+    if (!q->file->drv->sync)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                         "The block driver '%s' cannot be below qcow2.", q->file->drv->name);
+    if (n->auto_read_only && n->file->read_only)
+        n->read_only = true;
+    if (!n->read_only && n->file->read_only)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "The block node '%s' is writable, but '%s' below it is read-only.",
+                         n->name, n->file->name);
+    q->file_end = n->file->size_bytes;
+    if (!q2_header_read(q, err) || !q2_tables_read(q, err) || !q2_backing_open(q, p, err) ||
+        !clear_autoclear(q, err))
+        return false;
+    n->size_bytes = q->virtual_bytes;
+    return true;
+}
+
+static void qcow2_close(struct blk_node *n)
+{
+    struct qcow2 *q = n->priv;
+
+    if (!q)
+        return;
+    pthread_mutex_lock(&q->queue_lock);
+    while (q->worker_active)
+        pthread_cond_wait(&q->worker_left, &q->queue_lock);
+    pthread_mutex_unlock(&q->queue_lock);
+    evloop_fd_del(q->done_watch);
+    if (q->done_fd >= 0)
+        close(q->done_fd);
+    if (q->backing)
+        q->backing->parent = NULL;
+    if (q->owns_backing)
+        blk_close(q->backing);
+    q2_cache_free(&q->l2);
+    q2_cache_free(&q->refblocks);
+    pthread_mutex_destroy(&q->serial);
+    pthread_mutex_destroy(&q->tables);
+    pthread_mutex_destroy(&q->queue_lock);
+    pthread_cond_destroy(&q->fast_idle);
+    pthread_cond_destroy(&q->worker_left);
+    g_array_free(q->pending, TRUE);
+    g_free(q->l1);
+    g_free(q->reftable);
+    free(q->cow);
+    free(q->unpacked);
+    free(q->packed);
+    g_free(q->info.backing_file);
+    g_free(q->info.backing_format);
+    g_free(q);
+}
+
+static void qcow2_limits(struct blk_node *n, struct blk_limits *out)
+{
+    blk_limits(n->file, out);
+}
+
+static void qcow2_attach(struct blk_node *n, struct evloop *loop)
+{
+    struct qcow2 *q = n->priv;
+
+    evloop_fd_del(q->done_watch);
+    q->done_watch = evloop_fd_add(loop, q->done_fd, EPOLLIN, done_ready, n);
+    if (q->backing)
+        blk_attach(q->backing, loop);
+}
+
+static int qcow2_flush_sync(struct blk_node *n)
+{
+    struct qcow2 *q = n->priv;
+
+    if (!q->l1) /* never opened */
+        return 0;
+    pthread_mutex_lock(&q->serial);
+    int r = q2_flush(q, false);
+    if (r == 0 && q->refblocks.dirty)
+        r = q2_refcounts_write(q);
+    pthread_mutex_unlock(&q->serial);
+    return r;
+}
+
+const struct qcow2_info *qcow2_info(const struct blk_node *n)
+{
+    return n->drv == &blk_driver_qcow2 ? &((const struct qcow2 *)n->priv)->info : NULL;
+}
+
+const struct blk_node *qcow2_backing(const struct blk_node *n)
+{
+    return n->drv == &blk_driver_qcow2 ? ((const struct qcow2 *)n->priv)->backing : NULL;
+}
+
+const struct blk_driver blk_driver_qcow2 = {
+    .name = "qcow2",
+    .open = qcow2_open,
+    .close = qcow2_close,
+    .limits = qcow2_limits,
+    .attach = qcow2_attach,
+    .flush_sync = qcow2_flush_sync,
+    .submit = qcow2_submit,
+    .sync = qcow2_sync,
+    .poll = qcow2_poll,
+};
