@@ -399,13 +399,20 @@ static void later_ready(void *opaque, int fd, uint32_t events)
     run_later(opaque);
 }
 
+/* A format that holds back tables writes them at every flush: cache.no-flush=on saves the waiting
+ * for the disk only. */
+static bool has_tables(const struct blk_node *n)
+{
+    return n->file && n->drv->flush_sync;
+}
+
 /* 0 when the driver must be asked, else what the request ends with (1 = success at once). */
 static int check_request(struct blk_node *n, struct blk_req *req)
 {
     uint64_t size = n->size_bytes;
 
     if (req->op == BLK_FLUSH)
-        return n->no_flush || n->read_only ? 1 : 0;
+        return n->read_only || (n->no_flush && !has_tables(n)) ? 1 : 0;
     if (req->offset_bytes > size || req->len_bytes > size - req->offset_bytes)
         return -EIO;
     if (req->op != BLK_READ && n->read_only)
@@ -483,10 +490,14 @@ void blk_drain(struct blk_node *n)
 
 int blk_flush_sync(struct blk_node *n)
 {
-    if (n->no_flush || n->read_only)
+    bool no_flush = n->no_flush;
+
+    if (n->read_only)
         return 0;
     while (n->file && !n->drv->flush_sync)
         n = n->file;
+    if (no_flush && !has_tables(n))
+        return 0;
     return n->drv->flush_sync ? n->drv->flush_sync(n) : 0;
 }
 

@@ -211,8 +211,8 @@ def tutorial_argv(listening, agent, disk):
     words = []
     for line in (TOP / "tests/unit/vm/argv/tutorial.args").read_text().splitlines():
         words += line.split(" ", 1)
-    replacements = {"fd=27": f"fd={listening.fileno()}", "fd=29": f"fd={agent.fileno()}", '"driver":"qcow2"': '"driver":"raw"',
-                    ',"backing":null': "", "/run/vm/master-key.aes": str(disk.parent / "key")}
+    replacements = {"fd=27": f"fd={listening.fileno()}", "fd=29": f"fd={agent.fileno()}",
+                    "/run/vm/master-key.aes": str(disk.parent / "key")}
     for old, new in replacements.items():
         words = [w.replace(old, new) for w in words]
     words = [str(json.dumps({**json.loads(w), "filename": str(disk)})) if '"filename"' in w else w for w in words]
@@ -224,7 +224,7 @@ def test_tutorial_command_line_starts():
     with tempfile.TemporaryDirectory() as work:
         disk = Path(work) / "disk.img"
         (Path(work) / "key").write_bytes(b"k" * 32)
-        need(run("create", "-q", str(disk), "64M", program=IMG).returncode == 0, "hanok-img create")
+        need(run("create", "-q", "-f", "qcow2", str(disk), "64M", program=IMG).returncode == 0, "hanok-img create")
         listening, agent = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
         listening.bind(f"{work}/monitor")
         listening.listen(1)

@@ -122,7 +122,7 @@ static void to_worker(struct qcow2 *q, struct blk_req *req)
 
 /* ---- requests that go straight on (loop thread) ---- */
 
-enum way { WAY_WORKER, WAY_FILE, WAY_ZEROES };
+enum way { WAY_WORKER, WAY_FILE, WAY_NOW };
 
 /* Holding tables. */
 static enum way way_of(struct qcow2 *q, const struct blk_req *req, uint64_t *host)
@@ -132,14 +132,14 @@ static enum way way_of(struct qcow2 *q, const struct blk_req *req, uint64_t *hos
     if (q->quiesce)
         return WAY_WORKER;
     if (req->op == BLK_FLUSH)
-        return q->meta_dirty || q->failed ? WAY_WORKER : WAY_FILE;
+        return q->meta_dirty || q->failed ? WAY_WORKER : q->node->no_flush ? WAY_NOW : WAY_FILE;
     if (req->op != BLK_READ && req->op != BLK_WRITE)
         return WAY_WORKER;
     if (!q2_map_cached(q, req->offset_bytes, req->len_bytes, &e) || e.len_bytes < req->len_bytes)
         return WAY_WORKER;
     *host = e.host_bytes;
     if (req->op == BLK_READ && (e.kind == Q2_ZEROES || (e.kind == Q2_UNALLOCATED && !q->backing)))
-        return WAY_ZEROES;
+        return WAY_NOW;
     if (e.kind != Q2_NORMAL)
         return WAY_WORKER;
     if (req->op == BLK_READ)
@@ -179,7 +179,7 @@ static void qcow2_submit(struct blk_node *n, struct blk_req *req)
     pthread_mutex_unlock(&q->tables);
     if (way == WAY_WORKER) {
         to_worker(q, req);
-    } else if (way == WAY_ZEROES) {
+    } else if (way == WAY_NOW) { /* zeroes, or nothing to flush */
         blk_iov_zero(req->iov, req->iov_count, 0);
         blk_complete_later(n, req, 0);
     } else {
