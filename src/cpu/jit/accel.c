@@ -163,13 +163,20 @@ static void jit_fini(struct cpu_set *s)
     s->accel = NULL;
 }
 
+static bool pae_paging(const struct x86_state *st)
+{
+    return (st->cr0 & CR0_PG) && (st->cr4 & CR4_PAE) && !(st->efer & EFER_LMA);
+}
+
 static void after_state_change(struct jit_cpu *c)
 {
     const struct x86_state *st = &c->st;
 
     mmu_flush_all(c);
     icache_flush(c);
-    if ((st->cr0 & CR0_PG) && (st->cr4 & CR4_PAE) && !(st->efer & EFER_LMA))
+    if (st->pdpte_valid)
+        memcpy(sys_of(c)->pdpte, st->pdpte, sizeof(st->pdpte));
+    else if (pae_paging(st))
         mmu_pdptrs_load(c);
     cpu_update_mode(c);
     fpu_sync_from_state(c);
@@ -315,6 +322,8 @@ static void jit_get_state(struct vcpu *v, struct x86_state *out)
     cpu_settle_events(c);
     fpu_export_state(c);
     *out = c->st;
+    out->pdpte_valid = pae_paging(out);
+    memcpy(out->pdpte, s->pdpte, sizeof(out->pdpte));
     /* The host's XSAVE stores what the host has; the guest owns only what its XCR0 names. */
     le64_put(out->xsave + 512, le64_get(out->xsave + 512) & (out->xcr0 | 3));
     out->cr8 = lapic_tpr_get(c->lapic) >> 4;

@@ -140,7 +140,7 @@ static void get_events(struct kvm_vcpu *k, struct x86_state *s)
     s->nmi_masked = ev.nmi.masked != 0;
     s->smi_pending = ev.smi.pending != 0;
     s->in_smm = ev.smi.smm != 0;
-    s->kvm_unhalted = false;
+    s->kvm_unhalted = s->pdpte_valid = false;
     s->sipi_vector = (uint8_t)ev.sipi_vector;
 }
 

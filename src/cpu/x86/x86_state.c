@@ -75,7 +75,7 @@ static void reset_common(struct x86_state *s, bool bsp, uint32_t cpuid_signature
     s->tsc_deadline = 0;
     s->debugctl = 0;
     s->exception_pending = s->exception_has_error = s->nmi_pending = s->nmi_masked = false;
-    s->smi_pending = s->in_smm = s->interrupt_injected = s->kvm_unhalted = false;
+    s->smi_pending = s->in_smm = s->interrupt_injected = s->kvm_unhalted = s->pdpte_valid = false;
     s->exception_vector = s->interrupt_vector = s->int_shadow = 0;
     s->exception_error = 0;
     s->mp_state = bsp ? MP_RUNNABLE : MP_WAIT_SIPI;
@@ -195,6 +195,8 @@ static const struct state_field x86_fields[] = {
     STATE_BOOL(S, smi_pending),
     STATE_BOOL(S, in_smm),
     STATE_BOOL(S, kvm_unhalted),
+    STATE_BOOL(S, pdpte_valid),
+    STATE_UINT_ARRAY(S, pdpte),
     STATE_BOOL(S, interrupt_injected),
     STATE_U8(S, exception_vector),
     STATE_U8(S, interrupt_vector),

@@ -65,6 +65,8 @@ struct x86_state {
 
     /* pending events */
     bool exception_pending, exception_has_error, nmi_pending, nmi_masked, smi_pending, in_smm;
+    bool pdpte_valid; /* pdpte[] is what the last load of CR3 took; else memory is read anew */
+    uint64_t pdpte[4];
     bool
         kvm_unhalted; /* KVM_HC_KICK_CPU came before the HLT it is for; KVM does not tell its own */
     bool interrupt_injected;                                /* acknowledged but not yet delivered */
