@@ -137,12 +137,12 @@ class WebServer:
 
 
 def guest_files(flavour):
-    """Directory with vmlinuz, initrd.img and root.img of a kernel flavour; makes them when missing."""
+    """Directory with vmlinuz, initrd.img and root.img of a kernel flavour; makes them when missing or out of date."""
     directory = CACHE / f"guest-{flavour}"
-    if not (directory / "stamp").exists():
-        made = subprocess.run(["sh", str(TOP / "scripts/guest/prepare.sh"), flavour], capture_output=True, text=True)
-        if made.returncode:
-            raise Skip(f"no {flavour} guest and it cannot be made here: {made.stderr.strip()[-300:]}")
+    # prepare.sh makes what is missing or older than its scripts, and is quick when nothing is
+    made = subprocess.run(["sh", str(TOP / "scripts/guest/prepare.sh"), flavour], capture_output=True, text=True)
+    if made.returncode:
+        raise Skip(f"no {flavour} guest and it cannot be made here: {made.stderr.strip()[-300:]}")
     return directory
 
 
