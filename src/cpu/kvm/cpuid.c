@@ -35,24 +35,6 @@ static uint32_t supported_register(const struct kvm_cpuid2 *c, uint32_t leaf, ui
 
 void kvm_features(uint32_t allowed[FEAT_WORD_COUNT])
 {
-    static const struct {
-        enum cpuid_word w;
-        uint32_t leaf, subleaf;
-        unsigned reg;
-    } sources[] = {
-        {FEAT_1_ECX, 1, 0, 2},
-        {FEAT_1_EDX, 1, 0, 3},
-        {FEAT_7_0_EBX, 7, 0, 1},
-        {FEAT_7_0_ECX, 7, 0, 2},
-        {FEAT_7_0_EDX, 7, 0, 3},
-        {FEAT_7_1_EAX, 7, 1, 0},
-        {FEAT_D_1_EAX, 0xd, 1, 0},
-        {FEAT_8000_0001_ECX, 0x80000001, 0, 2},
-        {FEAT_8000_0001_EDX, 0x80000001, 0, 3},
-        {FEAT_8000_0007_EDX, 0x80000007, 0, 3},
-        {FEAT_8000_0008_EBX, 0x80000008, 0, 1},
-        {FEAT_KVM, 0x40000001, 0, 0},
-    };
     /* State of these is not kept (nested guests, trace buffers, tiles, shadow stacks, the second
      * asynchronous page fault MSR), or needs a promise to the guest that nobody keeps. */
     static const char hidden[] =
@@ -64,9 +46,11 @@ void kvm_features(uint32_t allowed[FEAT_WORD_COUNT])
     if (fd < 0)
         return;
     g_autofree struct kvm_cpuid2 *c = supported_get(fd);
-    for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
-        allowed[sources[i].w] =
-            supported_register(c, sources[i].leaf, sources[i].subleaf, sources[i].reg);
+    for (unsigned w = 0; w < FEAT_WORD_COUNT; w++) {
+        const struct cpuid_source *from = &cpuid_word_source[w];
+        if (w != FEAT_6_EAX) /* arat is ours to say, below; the rest is power management */
+            allowed[w] = supported_register(c, from->leaf, from->subleaf, from->reg);
+    }
     /* Done by the in-kernel local APIC, so not part of what the processor supports. */
     feature_words_set(allowed, "hypervisor x2apic arat ht", true);
     if (ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)

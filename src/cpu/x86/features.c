@@ -288,31 +288,32 @@ void feature_prune(uint32_t feat[FEAT_WORD_COUNT])
             feature_words_set(feat, rules[i].drop, false);
 }
 
+const struct cpuid_source cpuid_word_source[FEAT_WORD_COUNT] = {
+    [FEAT_1_ECX] = {1, 0, 2},
+    [FEAT_1_EDX] = {1, 0, 3},
+    [FEAT_7_0_EBX] = {7, 0, 1},
+    [FEAT_7_0_ECX] = {7, 0, 2},
+    [FEAT_7_0_EDX] = {7, 0, 3},
+    [FEAT_7_1_EAX] = {7, 1, 0},
+    [FEAT_D_1_EAX] = {0xd, 1, 0},
+    [FEAT_8000_0001_ECX] = {0x80000001, 0, 2},
+    [FEAT_8000_0001_EDX] = {0x80000001, 0, 3},
+    [FEAT_8000_0007_EDX] = {0x80000007, 0, 3},
+    [FEAT_8000_0008_EBX] = {0x80000008, 0, 1},
+    [FEAT_6_EAX] = {6, 0, 0},
+    [FEAT_KVM] = {0x40000001, 0, 0},
+};
+
 void host_features(uint32_t feat[FEAT_WORD_COUNT])
 {
-    static const struct {
-        enum cpuid_word w;
-        uint32_t leaf, subleaf;
-        unsigned reg;
-    } sources[] = {
-        {FEAT_1_ECX, 1, 0, 2},
-        {FEAT_1_EDX, 1, 0, 3},
-        {FEAT_7_0_EBX, 7, 0, 1},
-        {FEAT_7_0_ECX, 7, 0, 2},
-        {FEAT_7_0_EDX, 7, 0, 3},
-        {FEAT_7_1_EAX, 7, 1, 0},
-        {FEAT_D_1_EAX, 0xd, 1, 0},
-        {FEAT_8000_0001_ECX, 0x80000001, 0, 2},
-        {FEAT_8000_0001_EDX, 0x80000001, 0, 3},
-        {FEAT_8000_0007_EDX, 0x80000007, 0, 3},
-        {FEAT_8000_0008_EBX, 0x80000008, 0, 1},
-        {FEAT_6_EAX, 6, 0, 0},
-    };
     memset(feat, 0, FEAT_WORD_COUNT * sizeof(feat[0]));
-    for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+    for (unsigned w = 0; w < FEAT_WORD_COUNT; w++) {
+        const struct cpuid_source *from = &cpuid_word_source[w];
         uint32_t r[4] = {0};
-        __get_cpuid_count(sources[i].leaf, sources[i].subleaf, &r[0], &r[1], &r[2], &r[3]);
-        feat[sources[i].w] = r[sources[i].reg];
+        if (w == FEAT_KVM) /* what the host's own hypervisor offers is not for our guests */
+            continue;
+        __get_cpuid_count(from->leaf, from->subleaf, &r[0], &r[1], &r[2], &r[3]);
+        feat[w] = r[from->reg];
     }
 }
 

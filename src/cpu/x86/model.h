@@ -28,6 +28,13 @@ bool feature_known_unsupported(const char *name);
 /* Clears bits that mean nothing without another one (avx2 without avx, avx without xsave). */
 void feature_prune(uint32_t feat[FEAT_WORD_COUNT]);
 
+/* Where a feature word stands in CPUID: leaf, subleaf, and 0..3 for EAX..EDX. */
+struct cpuid_source {
+    uint32_t leaf, subleaf;
+    uint8_t reg;
+};
+extern const struct cpuid_source cpuid_word_source[FEAT_WORD_COUNT];
+
 /* The host's own words, and what identifies it. */
 void host_features(uint32_t feat[FEAT_WORD_COUNT]);
 void host_identity(char vendor[13], uint32_t *signature, char brand[49], uint32_t *phys_bits);
