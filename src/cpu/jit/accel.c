@@ -6,7 +6,7 @@
  *
  * Threads: see accel.h.  Other threads reach a running vcpu only through pending bits (jit_wake).
  */
-#include "sys.h"
+#include "tr.h"
 
 #include "base/error.h"
 #include "base/evloop.h"
@@ -215,11 +215,10 @@ static void learn_model(struct jit_cpu *c)
 
 static bool jit_vcpu_init(struct vcpu *v, GError **err)
 {
-    struct jit_cpu *c = aligned_alloc(64, ALIGN_UP(sizeof(*c), 64));
+    struct jit_cpu *c = tr_low_alloc(sizeof(*c));
 
     if (!c)
         return error_errno(err, ENOMEM, "Cannot allocate vcpu %u", v->index);
-    memset(c, 0, sizeof(*c));
     c->sys = g_new0(struct sys_cpu, 1);
     c->vcpu = v;
     c->set = v->set;
@@ -232,6 +231,8 @@ static bool jit_vcpu_init(struct vcpu *v, GError **err)
     fpu_cpu_init(c);
     c->icache = icache_new(c);
     mmu_init(c);
+    if (!tr_init(c))
+        return error_errno(err, errno, "Cannot map memory for the code of vcpu %u", v->index);
     cpu_update_mode(c);
     v->accel = c;
     lapic_attach_cpu(c->lapic, v->apic_id, &apic_ops, c);
@@ -249,8 +250,9 @@ static void jit_vcpu_fini(struct vcpu *v)
     icache_free(c->icache);
     fpu_cpu_fini(c);
     pv_fini(c);
+    tr_fini(c);
     g_free(c->sys);
-    free(c);
+    munmap(c, sizeof(*c));
     v->accel = NULL;
 }
 

@@ -150,14 +150,14 @@ static inline void run_op_load(struct jit_cpu *c, const struct insn *i, const st
 {
     struct fpu *f = fpu_of(c);
     uint64_t linear;
-    struct tlb_entry *e;
+    const struct tlb_hot *e;
     void *mem;
 
     check_unit(c, flags);
     linear = operand_linear(c, i, op, ACC_READ);
-    e = tlb_slot(c, linear);
-    if (likely(TLB_HIT(e->read_tag, linear, op->size) && !(linear & op->align_mask))) {
-        mem = (void *)(linear + e->addend);
+    e = &c->tlb_now->rd[tlb_index(linear)];
+    if (likely(TLB_COVERS(e->tag, linear, op->size) && !(linear & op->align_mask))) {
+        mem = (void *)(linear - e->tag + e->host);
     } else {
         mmu_read_slow(c, linear, f->scratch, op->size, ACC_READ);
         mem = f->scratch;
@@ -179,13 +179,13 @@ static inline void run_op_store(struct jit_cpu *c, const struct insn *i, const s
 {
     struct fpu *f = fpu_of(c);
     uint64_t linear;
-    struct tlb_entry *e;
+    const struct tlb_hot *e;
 
     check_unit(c, flags);
     linear = operand_linear(c, i, op, ACC_WRITE);
-    e = tlb_slot(c, linear);
-    if (likely(TLB_HIT(e->write_tag, linear, op->size) && !(linear & op->align_mask))) {
-        run_stub(c, op, flags, (void *)(linear + e->addend));
+    e = &c->tlb_now->wr[tlb_index(linear)];
+    if (likely(TLB_COVERS(e->tag, linear, op->size) && !(linear & op->align_mask))) {
+        run_stub(c, op, flags, (void *)(linear - e->tag + e->host));
     } else {
         fpu_probe_write(c, linear, op->size);
         /* An unmasked x87 exception leaves the operand as it was. */
@@ -261,6 +261,7 @@ op_fn *fpu_run_select(struct decode_ctx *d, const struct fpu_op *op)
     if (d->out->flags & INSN_MEM)
         o = op->flags & FPU_WRITE ? OPERAND_STORE : OPERAND_LOAD;
     d->out->priv = (void *)op;
+    d->out->flags |= INSN_FPU;
     if (op->flags & FPU_FLAGS) /* none of them stores to memory */
         return o == OPERAND_LOAD ? plain_load : plain_reg;
     for (unsigned k = 0; k < ARRAY_SIZE(special); k++)

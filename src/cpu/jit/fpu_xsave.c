@@ -481,4 +481,5 @@ void fpu_op_xsetbv(struct jit_cpu *c, const struct insn *i)
     if (c->cpl != 0 || (uint32_t)c->st.gpr[R_RCX] != 0 || !fpu_xcr0_valid(c, v))
         cpu_raise_error(c, EX_GP, 0);
     c->st.xcr0 = v;
+    cpu_update_mode(c);
 }

@@ -32,7 +32,7 @@
  * code bit.  Look and clearing are one step under the code lock, and so are announcing (`decoding`)
  * and marking: either the clearer sees A's announcement, or A finds the bit clear and revokes anew.
  */
-#include "op.h"
+#include "tr.h"
 
 #include <errno.h>
 #include <glib.h>
@@ -183,6 +183,7 @@ void icache_flush(struct jit_cpu *c)
     ic->inbox_overflow = false;
     pthread_mutex_unlock(&ic->lock);
     memset(ic->front.jump, 0, sizeof(ic->front.jump));
+    tr_cache_flush(c);
     ic->arena_next = ic->arena;
     ic->arena_top = ic->arena + ARENA_BYTES;
 }
@@ -227,6 +228,8 @@ static void block_drop(struct jit_cpu *c, struct block *b)
     pthread_mutex_unlock(&ic->lock);
     if (e->block == b)
         *e = (struct jump_cache_entry){0};
+    if (b->tr)
+        tr_drop(c, b);
     for (struct block *o = b->page->blocks; o; o = o->page_next)
         o->link[0] = o->link[1] = NULL;
     b->link[0] = b->link[1] = NULL;
@@ -315,7 +318,7 @@ bool icache_invalidate(struct jit_cpu *c, const struct guest_region *r, uint64_t
     }
     pthread_mutex_unlock(&ic->lock);
     if (held)
-        __atomic_fetch_or(&c->pending, PENDING_CODE, __ATOMIC_SEQ_CST);
+        pending_set(c, PENDING_CODE);
     return held;
 }
 
@@ -330,7 +333,7 @@ void icache_retire(struct jit_cpu *c, const struct guest_region *r, uint64_t off
     if (ic->retire_count == RETIRE_PAGES)
         return;
     ic->retire[ic->retire_count++] = (struct code_place){r, page};
-    __atomic_fetch_or(&c->pending, PENDING_CODE, __ATOMIC_SEQ_CST);
+    pending_set(c, PENDING_CODE);
 }
 
 static bool anyone_uses(struct jit_cpu *c, const struct code_place *at)
@@ -391,18 +394,18 @@ static uint64_t code_linear(const struct jit_cpu *c, uint64_t rip)
 }
 
 /* The TLB entry through which linear is fetched; NULL when it is not RAM or ROM.  May fault. */
-static struct tlb_entry *fetch_entry(struct jit_cpu *c, uint64_t linear)
+static struct tlb_exec *fetch_entry(struct jit_cpu *c, uint64_t linear)
 {
-    struct tlb_entry *e = tlb_now_slot(c, linear);
+    struct tlb_exec *e = tlb_exec_slot(c, linear);
 
-    if (likely(TLB_COVERS(e->exec_tag, linear, 1)))
+    if (likely(TLB_COVERS(e->tag, linear, 1)))
         return e;
     mmu_translate(c, linear, ACC_EXEC);
-    return TLB_COVERS(e->exec_tag, linear, 1) ? e : NULL;
+    return TLB_COVERS(e->tag, linear, 1) ? e : NULL;
 }
 
 /* Before the page's bytes are read; which: 0 for the first page of an instruction, 1 the second. */
-static void code_page_announce(struct jit_cpu *c, uintptr_t host, const struct tlb_entry *e,
+static void code_page_announce(struct jit_cpu *c, uintptr_t host, const struct tlb_exec *e,
                                unsigned which)
 {
     const struct guest_region *r = e->region;
@@ -484,11 +487,11 @@ static bool decode_crossing(struct jit_cpu *c, struct block *b, uint64_t linear)
     uint64_t next = next_page_linear(c, linear);
     uint8_t copy[16];
     bool ends;
-    struct tlb_entry *e = fetch_entry(c, next);
+    struct tlb_exec *e = fetch_entry(c, next);
 
     if (!e)
         return false;
-    b->host2 = next + e->addend;
+    b->host2 = next - e->tag + e->host;
     b->page2 = page_get(c->icache, b->host2);
     code_page_announce(c, b->host2, e, 1);
     memcpy(copy, (const void *)b->host, first);
@@ -504,7 +507,7 @@ static bool decode_crossing(struct jit_cpu *c, struct block *b, uint64_t linear)
 }
 
 static struct block *block_build(struct jit_cpu *c, uint64_t linear, uintptr_t host,
-                                 const struct tlb_entry *e)
+                                 const struct tlb_exec *e)
 {
     struct icache *ic = c->icache;
     size_t need = sizeof(struct block) + (BLOCK_INSNS_MAX + 1) * sizeof(struct insn) +
@@ -526,20 +529,20 @@ static struct block *block_build(struct jit_cpu *c, uint64_t linear, uintptr_t h
 static bool crossing_is_valid(struct jit_cpu *c, const struct block *b, uint64_t linear)
 {
     uint64_t next = next_page_linear(c, linear);
-    struct tlb_entry *e = fetch_entry(c, next);
-    return e && next + e->addend == b->host2;
+    struct tlb_exec *e = fetch_entry(c, next);
+    return e && next - e->tag + e->host == b->host2;
 }
 
 struct block *icache_lookup(struct jit_cpu *c)
 {
     struct icache *ic = c->icache;
     uint64_t linear = code_linear(c, c->st.rip);
-    struct tlb_entry *e = fetch_entry(c, linear);
+    struct tlb_exec *e = fetch_entry(c, linear);
     struct block *b = NULL;
 
     if (!e)
         return icache_scratch(c);
-    uintptr_t host = linear + e->addend;
+    uintptr_t host = linear - e->tag + e->host;
     struct code_page *p = page_find(ic, host);
     if (p)
         b = p->bucket[bucket_of(host)];
@@ -570,9 +573,9 @@ static unsigned fetch_bytes(struct jit_cpu *c, uint64_t rip, uint8_t *buf, unsig
             return 0;
         n = (unsigned)MIN_OF((uint64_t)n, (uint64_t)limit - rip + 1);
     }
-    struct tlb_entry *e = fetch_entry(c, linear);
+    struct tlb_exec *e = fetch_entry(c, linear);
     if (e)
-        memcpy(buf, (const void *)(linear + e->addend), n);
+        memcpy(buf, (const void *)(linear - e->tag + e->host), n);
     else
         mmu_read_slow(c, linear, buf, n, ACC_EXEC);
     return n;

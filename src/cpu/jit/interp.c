@@ -1,5 +1,5 @@
 /* interp.c - the loop: runs blocks, takes events between them, turns faults into deliveries. */
-#include "op.h"
+#include "tr.h"
 
 #define NESTING_BYTES (128 * KiB) /* of stack that nested blocks may take */
 
@@ -94,10 +94,10 @@ static inline struct block *find_fast(struct jit_cpu *c)
 
     if (!(c->mode_key & KEY_CSZERO))
         linear = (uint32_t)(linear + c->st.seg[SEG_CS].base);
-    const struct tlb_entry *e = tlb_now_slot(c, linear);
-    if (unlikely(!TLB_COVERS(e->exec_tag, linear, 1)))
+    const struct tlb_exec *e = tlb_exec_slot(c, linear);
+    if (unlikely(!TLB_COVERS(e->tag, linear, 1)))
         return NULL;
-    uintptr_t host = linear + e->addend;
+    uintptr_t host = linear - e->tag + e->host;
     const struct jump_cache_entry *j = &jump[jump_cache_index(host)];
     if (likely(j->host == host && j->block->key == c->mode_key))
         return j->block;
@@ -121,7 +121,8 @@ static struct block *find(struct jit_cpu *c)
         c->cur = NULL;
         b = icache_lookup(c);
     }
-    if (c->link)
+    /* Linked blocks run past the translator's count. */
+    if (c->link && !c->tr.cache)
         note_link(c, b);
     return b;
 }
@@ -147,6 +148,12 @@ static enum vcpu_exit loop(struct jit_cpu *c)
             c->cur = NULL;
             b = icache_scratch(c);
         }
+        if (c->tr.cache && likely(!c->tr.bail) && tr_run(c, b)) {
+            c->next = NULL;
+            c->link = NULL;
+            continue;
+        }
+        c->tr.bail = false;
         run_block(c, b);
     }
 }

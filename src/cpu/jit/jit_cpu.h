@@ -76,7 +76,8 @@ enum {
     /* the memory operand's address needs no segment: base (may be NOREG with EA32), index, disp */
     INSN_EA64 = 16,  /* 64-bit [base + index + disp] */
     INSN_EA32 = 32,  /* 32-bit, in a flat segment outside long mode */
-    INSN_EA_RIP = 64 /* 64-bit RIP-relative */
+    INSN_EA_RIP = 64, /* 64-bit RIP-relative */
+    INSN_FPU = 128    /* runs on the host's own units: priv is its struct fpu_op */
 };
 
 /* While decoding: what a selector needs. op_select_* return the handler or NULL ("not mine"). */
@@ -84,24 +85,77 @@ struct decode_ctx;
 typedef op_fn *op_select_fn(struct decode_ctx *d);
 op_select_fn op_select_int, op_select_sys, op_select_fpu;
 
-/* One cached 4 KiB translation, 64 bytes.  Tags hold the linear page; empty: tlb_none(). */
-struct tlb_entry {
-    uint64_t read_tag, write_tag, exec_tag; /* compared with the linear page address */
-    uintptr_t addend; /* host = linear + addend (RAM and ROM; MMIO pages stay out of the TLB) */
+/* The TLB: three tables for each permission context, indexed by the low bits of the linear page.
+ * What an access needs is 16 bytes, so that translated code gets there with one index; the rest of
+ * a translation is kept beside it, for whoever fills or flushes.  A tag that matches nothing is
+ * tlb_none(), which is 0 nearly everywhere: tables that were never touched cost no memory. */
+struct tlb_hot {
+    uint64_t tag;   /* linear page */
+    uintptr_t host; /* of the page's first byte; RAM and ROM only */
+};
+struct tlb_page {
+    uint64_t tag; /* linear page this slot is about, or tlb_none() */
     uint64_t phys_page;
-    const struct guest_region
-        *region;        /* for dirty/code marking; write_tag is left empty when a store
-                           must take the slow path (dirty logging, code page, ROM) */
-    uint64_t slow_wtag; /* a store is permitted, but takes the slow path */
-    uint32_t flags;     /* TLB_GLOBAL, TLB_LARGE */
+    const struct guest_region *region;
+    uint64_t slow_wtag; /* a store is permitted, but takes the slow path: dirty log, code page, ROM */
+    uint32_t flags;     /* TLB_* of mmu.c */
     uint32_t page_shift;
 };
-#define TLB_BITS     10
-#define TLB_SIZE     (1u << TLB_BITS)
-#define TLB_CONTEXTS 4 /* see mmu.c; c->tlb_ctx says which */
+struct tlb_exec {
+    uint64_t tag;
+    uintptr_t host;
+    const struct guest_region *region;
+    uint64_t phys_page;
+    uint32_t id; /* of the code page (tr_page.c); 0: not asked for yet */
+    uint32_t flags;
+};
+#define TLB_BITS      16
+#define TLB_SIZE      (1u << TLB_BITS)
+#define TLB_EXEC_BITS 10
+#define TLB_EXEC_SIZE (1u << TLB_EXEC_BITS)
+#define TLB_CONTEXTS  4 /* see mmu.c; c->tlb_ctx says which */
+struct tlb_log {
+    uint32_t count;
+    uint32_t slot[TLB_SIZE];
+};
+struct tlb_ctx {
+    struct tlb_hot stack; /* translated code: the page that the stack is in, writable */
+    struct tlb_exec exec[TLB_EXEC_SIZE];
+    struct tlb_hot rd[TLB_SIZE], wr[TLB_SIZE];
+    struct tlb_page page[TLB_SIZE];
+    struct tlb_log log[2]; /* slots in use since the last flush: 0 any page, 1 global pages */
+    uint32_t exec_count;
+    uint16_t exec_log[TLB_EXEC_SIZE];
+};
 
 struct icache;
 struct block;
+struct tr_cache;
+
+/* What translated code reads and writes at fixed addresses; see tr.h.  Vcpu's thread only, but for
+ * `go`, which any thread may clear. */
+struct tr_state {
+    uint32_t go;          /* 0: translated code leaves at its next poll */
+    uint8_t vec_live;     /* vector registers and MXCSR are the guest's, st.xsave is stale */
+    uint8_t vec_was_live; /* across a call into C */
+    bool bail;            /* the next instruction is the interpreter's */
+    bool left;            /* it came out by a jump to st.rip, through link */
+    uint32_t link;        /* number of the link that was left through; 0: an indirect branch */
+    uint64_t ret_sp;      /* stack of return addresses (tr_glue.c) */
+    uint64_t c_sp;        /* C's stack */
+    uint64_t code;        /* where to go in */
+    uint64_t keep[4];
+    uint64_t value, target; /* across a probe: what is pushed, where a call goes */
+    uint64_t caller_pc;     /* what has called into C */
+    uint64_t fault_pc;      /* non-zero: it left here because of the instruction in desc */
+    uint32_t desc;
+    uint32_t vec_mask;  /* of XSAVE: the components in vector registers */
+    uint32_t xstate_bv; /* XSTATE_BV of a complete image */
+    uint32_t mxcsr_plain;
+    uint8_t bounce[64] __attribute__((aligned(64)));
+    struct tr_cache *cache;
+    uint32_t key[TLB_CONTEXTS]; /* of the code that last ran in a context */
+};
 
 struct jit_cpu {
     struct x86_state st; /* live architectural state */
@@ -126,7 +180,7 @@ struct jit_cpu {
     uint8_t tlb_ctx;   /* permission context: which TLB; refreshed by cpu_update_mode */
     bool smap_on;      /* CR4.SMAP && !EFLAGS.AC && CPL<3, refreshed by cpu_update_mode */
     uint32_t mode_key; /* KEY_*: all that decoding depends on; part of the icache key */
-    struct tlb_entry *tlb_now; /* tlb[context in force], set by cpu_update_mode */
+    struct tlb_ctx *tlb_now; /* &tlb[context in force], set by cpu_update_mode */
     uint64_t tsc_offset;
 
     /* events; pending flags may be set from any thread (atomic), consumed by the loop */
@@ -134,6 +188,7 @@ struct jit_cpu {
     uint8_t sipi_vector_async;
     bool single;   /* set by cpu_take_events: run exactly one insn, then call it again */
     bool in_guest; /* atomic: this thread may touch guest memory through its TLB */
+    uint8_t units; /* UNIT_*: which instructions CR0, CR4 and XCR0 let run; part of tr_key() */
 
     /* what cpu_raise* left for the loop to hand to cpu_deliver */
     struct {
@@ -144,9 +199,11 @@ struct jit_cpu {
     /* delivery of a fault in progress: double and triple faults */
     int delivering_vector; /* -1: none */
 
-    struct tlb_entry tlb[TLB_CONTEXTS][TLB_SIZE];
     void *fpu; /* fpu_*: host save area etc. */
     void *sys; /* sys_*: steal time, debug, ... */
+
+    struct tr_state tr; /* what translated code and its glue keep here; see tr.h */
+    struct tlb_ctx tlb[TLB_CONTEXTS];
 };
 enum {
     PENDING_KICK = 1, /* lapic_pending() may say something */
@@ -161,6 +218,7 @@ enum {
     PENDING_CODE = 256,   /* icache.c: another thread wrote to decoded code; the loop takes it */
     PENDING_STEP = 128, /* own thread only: TF, RF, interrupt shadow or DR7 want cpu_take_events */
 };
+enum { UNIT_X87 = 1, UNIT_MMX = 2, UNIT_SSE = 4, UNIT_AVX = 8, UNIT_AVX512 = 16 };
 enum cpu_mode { MODE_REAL, MODE_VM86, MODE_PROT16, MODE_PROT32, MODE_COMPAT, MODE_LONG64 };
 
 enum {
@@ -239,6 +297,8 @@ bool mmu_probe(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_t *out);
 void mmu_flush_all(struct jit_cpu *c);       /* incl. global */
 void mmu_flush_nonglobal(struct jit_cpu *c); /* CR3 write */
 void mmu_flush_page(struct jit_cpu *c, uint64_t linear);
+/* The code that runs in a context has another mode_key now: its code pages have other numbers. */
+void mmu_flush_exec_ids(struct jit_cpu *c, unsigned ctx);
 bool mmu_pdptrs_load(struct jit_cpu *c); /* PAE CR3 write; false: #GP */
 
 /* Slow paths: any alignment, page crossing, MMIO, ROM, dirty log, code pages. */
@@ -263,20 +323,21 @@ void mmu_code_revoke(struct jit_cpu *c, const struct guest_region *r, uint64_t o
 /* Runs fn with every other vcpu stopped (split locks, MMIO locks, cross-page cmpxchg16b). */
 void cpu_exclusive(struct jit_cpu *c, void (*fn)(struct jit_cpu *c, void *arg), void *arg);
 
-/* What a tag holds that matches no address: never a page that lives in that slot (all ones would
- * cover the last page of the address space in slot TLB_SIZE - 1). */
+static inline unsigned tlb_index(uint64_t linear)
+{
+    return (linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1);
+}
+static inline struct tlb_exec *tlb_exec_slot(struct jit_cpu *c, uint64_t linear)
+{
+    return &c->tlb_now->exec[(linear >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1)];
+}
+/* What a tag holds that matches no address: a page that lives in another slot. */
 static inline uint64_t tlb_none(unsigned slot)
 {
-    return (slot & 1) ? 0 : UINT64_MAX;
+    return slot ? 0 : GUEST_PAGE_SIZE;
 }
-static inline struct tlb_entry *tlb_slot(struct jit_cpu *c, uint64_t linear)
-{
-    return &c->tlb_now[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
-}
-/* The fast path compares page AND low bits in one go: an access that crosses its page cannot match.
- */
-#define TLB_HIT(tag, linear, size)                                                                 \
-    ((tag) == (((linear) + (size)-1) & ~0xfffull) && (tag) == ((linear) & ~0xfffull))
+/* One comparison for page and crossing: linear - tag is the offset in the page when they agree. */
+#define TLB_COVERS(tag, linear, size) (((linear) - (tag)) <= GUEST_PAGE_SIZE - (size))
 
 /* Guest operands have any alignment. */
 typedef uint8_t mem_u8;
@@ -287,18 +348,18 @@ typedef uint64_t mem_u64 __attribute__((aligned(1), may_alias));
 #define MEM_ACCESSORS(bits)                                                                        \
     static inline uint##bits##_t mem_r##bits(struct jit_cpu *c, uint64_t lin)                      \
     {                                                                                              \
-        struct tlb_entry *e = tlb_slot(c, lin);                                                    \
+        const struct tlb_hot *e = &c->tlb_now->rd[tlb_index(lin)];                                 \
         uint##bits##_t v;                                                                          \
-        if (likely(TLB_HIT(e->read_tag, lin, sizeof(v))))                                          \
-            return *(volatile mem_u##bits *)(lin + e->addend);                                     \
+        if (likely(TLB_COVERS(e->tag, lin, sizeof(v))))                                            \
+            return *(volatile mem_u##bits *)(lin - e->tag + e->host);                              \
         mmu_read_slow(c, lin, &v, sizeof(v), ACC_READ);                                            \
         return v;                                                                                  \
     }                                                                                              \
     static inline void mem_w##bits(struct jit_cpu *c, uint64_t lin, uint##bits##_t v)              \
     {                                                                                              \
-        struct tlb_entry *e = tlb_slot(c, lin);                                                    \
-        if (likely(TLB_HIT(e->write_tag, lin, sizeof(v))))                                         \
-            *(volatile mem_u##bits *)(lin + e->addend) = v;                                        \
+        const struct tlb_hot *e = &c->tlb_now->wr[tlb_index(lin)];                                 \
+        if (likely(TLB_COVERS(e->tag, lin, sizeof(v))))                                            \
+            *(volatile mem_u##bits *)(lin - e->tag + e->host) = v;                                 \
         else                                                                                       \
             mmu_write_slow(c, lin, &v, sizeof(v), ACC_WRITE);                                      \
     }

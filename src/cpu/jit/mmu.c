@@ -2,30 +2,28 @@
  *
  * Contexts: 0 supervisor, 1 user, 2 supervisor while EFLAGS.AC lifts SMAP, 3 user with alignment
  * checking.  Context 3 is never filled for data, so each access comes here and is checked.  Because
- * the permission context selects the table, ring crossings and STAC/CLAC flush nothing.
+ * the permission context selects the tables, ring crossings and STAC/CLAC flush nothing.
  *
- * Who may hold a writable entry (write_tag):
+ * Slots in use are logged (tlb_ctx.log), those of global pages apart: a flush looks at what was
+ * filled since the last one, not at the tables.  A slot may stand in both logs.
+ *
+ * Who may hold a writable entry (wr[]):
  *   (1) only for RAM whose region has no dirty log and whose page has no code bit;
  *   (2) the filler sets the page's bit in wfilter before it looks at the code bit; who sets a code
  *       bit looks at the filters afterwards - one of the two always sees the other;
- *   (3) another thread never writes this table: it sets PENDING_TLB_FLUSH and waits until the owner
- *       has flushed or is outside guest code (it flushes when it comes back). */
+ *   (3) another thread never writes these tables: it sets PENDING_TLB_FLUSH and waits until the
+ *       owner has flushed or is outside guest code (it flushes when it comes back). */
 #include "sys.h"
 
 #include "bus/io.h"
 
-#define TLB_EMPTY  UINT64_MAX
-#define TLB_GLOBAL 1u
-#define TLB_LARGE  2u
+#define TLB_GLOBAL    1u
+#define TLB_LARGE     2u
+#define TLB_LOGGED(n) (4u << (n)) /* the slot stands in log[n] */
 
 static inline uint64_t page_of(uint64_t linear)
 {
     return linear & ~(GUEST_PAGE_SIZE - 1);
-}
-
-static inline struct tlb_entry *slot_in(struct jit_cpu *c, unsigned ctx, uint64_t linear)
-{
-    return &c->tlb[ctx][(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
 }
 
 static inline unsigned context_of(struct jit_cpu *c, unsigned access)
@@ -33,23 +31,22 @@ static inline unsigned context_of(struct jit_cpu *c, unsigned access)
     return (access & ACC_IMPLICIT_SUPERVISOR) ? TLB_CTX_SUPER : c->tlb_ctx;
 }
 
-/* The empty tag depends on the slot, see tlb_none(). */
-static uint64_t none_of(const struct jit_cpu *c, const struct tlb_entry *e)
+static void slot_clear(struct tlb_ctx *t, unsigned slot)
 {
-    return tlb_none((unsigned)(e - c->tlb[0]) & (TLB_SIZE - 1));
+    uint64_t none = tlb_none(slot);
+
+    t->rd[slot].tag = t->wr[slot].tag = none;
+    t->page[slot].tag = t->page[slot].slow_wtag = none;
 }
 
-static void entry_clear(struct jit_cpu *c, struct tlb_entry *e)
+static void slot_log(struct tlb_ctx *t, unsigned slot, unsigned which)
 {
-    e->read_tag = e->write_tag = e->exec_tag = e->slow_wtag = none_of(c, e);
-}
+    struct tlb_log *log = &t->log[which];
 
-/* The linear page an entry is for, or its slot's empty tag. */
-static uint64_t entry_page(const struct jit_cpu *c, const struct tlb_entry *e)
-{
-    uint64_t none = none_of(c, e);
-
-    return e->read_tag != none ? e->read_tag : e->exec_tag != none ? e->exec_tag : e->slow_wtag;
+    if (t->page[slot].flags & TLB_LOGGED(which))
+        return;
+    t->page[slot].flags |= TLB_LOGGED(which);
+    log->slot[log->count++] = slot;
 }
 
 /* ---- the filter of possibly writable pages ---- */
@@ -82,90 +79,154 @@ static bool is_code_page(const struct guest_region *r, uint64_t offset)
 
 /* ---- flushing ---- */
 
-static void context_flush(struct jit_cpu *c, unsigned ctx)
+static void stack_forget(struct tlb_ctx *t)
 {
-    struct sys_cpu *s = sys_of(c);
-    if (s->filled_count[ctx] <= TLB_FILL_LOG) {
-        for (unsigned i = 0; i < s->filled_count[ctx]; i++)
-            entry_clear(c, &c->tlb[ctx][s->filled[ctx][i]]);
-    } else {
-        for (unsigned i = 0; i < TLB_SIZE; i++)
-            entry_clear(c, &c->tlb[ctx][i]);
+    t->stack.tag = 1; /* no page */
+}
+
+static void exec_flush(struct tlb_ctx *t, bool global_too)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < t->exec_count; i++) {
+        struct tlb_exec *e = &t->exec[t->exec_log[i]];
+        if (global_too || !(e->flags & TLB_GLOBAL)) {
+            e->tag = tlb_none(t->exec_log[i]);
+            e->id = 0;
+            e->flags = 0;
+        } else {
+            t->exec_log[kept++] = t->exec_log[i];
+        }
     }
-    s->filled_count[ctx] = 0;
+    t->exec_count = kept;
+}
+
+/* Empties a log; its slots are cleared, but for those of global pages when they are to stay. */
+static void log_flush(struct tlb_ctx *t, unsigned which, bool keep_global)
+{
+    struct tlb_log *log = &t->log[which];
+
+    for (unsigned i = 0; i < log->count; i++) {
+        unsigned slot = log->slot[i];
+        t->page[slot].flags &= ~TLB_LOGGED(which);
+        if (keep_global && (t->page[slot].flags & TLB_GLOBAL))
+            slot_log(t, slot, 1);
+        else
+            slot_clear(t, slot);
+    }
+    log->count = 0;
 }
 
 void mmu_flush_all(struct jit_cpu *c)
 {
-    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
-        context_flush(c, ctx);
-    sys_of(c)->tlb_has_large = false;
+    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
+        struct tlb_ctx *t = &c->tlb[ctx];
+        exec_flush(t, true);
+        log_flush(t, 0, false);
+        log_flush(t, 1, false);
+        stack_forget(t);
+    }
+    sys_of(c)->large_count = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(sys_of(c)->wfilter); i++)
         __atomic_store_n(&sys_of(c)->wfilter[i], 0, __ATOMIC_RELEASE);
 }
 
-/* Only entries that were filled are looked at; the log keeps those that stay. */
 void mmu_flush_nonglobal(struct jit_cpu *c)
 {
-    struct sys_cpu *s = sys_of(c);
     if (!(c->st.cr4 & CR4_PGE)) {
         mmu_flush_all(c);
         return;
     }
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
-        bool log = s->filled_count[ctx] <= TLB_FILL_LOG;
-        unsigned n = log ? s->filled_count[ctx] : TLB_SIZE, kept = 0;
-        for (unsigned i = 0; i < n; i++) {
-            unsigned index = log ? s->filled[ctx][i] : i;
-            struct tlb_entry *e = &c->tlb[ctx][index];
-            if (!(e->flags & TLB_GLOBAL))
-                entry_clear(c, e);
-            else if (log)
-                s->filled[ctx][kept++] = (uint16_t)index;
-        }
-        if (log)
-            s->filled_count[ctx] = (uint16_t)kept;
+        struct tlb_ctx *t = &c->tlb[ctx];
+        exec_flush(t, false);
+        log_flush(t, 0, true);
+        stack_forget(t);
     }
 }
 
-static bool entry_is_for(const struct tlb_entry *e, uint64_t page)
+void mmu_flush_exec_ids(struct jit_cpu *c, unsigned ctx)
 {
-    return e->read_tag == page || e->write_tag == page || e->exec_tag == page ||
-           e->slow_wtag == page;
+    struct tlb_ctx *t = &c->tlb[ctx];
+
+    for (unsigned i = 0; i < t->exec_count; i++)
+        t->exec[t->exec_log[i]].id = 0;
+}
+
+/* INVLPG drops a large page as a whole, but here it lies in 4 KiB pieces of unknown number.  The
+ * large pages in use are noted; when there are too many, every piece of any counts. */
+static void large_note(struct jit_cpu *c, uint64_t linear, unsigned shift)
+{
+    struct sys_cpu *s = sys_of(c);
+    uint64_t base = linear >> shift;
+
+    for (unsigned i = 0; i < s->large_count && i < LARGE_PAGES; i++)
+        if (s->large[i].shift == shift && s->large[i].base == base)
+            return;
+    if (s->large_count < LARGE_PAGES)
+        s->large[s->large_count] = (struct large_page){base, shift};
+    if (s->large_count <= LARGE_PAGES)
+        s->large_count++;
+}
+
+static bool large_may_hold(struct jit_cpu *c, uint64_t linear)
+{
+    struct sys_cpu *s = sys_of(c);
+
+    if (s->large_count > LARGE_PAGES)
+        return true;
+    for (unsigned i = 0; i < s->large_count; i++)
+        if (linear >> s->large[i].shift == s->large[i].base)
+            return true;
+    return false;
+}
+
+static void flush_pieces(struct tlb_ctx *t, uint64_t linear)
+{
+    for (unsigned which = 0; which < 2; which++) {
+        for (unsigned i = 0; i < t->log[which].count; i++) {
+            unsigned slot = t->log[which].slot[i];
+            const struct tlb_page *p = &t->page[slot];
+            if ((p->flags & TLB_LARGE) && p->tag != tlb_none(slot) &&
+                (p->tag ^ linear) >> p->page_shift == 0)
+                slot_clear(t, slot);
+        }
+    }
+}
+
+static void flush_page_exec(struct tlb_ctx *t, uint64_t linear, bool large)
+{
+    for (unsigned i = 0; i < t->exec_count; i++) {
+        struct tlb_exec *e = &t->exec[t->exec_log[i]];
+        if (e->tag == page_of(linear) || (large && (e->flags & TLB_LARGE))) {
+            e->tag = tlb_none(t->exec_log[i]);
+            e->id = 0;
+        }
+    }
 }
 
 void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
 {
-    uint64_t page = page_of(linear);
-    bool large = false;
+    bool large = large_may_hold(c, linear);
 
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
-        struct tlb_entry *e = slot_in(c, ctx, linear);
-        if (entry_is_for(e, page))
-            entry_clear(c, e);
+        struct tlb_ctx *t = &c->tlb[ctx];
+        if (t->page[tlb_index(linear)].tag == page_of(linear))
+            slot_clear(t, tlb_index(linear));
+        flush_page_exec(t, linear, large);
+        stack_forget(t);
+        if (large)
+            flush_pieces(t, linear);
     }
-    /* INVLPG drops a large page as a whole, but here it lies in 4 KiB pieces of unknown number:
-     * when any large page is cached, look at each. */
-    if (!sys_of(c)->tlb_has_large)
-        return;
-    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
-            struct tlb_entry *e = &c->tlb[ctx][i];
-            uint64_t tag = entry_page(c, e);
-            if (tag == none_of(c, e) || !(e->flags & TLB_LARGE))
-                continue;
-            large = true;
-            if ((tag ^ linear) >> e->page_shift == 0)
-                entry_clear(c, e);
-        }
-    }
-    sys_of(c)->tlb_has_large = large;
 }
 
+/* The tables come as zeros; only where that is not "nothing" has anything to be written. */
 void mmu_init(struct jit_cpu *c)
 {
-    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
-        sys_of(c)->filled_count[ctx] = UINT16_MAX;
+    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
+        slot_clear(&c->tlb[ctx], 0);
+        c->tlb[ctx].exec[0].tag = tlb_none(0);
+    }
     mmu_flush_all(c);
 }
 
@@ -177,81 +238,95 @@ static bool is_apic_page(const struct jit_cpu *c, uint64_t phys)
            (c->st.apic_base & (APIC_BASE_ENABLE | APIC_BASE_X2)) == APIC_BASE_ENABLE;
 }
 
-static void log_fill(struct jit_cpu *c, unsigned ctx, const struct tlb_entry *e)
+static void set_write_tag(struct jit_cpu *c, struct tlb_ctx *t, unsigned slot)
 {
-    struct sys_cpu *s = sys_of(c);
-    if (s->filled_count[ctx] < TLB_FILL_LOG)
-        s->filled[ctx][s->filled_count[ctx]] = (uint16_t)(e - c->tlb[ctx]);
-    if (s->filled_count[ctx] <= TLB_FILL_LOG)
-        s->filled_count[ctx]++;
-}
+    struct tlb_page *p = &t->page[slot];
+    const struct guest_region *r = p->region;
+    uint64_t offset = p->phys_page - r->gpa;
 
-static void set_write_tag(struct jit_cpu *c, struct tlb_entry *e, uint64_t page)
-{
-    const struct guest_region *r = e->region;
-    uint64_t offset = e->phys_page - r->gpa;
-
-    e->slow_wtag = page;
+    p->slow_wtag = p->tag;
     if (r->kind != GUEST_RAM || __atomic_load_n(&r->dirty, __ATOMIC_RELAXED))
         return;
     if (is_code_page(r, offset))
         return;
     filter_add(c, r, offset);
-    if (!is_code_page(r, offset))
-        e->write_tag = page;
+    if (!is_code_page(r, offset)) {
+        t->wr[slot].host = (uintptr_t)r->host + offset;
+        t->wr[slot].tag = p->tag;
+    }
+}
+
+static uint32_t page_flags(const struct walk *w)
+{
+    return (w->global ? TLB_GLOBAL : 0) | (w->shift > GUEST_PAGE_SHIFT ? TLB_LARGE : 0);
+}
+
+static void exec_fill(struct tlb_ctx *t, uint64_t page, const struct guest_region *r,
+                      uint64_t phys_page, const struct walk *w)
+{
+    unsigned slot = (page >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1);
+    struct tlb_exec *e = &t->exec[slot];
+
+    if (!(e->flags & TLB_LOGGED(0)))
+        t->exec_log[t->exec_count++] = (uint16_t)slot;
+    *e = (struct tlb_exec){.tag = page,
+                           .host = (uintptr_t)r->host + (phys_page - r->gpa),
+                           .region = r,
+                           .phys_page = phys_page,
+                           .flags = page_flags(w) | TLB_LOGGED(0)};
+}
+
+static void data_fill(struct jit_cpu *c, struct tlb_ctx *t, uint64_t page,
+                      const struct guest_region *r, uint64_t phys_page, const struct walk *w)
+{
+    unsigned slot = tlb_index(page);
+    struct tlb_page *p = &t->page[slot];
+
+    if (p->tag != page || p->phys_page != phys_page || p->region != r)
+        slot_clear(t, slot);
+    p->tag = page;
+    p->phys_page = phys_page;
+    p->region = r;
+    p->flags = (p->flags & (TLB_LOGGED(0) | TLB_LOGGED(1))) | page_flags(w);
+    p->page_shift = w->shift;
+    slot_log(t, slot, w->global);
+    t->rd[slot].host = (uintptr_t)r->host + (phys_page - r->gpa);
+    t->rd[slot].tag = page;
+    if (w->writable && w->dirty)
+        set_write_tag(c, t, slot);
 }
 
 static void tlb_fill(struct jit_cpu *c, uint64_t linear, unsigned access, const struct walk *w)
 {
     unsigned ctx = context_of(c, access), kind = access & 3;
     const struct guest_region *r = guest_mem_find(c->set->cfg.mem, GPA(w->phys));
-    uint64_t page = page_of(linear);
-    struct tlb_entry *e = slot_in(c, ctx, linear);
+    uint64_t page = page_of(linear), phys_page = page_of(w->phys);
 
     if (!r || is_apic_page(c, w->phys))
         return;
     if (kind != ACC_EXEC && (ctx == TLB_CTX_ALIGN || sys_watched_page(c, page)))
         return;
-    uint64_t phys_page = page_of(w->phys);
-    if (!entry_is_for(e, page) || e->phys_page != phys_page || e->region != r) {
-        entry_clear(c, e);
-        log_fill(c, ctx, e);
-    }
-    e->phys_page = phys_page;
-    e->region = r;
-    e->addend = (uintptr_t)r->host + (phys_page - r->gpa) - page;
-    e->flags = (w->global ? TLB_GLOBAL : 0) | (w->shift > GUEST_PAGE_SHIFT ? TLB_LARGE : 0);
-    e->page_shift = w->shift;
     if (w->shift > GUEST_PAGE_SHIFT)
-        sys_of(c)->tlb_has_large = true;
-    if (kind == ACC_EXEC) {
-        e->exec_tag = page;
-        return;
-    }
-    e->read_tag = page;
-    if (w->writable && w->dirty)
-        set_write_tag(c, e, page);
+        large_note(c, linear, w->shift);
+    if (kind == ACC_EXEC)
+        exec_fill(&c->tlb[ctx], page, r, phys_page, w);
+    else
+        data_fill(c, &c->tlb[ctx], page, r, phys_page, w);
 }
 
 static bool tlb_lookup(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_t *out)
 {
-    struct tlb_entry *e = slot_in(c, context_of(c, access), linear);
-    uint64_t page = page_of(linear);
-    bool hit;
+    const struct tlb_ctx *t = &c->tlb[context_of(c, access)];
+    uint64_t page = page_of(linear), low = linear & (GUEST_PAGE_SIZE - 1);
+    unsigned slot = tlb_index(linear);
 
-    switch (access & 3) {
-    case ACC_READ:
-        hit = e->read_tag == page;
-        break;
-    case ACC_WRITE:
-        hit = e->slow_wtag == page;
-        break;
-    default:
-        hit = e->exec_tag == page;
-        break;
+    if ((access & 3) == ACC_EXEC) {
+        const struct tlb_exec *e = &t->exec[(linear >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1)];
+        *out = GPA(e->phys_page | low);
+        return e->tag == page;
     }
-    *out = GPA(e->phys_page | (linear & (GUEST_PAGE_SIZE - 1)));
-    return hit;
+    *out = GPA(t->page[slot].phys_page | low);
+    return ((access & 3) == ACC_READ ? t->rd[slot].tag : t->page[slot].slow_wtag) == page;
 }
 
 gpa_t mmu_translate(struct jit_cpu *c, uint64_t linear, unsigned access)
@@ -422,11 +497,11 @@ void mmu_read_slow(struct jit_cpu *c, uint64_t linear, void *buf, unsigned len, 
 /* The page was slow for a reason that may be gone: dirty log off, code dropped. */
 static void try_fast_again(struct jit_cpu *c, uint64_t linear, unsigned access)
 {
-    struct tlb_entry *e = slot_in(c, context_of(c, access), linear);
-    uint64_t page = page_of(linear);
+    struct tlb_ctx *t = &c->tlb[context_of(c, access)];
+    unsigned slot = tlb_index(linear);
 
-    if (e->slow_wtag == page && e->write_tag != page)
-        set_write_tag(c, e, page);
+    if (t->page[slot].slow_wtag == page_of(linear) && t->wr[slot].tag != page_of(linear))
+        set_write_tag(c, t, slot);
 }
 
 void mmu_write_slow(struct jit_cpu *c, uint64_t linear, const void *buf, unsigned len,
@@ -452,20 +527,19 @@ void *mmu_rmw_ptr(struct jit_cpu *c, uint64_t linear, unsigned len)
 {
     if (((linear & (GUEST_PAGE_SIZE - 1)) + len) > GUEST_PAGE_SIZE)
         return NULL;
-    struct tlb_entry *e = slot_in(c, c->tlb_ctx, linear);
-    if (likely(e->write_tag == page_of(linear)))
-        return (void *)(linear + e->addend);
-    mmu_translate(c, linear, ACC_WRITE);
-    return e->write_tag == page_of(linear) ? (void *)(linear + e->addend) : NULL;
+    const struct tlb_hot *e = &c->tlb_now->wr[tlb_index(linear)];
+    if (unlikely(!TLB_COVERS(e->tag, linear, len)))
+        mmu_translate(c, linear, ACC_WRITE);
+    return TLB_COVERS(e->tag, linear, len) ? (void *)(linear - e->tag + e->host) : NULL;
 }
 
 uint64_t sys_read(struct jit_cpu *c, uint64_t linear, unsigned size)
 {
-    struct tlb_entry *e = slot_in(c, TLB_CTX_SUPER, linear);
+    const struct tlb_hot *e = &c->tlb[TLB_CTX_SUPER].rd[tlb_index(linear)];
     uint64_t v = 0;
 
-    if (TLB_HIT(e->read_tag, linear, size))
-        copy_pieces(&v, (const void *)(linear + e->addend), size);
+    if (TLB_COVERS(e->tag, linear, size))
+        copy_pieces(&v, (const void *)(linear - e->tag + e->host), size);
     else
         mmu_read_slow(c, linear, &v, size, ACC_READ | ACC_IMPLICIT_SUPERVISOR);
     return v;
@@ -484,10 +558,17 @@ static void revoke_own(struct jit_cpu *c, const struct guest_region *r, uint64_t
     uint64_t phys = r->gpa + page_of(offset);
     if (!filter_has(c, r, offset))
         return;
-    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
-        for (unsigned i = 0; i < TLB_SIZE; i++)
-            if (c->tlb[ctx][i].phys_page == phys)
-                c->tlb[ctx][i].write_tag = tlb_none(i);
+    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
+        struct tlb_ctx *t = &c->tlb[ctx];
+        stack_forget(t);
+        for (unsigned which = 0; which < 2; which++) {
+            for (unsigned i = 0; i < t->log[which].count; i++) {
+                unsigned slot = t->log[which].slot[i];
+                if (t->page[slot].phys_page == phys)
+                    t->wr[slot].tag = tlb_none(slot);
+            }
+        }
+    }
 }
 
 void mmu_code_lock(struct jit_cpu *c)

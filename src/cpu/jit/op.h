@@ -21,6 +21,7 @@
 #define BLOCK_INSNS_MAX 40
 
 struct code_page;
+struct tblock;
 
 /* Decoded code that runs without looking up: starts at one address, ends at a control transfer, at
  * the end of the page, or after BLOCK_INSNS_MAX instructions. */
@@ -29,6 +30,9 @@ struct block {
     uintptr_t host2; /* page-crossing instruction: host address of its first byte in page 2, or 0 */
     uint32_t key;    /* mode_key */
     uint16_t count, bytes;
+    uint16_t heat;     /* times run by the interpreter, up to a point */
+    bool cold;         /* cannot be translated */
+    struct tblock *tr; /* its translations, one for each linear address and key */
     struct block *page_next, *bucket_next, *cross_next;
     struct code_page *page, *page2;
     struct block *link[2]; /* same-page successors: not taken / taken; NULL = look up */
@@ -106,13 +110,6 @@ static inline int32_t op_relative(op_fn *fn)
 {
     return (int32_t)((intptr_t)fn - (intptr_t)op_select_int);
 }
-
-static inline struct tlb_entry *tlb_now_slot(struct jit_cpu *c, uint64_t linear)
-{
-    return &c->tlb_now[(linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1)];
-}
-/* One comparison for page and crossing: linear ^ tag is the offset in the page when they agree. */
-#define TLB_COVERS(tag, linear, size) (((linear) ^ (tag)) <= GUEST_PAGE_SIZE - (size))
 
 #define NEXT return i[1].fn(c, i + 1)
 
@@ -205,32 +202,32 @@ void op_locked_alone(struct jit_cpu *c, const struct insn *i, uint64_t linear, u
 #define OP_MEMORY(bits)                                                                            \
     static inline uint##bits##_t ld##bits(struct jit_cpu *c, const struct insn *i, uint64_t lin)   \
     {                                                                                              \
-        struct tlb_entry *e = tlb_now_slot(c, lin);                                                \
-        if (likely(TLB_COVERS(e->read_tag, lin, bits / 8)))                                        \
-            return *(volatile mem_u##bits *)(lin + e->addend);                                     \
+        const struct tlb_hot *e = &c->tlb_now->rd[tlb_index(lin)];                                 \
+        if (likely(TLB_COVERS(e->tag, lin, bits / 8)))                                             \
+            return *(volatile mem_u##bits *)(lin - e->tag + e->host);                              \
         return (uint##bits##_t)op_load_slow(c, i, lin, bits / 8);                                  \
     }                                                                                              \
     static inline void st##bits(struct jit_cpu *c, const struct insn *i, uint64_t lin,             \
                                 uint##bits##_t v)                                                  \
     {                                                                                              \
-        struct tlb_entry *e = tlb_now_slot(c, lin);                                                \
-        if (likely(TLB_COVERS(e->write_tag, lin, bits / 8)))                                       \
-            *(volatile mem_u##bits *)(lin + e->addend) = v;                                        \
+        const struct tlb_hot *e = &c->tlb_now->wr[tlb_index(lin)];                                 \
+        if (likely(TLB_COVERS(e->tag, lin, bits / 8)))                                             \
+            *(volatile mem_u##bits *)(lin - e->tag + e->host) = v;                                 \
         else                                                                                       \
             op_store_slow(c, i, lin, v, bits / 8);                                                 \
     }                                                                                              \
     static inline mem_u##bits *rmw##bits(struct jit_cpu *c, const struct insn *i, uint64_t lin)    \
     {                                                                                              \
-        struct tlb_entry *e = tlb_now_slot(c, lin);                                                \
-        if (likely(TLB_COVERS(e->write_tag, lin, bits / 8)))                                       \
-            return (mem_u##bits *)(lin + e->addend);                                               \
+        const struct tlb_hot *e = &c->tlb_now->wr[tlb_index(lin)];                                 \
+        if (likely(TLB_COVERS(e->tag, lin, bits / 8)))                                             \
+            return (mem_u##bits *)(lin - e->tag + e->host);                                        \
         return op_rmw_begin(c, i, lin, bits / 8);                                                  \
     }                                                                                              \
     static inline mem_u##bits *lock##bits(struct jit_cpu *c, const struct insn *i, uint64_t lin)   \
     {                                                                                              \
-        struct tlb_entry *e = tlb_now_slot(c, lin);                                                \
-        if (likely(TLB_COVERS(e->write_tag, lin, bits / 8)))                                       \
-            return (mem_u##bits *)(lin + e->addend);                                               \
+        const struct tlb_hot *e = &c->tlb_now->wr[tlb_index(lin)];                                 \
+        if (likely(TLB_COVERS(e->tag, lin, bits / 8)))                                             \
+            return (mem_u##bits *)(lin - e->tag + e->host);                                        \
         return op_lock_begin(c, i, lin, bits / 8);                                                 \
     }
 OP_MEMORY(8)

@@ -73,9 +73,9 @@ static uint64_t span(const struct str *s, unsigned seg, unsigned reg, uint64_t l
 /* Host address of an element that may be reached without the slow path, or NULL. */
 static void *host_for(const struct str *s, uint64_t linear, bool write)
 {
-    const struct tlb_entry *e = tlb_now_slot(s->c, linear);
-    uint64_t tag = write ? e->write_tag : e->read_tag;
-    return TLB_COVERS(tag, linear, s->size) ? (void *)(linear + e->addend) : NULL;
+    const struct tlb_ctx *t = s->c->tlb_now;
+    const struct tlb_hot *e = (write ? t->wr : t->rd) + tlb_index(linear);
+    return TLB_COVERS(e->tag, linear, s->size) ? (void *)(linear - e->tag + e->host) : NULL;
 }
 
 static uint64_t element_read(const struct str *s, uint64_t linear)

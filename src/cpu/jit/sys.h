@@ -113,7 +113,11 @@ static inline bool desc_conforming(const struct desc *d)
 }
 
 enum { TLB_CTX_SUPER, TLB_CTX_USER, TLB_CTX_SUPER_AC, TLB_CTX_ALIGN }; /* see mmu.c */
-#define TLB_FILL_LOG 256
+#define LARGE_PAGES 64
+struct large_page {
+    uint64_t base; /* linear address >> shift */
+    unsigned shift;
+};
 
 /* What sys_* keeps beyond struct x86_state. */
 struct sys_cpu {
@@ -132,10 +136,9 @@ struct sys_cpu {
     uint32_t signature; /* CPUID.1:EAX */
     bool intel;         /* vendor rules: SYSENTER in long mode, SYSCALL in compat mode, ... */
     unsigned phys_bits;
-    bool tlb_has_large;
+    struct large_page large[LARGE_PAGES]; /* of which pieces are in the TLB; see mmu.c */
+    unsigned large_count;                 /* LARGE_PAGES + 1: more than that */
     uint64_t wfilter[256]; /* pages that may be writable through this TLB; see mmu.c */
-    uint16_t filled_count[TLB_CONTEXTS]; /* slots filled since the flush; above the log: many */
-    uint16_t filled[TLB_CONTEXTS][TLB_FILL_LOG];
 };
 /* The accelerator's data of one machine: cpu_set->accel. */
 struct jit_set {
@@ -191,6 +194,7 @@ static inline bool canonical(const struct jit_cpu *c, uint64_t a)
 static inline void pending_set(struct jit_cpu *c, uint32_t bits)
 {
     __atomic_fetch_or(&c->pending, bits, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&c->tr.go, 0, __ATOMIC_SEQ_CST);
 }
 static inline void pending_clear(struct jit_cpu *c, uint32_t bits)
 {

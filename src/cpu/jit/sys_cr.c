@@ -52,6 +52,25 @@ static unsigned current_context(struct jit_cpu *c)
     return (c->st.cr4 & CR4_SMAP) && (c->st.rflags & FL_AC) ? TLB_CTX_SUPER_AC : TLB_CTX_SUPER;
 }
 
+/* SDM vol.3 table 10-1, vol.1 13.2 */
+static uint8_t current_units(const struct x86_state *st)
+{
+    uint8_t u = 0;
+
+    if (st->cr0 & CR0_TS)
+        return 0;
+    if (!(st->cr0 & CR0_EM)) {
+        u |= UNIT_X87 | UNIT_MMX;
+        if (st->cr4 & CR4_OSFXSR)
+            u |= UNIT_SSE;
+    }
+    if ((st->cr4 & CR4_OSXSAVE) && (st->xcr0 & 6) == 6)
+        u |= UNIT_AVX;
+    if ((st->cr4 & CR4_OSXSAVE) && (st->xcr0 & 0xe6) == 0xe6)
+        u |= UNIT_AVX512;
+    return u;
+}
+
 void cpu_update_mode(struct jit_cpu *c)
 {
     const struct x86_state *st = &c->st;
@@ -67,7 +86,8 @@ void cpu_update_mode(struct jit_cpu *c)
     c->mode_key = current_key(st, mode);
     c->smap_on = (st->cr4 & CR4_SMAP) && !(st->rflags & FL_AC) && c->cpl < 3;
     c->tlb_ctx = current_context(c);
-    c->tlb_now = c->tlb[c->tlb_ctx];
+    c->tlb_now = &c->tlb[c->tlb_ctx];
+    c->units = current_units(st);
 }
 
 /* ---- CR0, CR3, CR4 ---- */
@@ -252,6 +272,7 @@ void sys_op_clts(struct jit_cpu *c, const struct insn *i)
 {
     require_cpl0(c);
     c->st.cr0 &= ~CR0_TS;
+    cpu_update_mode(c);
 }
 
 void sys_op_lmsw(struct jit_cpu *c, const struct insn *i)

@@ -1,0 +1,325 @@
+/* tr.h - the translator: warm blocks of decoded instructions become host code.
+ *
+ *   struct block (icache.c)  --warm-->  tr_translate()  -->  struct tblock in the code cache
+ *     tr_scan.c   bytes -> fields, what an instruction reads and writes (tables)
+ *     tr_block.c  one block: flag liveness, then one emitter per instruction, exits, entries
+ *     tr_mem.c    effective addresses and TLB probes       tr_int.c   integer instructions
+ *     tr_flow.c   stack, calls, returns, branches          tr_vec.c   vector and x87 instructions
+ *     tr_cache.c  the code cache: space, lookup, links, dropping
+ *     tr_glue.c   the few hand-made routines translated code and C meet in
+ *     tr_run.c    going in, coming out, misses, faults
+ *
+ * A block that is dropped or whose page is mapped elsewhere is never entered again, but its bytes
+ * stay until the whole cache is emptied, which happens only outside translated code.
+ *
+ * REGISTERS.  Guest registers live in host registers (tr_reg):
+ *   rax rdx rbx rbp rsi r8 r12-r15   themselves (implicit operands: MUL, DIV, CMPXCHG; REX-less AH)
+ *   rcx -> r9, rdi -> r10, rsp -> r11
+ *   r9 r10 r11                       memory (st.gpr): the ones compilers use least
+ * and free for the translator:
+ *   rdi (S0)  addresses: needs no REX, so [rdi] goes with AH
+ *   rcx (S1)  JRCXZ, the one conditional jump that needs no flags; shift counts
+ *   rsp       a real stack, of (guest return address, host return address) pairs
+ *
+ * FLAGS.  The guest's arithmetic flags are the host's (TR_HOST) or, when an inserted instruction had
+ * to clobber them while live, in c->fl (TR_MEM).  A block has an entry for each.
+ *
+ * FAULTS.  An instruction changes nothing before all that can fault is done.  Whatever is not
+ * ordinary (MMIO, a store to code, a page-crossing store, #DE, a misaligned MOVAPS) leaves the state
+ * as it was before the instruction and has the interpreter run it: it is exact about everything. */
+#ifndef CPU_JIT_TR_H
+#define CPU_JIT_TR_H
+
+#include "op.h"
+#include "sys.h"
+
+/* Host registers by number. */
+enum {
+    HR_RAX,
+    HR_S1, /* rcx */
+    HR_RDX,
+    HR_RBX,
+    HR_RSP,
+    HR_RBP,
+    HR_RSI,
+    HR_S0, /* rdi */
+    HR_R8,
+    HR_RCX, /* r9: the guest's rcx */
+    HR_RDI, /* r10 */
+    HR_SP,  /* r11: the guest's rsp */
+    HR_MEM = 32 /* not in a register */
+};
+
+/* Arithmetic flags, in the translator's own order. */
+#define TF_C   1u
+#define TF_P   2u
+#define TF_A   4u
+#define TF_Z   8u
+#define TF_S   16u
+#define TF_O   32u
+#define TF_ALL 63u
+
+enum tr_flags { TR_HOST, TR_MEM };
+
+/* What an opcode is, from the tables of tr_scan.c. */
+enum tr_kind {
+    TK_INTERP, /* the interpreter runs it */
+    TK_MODRM,  /* re-encoded with its operands mapped */
+    TK_PLAIN,  /* copied: no operands but registers that stand for themselves */
+    TK_ACC_IMM,
+    TK_MOV_RI,
+    TK_INCDEC32, /* 40..4F outside 64-bit mode */
+    TK_XCHG_ACC,
+    TK_BSWAP,
+    TK_LEA,
+    TK_MOFFS,
+    TK_SHIFT_CL,
+    TK_BT_REG, /* a bit offset in a register reaches beyond a memory operand */
+    TK_CMPXCHGB,
+    TK_PUSH_R,
+    TK_PUSH_I,
+    TK_PUSH_M,
+    TK_POP_R,
+    TK_POP_M,
+    TK_LEAVE,
+    TK_JCC,
+    TK_JMP,
+    TK_JMP_M,
+    TK_CALL,
+    TK_CALL_M,
+    TK_RET,
+    TK_NOP,
+    TK_VECTOR,
+};
+enum { /* roles of ModRM operands that are general registers or memory */
+       ROLE_REG_R = 1,
+       ROLE_REG_W = 2,
+       ROLE_RM_R = 4,
+       ROLE_RM_W = 8,
+       ROLE_BYTE = 16,   /* both operands are bytes */
+       ROLE_RM8 = 32,    /* the r/m operand is a byte, the other is not */
+       ROLE_RM16 = 64,
+       ROLE_RM32 = 128,
+       ROLE_V_R = 256, /* VEX.vvvv is a general register: read, written */
+       ROLE_V_W = 512,
+};
+struct tr_op {
+    uint8_t kind;
+    uint16_t roles;
+    uint8_t reads, writes, maybe; /* flags; maybe: may be left as they were */
+};
+
+/* One instruction, taken apart. */
+struct tr_insn {
+    const struct insn *i;
+    struct tr_op op;
+    uint8_t index; /* in its block */
+    uint8_t pfx;   /* mandatory or operand-size prefix: 0, 66, F2, F3 */
+    bool p66, lock, vex, w, high8;
+    uint8_t rex, map, opcode, modrm;
+    uint8_t vvvv, vl, vpp;
+    bool has_modrm;
+    uint8_t reg, rm; /* with REX/VEX bits */
+    uint8_t size;    /* of general operands, 1 2 4 8 */
+    uint8_t imm_len;
+    const uint8_t *imm;
+    uint8_t live;       /* flags that matter before it */
+    uint8_t live_after; /* and after it */
+    const struct fpu_op *fpu;
+    uint16_t off; /* in the block */
+};
+
+/* A way out of a block to a known address. */
+struct tr_link {
+    uint64_t rip;      /* target */
+    struct tblock *to; /* linked: its successor in to->in is next_in */
+    uint32_t next_in;
+    uint32_t site; /* offset of the rel32 in the cache */
+    uint32_t stub; /* offset of the stub it goes to when not linked */
+    uint32_t id_at; /* cross-page: offset of the imm32 to hold the target page's id, or 0 */
+    bool id_negated;
+    bool from_mem; /* flags are in c->fl */
+};
+
+struct tr_fault { /* a host instruction that may fault natively */
+    uint16_t off;
+    uint8_t insn, flags;
+};
+
+struct tblock {
+    uint64_t rip;
+    uint32_t key, id; /* id of its page; 0: dropped */
+    struct block *src;
+    struct tblock *next; /* of the same src */
+    uint32_t code, end;  /* offsets in the cache */
+    uint32_t entry_host, entry_mem;
+    uint32_t in; /* links that come here */
+    uint8_t count;
+    uint16_t faults;
+    struct tr_fault *fault; /* behind the struct's other tail data */
+    uint16_t off[];         /* guest offset of each instruction */
+};
+
+/* ---- tr_scan.c ---- */
+void tr_scan(const struct jit_cpu *c, const struct insn *i, struct tr_insn *out);
+
+/* ---- one translation ---- */
+struct tr {
+    struct jit_cpu *c;
+    struct tr_cache *cache;
+    struct block *b;
+    uint64_t rip; /* of the block */
+    uint32_t key;
+    uint8_t ctx;
+    bool code64;
+    uint8_t *start, *p; /* writing here */
+    enum tr_flags flags;
+    bool vec_known, x87_known; /* checked since the last call into C */
+    struct tr_insn *in;        /* being translated */
+    struct tr_insn insn[BLOCK_INSNS_MAX];
+    unsigned count;
+    struct tr_fault fault[BLOCK_INSNS_MAX * 2];
+    unsigned faults;
+    struct tr_ool *ool; /* code to put behind the block */
+    unsigned ools;
+    int x87_last; /* instruction whose FIP is not yet noted, or -1 */
+};
+
+/* Code out of line: what the main path jumps to. */
+struct tr_ool {
+    uint8_t *from[2]; /* rel32 to patch, or NULL */
+    void (*emit)(struct tr *t, struct tr_ool *o);
+    uint8_t *back; /* where to go on */
+    uint8_t *again;
+    uint32_t desc;
+    uint32_t link;
+    uint64_t rip;
+    uint8_t size, index;
+    bool write, flag;
+    uint32_t at;
+};
+#define TR_OOL_MAX 256
+struct tr_ool *tr_ool(struct tr *t, void (*emit)(struct tr *, struct tr_ool *));
+
+/* ---- tr_block.c ---- */
+struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, uint32_t id);
+/* Flags: before an inserted instruction that clobbers them; before one that needs them. */
+void tr_flags_clobber(struct tr *t);
+void tr_flags_need(struct tr *t);
+void tr_interp(struct tr *t); /* the interpreter runs t->in, then on */
+void tr_bail(struct tr *t);   /* the interpreter runs t->in; does not come back */
+void tr_note_fault(struct tr *t);
+uint64_t tr_next_rip(const struct tr *t);
+
+/* ---- tr_mem.c ---- */
+/* S0 = linear address of the memory operand (plus add).  Clobbers S1; flags only with a segment. */
+void tr_linear(struct tr *t, int32_t add);
+/* S0 = linear -> S0 = host address for an access of size bytes. Clobbers S1 and flags. */
+void tr_probe(struct tr *t, unsigned size, bool write, bool bounce);
+/* The memory operand's host address in S0. */
+void tr_operand(struct tr *t, unsigned size, bool write, bool bounce);
+/* S0 = host address of a stack slot at a host register + disp. */
+void tr_stack(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write);
+
+/* ---- tr_int.c, tr_flow.c, tr_vec.c ---- */
+void tr_int(struct tr *t);
+void tr_flow(struct tr *t); /* TK_PUSH_R .. TK_RET */
+void tr_vector(struct tr *t);
+bool tr_vector_ok(const struct tr *t, const struct tr_insn *in);
+void tr_x87_settle(struct tr *t);
+/* Leaves to a known address; poll: where translated code may be asked to come out. */
+void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check);
+/* S0 = target address; flags are in c->fl. */
+void tr_leave_indirect(struct tr *t);
+
+/* ---- tr_cache.c ---- */
+struct tr_glue { /* offsets in the cache */
+    uint32_t enter, exit_host, exit_mem, exit_indirect, ret_miss, bail, fill, interp, vec_load,
+        x87_load;
+    uint32_t stack[TLB_CONTEXTS][2]; /* read, write */
+};
+struct tr_jump { /* indirect targets by address */
+    uint64_t rip;
+    uint64_t code;
+    uint32_t id_at; /* address of the exec TLB's id of the page */
+    uint32_t id;
+    uint64_t pad;
+};
+#define TR_JUMP_SHIFT 5 /* of sizeof(struct tr_jump) */
+#define TR_JUMPS 4096u
+struct tr_stats {
+    uint64_t blocks, insns, code_bytes, dropped, flushes, translate_ns;
+    uint64_t exits, exits_indirect, exits_link, fills, bounces, bails, interp_calls, native_faults,
+        ret_overflows;
+};
+struct tr_cache {
+    struct tr_jump jump[TR_JUMPS]; /* first: at a low address */
+    struct tr_glue glue;
+    uint8_t *rw, *rx;
+    uint32_t bytes, used, first;
+    uint8_t *ret_stack; /* mapping, guard page first */
+    uint64_t ret_top;
+    uint8_t *tblocks; /* the structs, one behind the other */
+    size_t tblock_used;
+    bool full;             /* to be emptied */
+    struct tblock **block; /* in order of code */
+    uint32_t blocks, blocks_max;
+    struct tr_link *link; /* link[0] is none */
+    uint32_t links, links_max;
+    struct tr_page *page; /* hash table of code pages' ids */
+    uint32_t pages, page_mask;
+    uint32_t next_id;
+    bool off, cosim;
+    struct tr_stats stats;
+};
+struct tr_cache *tr_cache_new(struct jit_cpu *c);
+void tr_cache_free(struct tr_cache *k);
+void tr_cache_flush(struct jit_cpu *c); /* not from translated code */
+/* Id of the code page (linear, host) under key; never 0. */
+uint32_t tr_page_id(struct tr_cache *k, uint64_t linear_page, uintptr_t host_page, uint32_t key);
+/* False when the cache has no room for so many bytes: it is emptied at the next chance. */
+bool tr_cache_room(struct tr_cache *k, uint32_t bytes);
+struct tblock *tr_tblock_new(struct tr_cache *k, size_t bytes);
+void tr_add(struct tr_cache *k, struct tblock *tb);
+struct tblock *tr_find(const struct block *b, uint64_t rip, uint32_t key);
+struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc);
+uint32_t tr_link_new(struct tr_cache *k, uint64_t rip, bool from_mem);
+void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to);
+void tr_link_clear(struct jit_cpu *c, uint32_t n);
+static inline unsigned tr_jump_index(uint64_t rip)
+{
+    return ((uint32_t)rip >> 9 ^ (uint32_t)rip) & (TR_JUMPS - 1);
+}
+void *tr_low_alloc(size_t bytes); /* zeroed, below 2 GiB; NULL when there is none; munmap */
+bool tr_in_guard(const struct tr_cache *k, uint64_t addr); /* the return stack has run over */
+void tr_drop(struct jit_cpu *c, struct block *b); /* all translations of b */
+static inline uint64_t tr_rx(const struct tr_cache *k, uint32_t off)
+{
+    return (uint64_t)(uintptr_t)k->rx + off;
+}
+
+/* ---- tr_glue.c ---- */
+void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);
+
+/* ---- tr_run.c ---- */
+static inline uint32_t tr_key(const struct jit_cpu *c)
+{
+    return c->mode_key | (uint32_t)c->tlb_ctx << 8 | (uint32_t)c->units << 12;
+}
+/* Times a block runs in the interpreter before it is translated. */
+extern unsigned tr_warm;
+/* Runs from st.rip as far as translated code goes; false when nothing is translated there. */
+bool tr_run(struct jit_cpu *c, struct block *b);
+bool tr_init(struct jit_cpu *c);
+void tr_fini(struct jit_cpu *c);
+/* Called by glue: a TLB miss at linear (0: try again, else where the bytes are); one instruction by
+ * the interpreter (non-zero: leave translated code). */
+uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc);
+uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index);
+/* desc of tr_fill */
+#define TR_DESC_INSN(d)   ((d)&0xff)
+#define TR_DESC_SIZE(d)   ((d) >> 8 & 0xff)
+#define TR_DESC_WRITE     (1u << 16)
+#define TR_DESC_NO_BOUNCE (1u << 17)
+
+#endif

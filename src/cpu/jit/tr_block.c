@@ -1,0 +1,257 @@
+/* tr_block.c - translating one block.
+ *
+ *   1. tr_scan      every instruction taken apart
+ *   2. liveness     backwards: which flags matter before each instruction
+ *   3. emit         forwards, one emitter per instruction; code that is rarely reached is put aside
+ *   4. the rest     what was put aside, the second entry, the tables
+ *
+ * A translation ends where the decoded block ends, or before the first instruction that can change
+ * more than registers, flags and memory: such instructions are the interpreter's (INSN_END). */
+#include "tr_emit.h"
+
+#include "base/evloop.h"
+
+#include <glib.h>
+
+#define BLOCK_BYTES_MAX 32768u /* of one translation; far above what 40 instructions can take */
+
+struct tr_ool *tr_ool(struct tr *t, void (*emit)(struct tr *, struct tr_ool *))
+{
+    g_assert(t->ools < TR_OOL_MAX);
+    struct tr_ool *o = &t->ool[t->ools++];
+
+    *o = (struct tr_ool){.emit = emit, .index = t->in->index};
+    return o;
+}
+
+uint64_t tr_next_rip(const struct tr *t)
+{
+    uint64_t rip = t->rip + t->in->off + t->in->i->len;
+    return t->code64 ? rip : (uint32_t)rip;
+}
+
+void tr_note_fault(struct tr *t)
+{
+    g_assert(t->faults < G_N_ELEMENTS(t->fault));
+    t->fault[t->faults++] =
+        (struct tr_fault){.off = (uint16_t)(t->p - t->start), t->in->index, (uint8_t)t->flags};
+}
+
+/* ---- flags ---- */
+
+void tr_flags_clobber(struct tr *t)
+{
+    if (t->flags == TR_MEM || !t->in->live)
+        return;
+    e_flags_save(t);
+    t->flags = TR_MEM;
+}
+
+void tr_flags_need(struct tr *t)
+{
+    if (t->flags == TR_HOST)
+        return;
+    e_flags_load(t);
+    t->flags = TR_HOST;
+}
+
+static void liveness(struct tr *t)
+{
+    unsigned live = TF_ALL;
+
+    for (unsigned k = t->count; k-- > 0;) {
+        struct tr_insn *d = &t->insn[k];
+        d->live_after = (uint8_t)live;
+        if (d->op.kind == TK_INTERP)
+            live = TF_ALL;
+        else
+            live = (live & ~(unsigned)d->op.writes) | d->op.reads;
+        d->live = (uint8_t)live;
+    }
+}
+
+/* ---- instructions ---- */
+
+void tr_interp(struct tr *t)
+{
+    if (t->flags == TR_HOST)
+        e_flags_save(t);
+    t->flags = TR_MEM;
+    tr_x87_settle(t);
+    e8(t, 0xb8 | HR_S1), e32(t, t->in->index);
+    e_call(t, glue(t, t->cache->glue.interp));
+    t->vec_known = t->x87_known = false;
+}
+
+static bool is_flow(const struct tr_insn *d)
+{
+    return d->op.kind >= TK_JCC && d->op.kind <= TK_RET;
+}
+
+static bool is_string(const struct tr_insn *d)
+{
+    uint8_t op = d->opcode;
+    return !d->vex && d->map == 0 && !d->fpu &&
+           ((op >= 0xa4 && op < 0xa8) || (op >= 0xaa && op < 0xb0));
+}
+
+/* Must the translation end before it? */
+static bool ends_before(const struct tr_insn *d)
+{
+    return (d->i->flags & INSN_END) && !is_flow(d) && !is_string(d);
+}
+
+/* Operands whose segment has to be looked at. */
+static bool odd_operand(const struct tr *t, const struct insn *i)
+{
+    return (i->flags & INSN_MEM) && !t->code64 && !(i->flags & INSN_EA32);
+}
+
+static void scan(struct tr *t)
+{
+    for (unsigned k = 0; k < t->b->count; k++) {
+        struct tr_insn *d = &t->insn[k];
+
+        tr_scan(t->c, &t->b->insn[k], d);
+        d->index = (uint8_t)k;
+        d->off = d->i->off;
+        if (ends_before(d))
+            break;
+        if (odd_operand(t, d->i)) {
+            if (is_flow(d))
+                break;
+            d->op = (struct tr_op){.kind = TK_INTERP};
+        }
+        if (d->op.kind == TK_VECTOR && !tr_vector_ok(t, d))
+            d->op = (struct tr_op){.kind = TK_INTERP};
+        t->count++;
+    }
+}
+
+static void emit(struct tr *t)
+{
+    switch (t->in->op.kind) {
+    case TK_INTERP:
+        tr_interp(t);
+        break;
+    case TK_NOP:
+        break;
+    case TK_VECTOR:
+        tr_vector(t);
+        break;
+    default:
+        if (t->in->op.kind >= TK_PUSH_R && t->in->op.kind <= TK_RET)
+            tr_flow(t);
+        else
+            tr_int(t);
+    }
+}
+
+static void emit_aside(struct tr *t)
+{
+    enum tr_flags flags = t->flags;
+
+    for (unsigned k = 0; k < t->ools; k++) {
+        struct tr_ool *o = &t->ool[k];
+        for (unsigned n = 0; n < G_N_ELEMENTS(o->from); n++)
+            if (o->from[n])
+                patch_rel(o->from[n], t->p);
+        t->in = &t->insn[o->index];
+        t->flags = TR_MEM;
+        o->emit(t, o);
+    }
+    t->flags = flags;
+}
+
+/* ---- the result ---- */
+
+static struct tblock *make(struct tr *t, uint32_t id)
+{
+    struct tr_cache *k = t->cache;
+    size_t tail = t->count * sizeof(uint16_t) + _Alignof(struct tr_fault);
+    struct tblock *tb = tr_tblock_new(k, sizeof(*tb) + tail + t->faults * sizeof(struct tr_fault));
+
+    *tb = (struct tblock){.rip = t->rip,
+                          .key = t->key,
+                          .id = id,
+                          .src = t->b,
+                          .next = t->b->tr,
+                          .code = (uint32_t)(t->start - k->rw),
+                          .entry_host = (uint32_t)(t->start - k->rw),
+                          .count = (uint8_t)t->count,
+                          .faults = (uint16_t)t->faults};
+    for (unsigned n = 0; n < t->count; n++)
+        tb->off[n] = t->insn[n].off;
+    tb->fault = (struct tr_fault *)ALIGN_UP((uintptr_t)&tb->off[t->count], _Alignof(struct tr_fault));
+    memcpy(tb->fault, t->fault, t->faults * sizeof(struct tr_fault));
+    return tb;
+}
+
+/* The entry for flags that are in c->fl: none of its own when the block sets them first. */
+static void second_entry(struct tr *t, struct tblock *tb)
+{
+    tb->entry_mem = tb->entry_host;
+    if (!t->insn[0].live)
+        return;
+    tb->entry_mem = (uint32_t)(t->p - t->cache->rw);
+    e_flags_load(t);
+    e_jmp(t, t->start);
+}
+
+static bool worth_it(const struct tr *t)
+{
+    for (unsigned k = 0; k < t->count; k++)
+        if (t->insn[k].op.kind != TK_INTERP)
+            return true;
+    return false;
+}
+
+static uint64_t now_ns(void)
+{
+    return host_clock_ns();
+}
+
+struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, uint32_t id)
+{
+    static _Thread_local struct tr_ool aside[TR_OOL_MAX];
+    struct tr_cache *k = c->tr.cache;
+    uint64_t start_ns = now_ns();
+    struct tr t = {.c = c,
+                   .cache = k,
+                   .b = b,
+                   .rip = c->st.rip,
+                   .key = key,
+                   .ctx = c->tlb_ctx,
+                   .code64 = c->mode == MODE_LONG64,
+                   .ool = aside,
+                   .x87_last = -1};
+
+    scan(&t);
+    if (!worth_it(&t))
+        return NULL;
+    if (!tr_cache_room(k, BLOCK_BYTES_MAX))
+        return NULL;
+    liveness(&t);
+    k->used = ALIGN_UP(k->used, 16);
+    t.p = t.start = k->rw + k->used;
+    for (unsigned n = 0; n < t.count; n++) {
+        t.in = &t.insn[n];
+        emit(&t);
+    }
+    if (!is_flow(t.in)) {
+        tr_x87_settle(&t);
+        tr_leave_to(&t, tr_next_rip(&t), false, false);
+    }
+    emit_aside(&t);
+    struct tblock *tb = make(&t, id);
+    second_entry(&t, tb);
+    tb->end = (uint32_t)(t.p - k->rw);
+    g_assert(tb->end - tb->code < BLOCK_BYTES_MAX);
+    tr_add(k, tb);
+    b->tr = tb;
+    k->stats.blocks++;
+    k->stats.insns += t.count;
+    k->stats.code_bytes += tb->end - tb->code;
+    k->stats.translate_ns += now_ns() - start_ns;
+    return tb;
+}

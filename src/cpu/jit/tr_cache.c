@@ -1,0 +1,343 @@
+/* tr_cache.c - where translations live: code space, finding, linking, dropping.
+ *
+ * One cache a vcpu: nobody else runs, changes or frees what is in it, so that none of this needs a
+ * lock.  What other threads have to say (stores to code, stop) reaches the vcpu through
+ * its pending bits, at a poll.
+ *
+ * The code is one file mapped twice, writable here and executable there, never both at one address
+ * (W^X).  The executable side, this struct and struct jit_cpu lie below 2 GiB, so that translated
+ * code reaches all of it with 32-bit addresses.
+ *
+ * LINKS.  A jump to a known address goes to its own stub until the target is translated, then to the
+ * target.  The target knows who jumps there (`in`): when it is dropped they go back to their stubs.
+ * A dropped block's own jumps stay linked, because its landings may still stand on the stack of
+ * return addresses; its bytes stay until the cache is emptied.
+ *
+ * PAGES.  A code page is a linear page, the host page behind it and the key it runs under; it has a
+ * number that is never used for another one.  The exec TLB says which number a linear page has now.
+ * A jump into another page compares that with the number it was linked for, so page-table changes
+ * and address-space switches need not touch a single block. */
+#include "tr_emit.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define CODE_BYTES    (32 * MiB)
+#define TBLOCK_BYTES  (16 * MiB)
+#define RET_STACK     (64 * KiB)
+#define PAGES_INITIAL 4096u
+
+struct tr_page {
+    uint64_t linear;
+    uintptr_t host;
+    uint32_t key, id;
+};
+
+/* ---- memory below 2 GiB ---- */
+
+void *tr_low_alloc(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static int code_file(void)
+{
+    static const unsigned flags[] = {MFD_CLOEXEC | 0x10u /* MFD_EXEC, Linux 6.3 */, MFD_CLOEXEC};
+
+    for (unsigned k = 0; k < ARRAY_SIZE(flags); k++) {
+        int fd = memfd_create("hanok-code", flags[k]);
+        if (fd >= 0)
+            return fd;
+    }
+    return open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+static bool map_code(struct tr_cache *k)
+{
+    int fd = code_file();
+
+    if (fd < 0 || ftruncate(fd, k->bytes)) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    k->rw = mmap(NULL, k->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    k->rx = mmap(NULL, k->bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_32BIT, fd, 0);
+    close(fd);
+    if (k->rw == MAP_FAILED)
+        k->rw = NULL;
+    if (k->rx == MAP_FAILED)
+        k->rx = NULL;
+    return k->rw && k->rx;
+}
+
+static bool map_ret_stack(struct tr_cache *k)
+{
+    uint8_t *p = mmap(NULL, RET_STACK + GUEST_PAGE_SIZE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (p == MAP_FAILED)
+        return false;
+    mprotect(p, GUEST_PAGE_SIZE, PROT_NONE);
+    k->ret_stack = p;
+    /* At the bottom a pair that no return address equals. */
+    k->ret_top = (uint64_t)(uintptr_t)(p + RET_STACK + GUEST_PAGE_SIZE - 64);
+    for (unsigned n = 0; n < 4; n++)
+        ((uint64_t *)(uintptr_t)k->ret_top)[n] = 1ull << 63;
+    return true;
+}
+
+bool tr_in_guard(const struct tr_cache *k, uint64_t addr)
+{
+    uint64_t at = (uint64_t)(uintptr_t)k->ret_stack;
+    return addr >= at && addr < at + GUEST_PAGE_SIZE;
+}
+
+struct tr_cache *tr_cache_new(struct jit_cpu *c)
+{
+    struct tr_cache *k = tr_low_alloc(sizeof(*k));
+
+    if (!k)
+        return NULL;
+    k->bytes = CODE_BYTES;
+    k->links_max = k->blocks_max = 4096;
+    k->link = g_new0(struct tr_link, k->links_max);
+    k->block = g_new0(struct tblock *, k->blocks_max);
+    k->page_mask = PAGES_INITIAL - 1;
+    k->page = g_new0(struct tr_page, PAGES_INITIAL);
+    k->tblocks = mmap(NULL, TBLOCK_BYTES, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (k->tblocks == MAP_FAILED)
+        k->tblocks = NULL;
+    if (!k->tblocks || !map_code(k) || !map_ret_stack(k)) {
+        tr_cache_free(k);
+        return NULL;
+    }
+    k->links = 1;
+    k->next_id = 1;
+    tr_glue_make(c, k);
+    return k;
+}
+
+void tr_cache_free(struct tr_cache *k)
+{
+    if (!k)
+        return;
+    if (k->rw)
+        munmap(k->rw, k->bytes);
+    if (k->rx)
+        munmap(k->rx, k->bytes);
+    if (k->ret_stack)
+        munmap(k->ret_stack, RET_STACK + GUEST_PAGE_SIZE);
+    if (k->tblocks)
+        munmap(k->tblocks, TBLOCK_BYTES);
+    g_free(k->link);
+    g_free(k->block);
+    g_free(k->page);
+    munmap(k, sizeof(*k));
+}
+
+void tr_cache_flush(struct jit_cpu *c)
+{
+    struct tr_cache *k = c->tr.cache;
+
+    if (!k)
+        return;
+    for (uint32_t n = 0; n < k->blocks; n++) {
+        k->block[n]->src->tr = NULL;
+        k->block[n]->src->heat = 0;
+    }
+    k->used = k->first;
+    k->tblock_used = 0;
+    k->blocks = 0;
+    k->links = 1;
+    k->pages = 0;
+    k->full = false;
+    memset(k->page, 0, (k->page_mask + 1) * sizeof(*k->page));
+    memset(k->jump, 0, sizeof(k->jump));
+    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
+        for (unsigned n = 0; n < c->tlb[ctx].exec_count; n++)
+            c->tlb[ctx].exec[c->tlb[ctx].exec_log[n]].id = 0;
+    c->tr.link = 0;
+    c->tr.ret_sp = k->ret_top;
+    k->stats.flushes++;
+}
+
+/* ---- space ---- */
+
+bool tr_cache_room(struct tr_cache *k, uint32_t bytes)
+{
+    if (k->used + bytes <= k->bytes && k->tblock_used + 4096 <= TBLOCK_BYTES)
+        return true;
+    k->full = true;
+    return false;
+}
+
+struct tblock *tr_tblock_new(struct tr_cache *k, size_t bytes)
+{
+    struct tblock *tb = (struct tblock *)(k->tblocks + k->tblock_used);
+
+    k->tblock_used += ALIGN_UP(bytes, _Alignof(struct tblock));
+    return tb;
+}
+
+void tr_add(struct tr_cache *k, struct tblock *tb)
+{
+    if (k->blocks == k->blocks_max) {
+        k->blocks_max *= 2;
+        k->block = g_renew(struct tblock *, k->block, k->blocks_max);
+    }
+    k->block[k->blocks++] = tb;
+    k->used = tb->end;
+}
+
+/* ---- finding ---- */
+
+static uint32_t page_hash(uint64_t linear, uintptr_t host, uint32_t key)
+{
+    uint64_t h = (linear >> GUEST_PAGE_SHIFT) * 0x9e3779b97f4a7c15ull;
+
+    h ^= (host >> GUEST_PAGE_SHIFT) * 0xc2b2ae3d27d4eb4full;
+    h ^= key * 0x165667b19e3779f9ull;
+    return (uint32_t)(h >> 32);
+}
+
+static struct tr_page *page_slot(struct tr_cache *k, uint64_t linear, uintptr_t host, uint32_t key)
+{
+    uint32_t n = page_hash(linear, host, key) & k->page_mask;
+
+    while (k->page[n].id &&
+           (k->page[n].linear != linear || k->page[n].host != host || k->page[n].key != key))
+        n = (n + 1) & k->page_mask;
+    return &k->page[n];
+}
+
+static void pages_grow(struct tr_cache *k)
+{
+    struct tr_page *old = k->page;
+    uint32_t size = k->page_mask + 1;
+
+    k->page_mask = size * 2 - 1;
+    k->page = g_new0(struct tr_page, size * 2);
+    for (uint32_t n = 0; n < size; n++)
+        if (old[n].id)
+            *page_slot(k, old[n].linear, old[n].host, old[n].key) = old[n];
+    g_free(old);
+}
+
+uint32_t tr_page_id(struct tr_cache *k, uint64_t linear, uintptr_t host, uint32_t key)
+{
+    struct tr_page *p = page_slot(k, linear, host, key);
+
+    if (p->id)
+        return p->id;
+    *p = (struct tr_page){linear, host, key, k->next_id++};
+    uint32_t id = p->id;
+    if (++k->pages * 2 > k->page_mask)
+        pages_grow(k);
+    return id;
+}
+
+struct tblock *tr_find(const struct block *b, uint64_t rip, uint32_t key)
+{
+    struct tblock *t = b->tr;
+
+    while (t && (t->rip != rip || t->key != key))
+        t = t->next;
+    return t;
+}
+
+/* The translation whose code holds pc. */
+struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc)
+{
+    uint64_t off = pc - (uint64_t)(uintptr_t)k->rx;
+    uint32_t lo = 0, hi = k->blocks;
+
+    while (lo < hi) {
+        uint32_t mid = (lo + hi) / 2;
+        if (k->block[mid]->code <= off)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo && off < k->block[lo - 1]->end ? k->block[lo - 1] : NULL;
+}
+
+/* ---- links ---- */
+
+uint32_t tr_link_new(struct tr_cache *k, uint64_t rip, bool from_mem)
+{
+    if (k->links == k->links_max) {
+        k->links_max *= 2;
+        k->link = g_renew(struct tr_link, k->link, k->links_max);
+    }
+    k->link[k->links] = (struct tr_link){.rip = rip, .from_mem = from_mem};
+    return k->links++;
+}
+
+void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to)
+{
+    struct tr_cache *k = c->tr.cache;
+    struct tr_link *l = &k->link[n];
+
+    if (!l->site || l->to)
+        return;
+    if (l->id_at)
+        patch32(k->rw + l->id_at, l->id_negated ? 0u - to->id : to->id);
+    patch_rel(k->rw + l->site, k->rw + (l->from_mem ? to->entry_mem : to->entry_host));
+    l->to = to;
+    l->next_in = to->in;
+    to->in = n;
+}
+
+static void unlink_all(struct tr_cache *k, struct tblock *t)
+{
+    uint32_t n = t->in;
+
+    while (n) {
+        struct tr_link *l = &k->link[n];
+        patch_rel(k->rw + l->site, k->rw + l->stub);
+        l->to = NULL;
+        n = l->next_in;
+    }
+    t->in = 0;
+}
+
+/* A link through which we left because its page is another one now: it may be set anew. */
+void tr_link_clear(struct jit_cpu *c, uint32_t n)
+{
+    struct tr_cache *k = c->tr.cache;
+    struct tr_link *l = &k->link[n];
+
+    if (!l->to)
+        return;
+    uint32_t *at = &l->to->in;
+    while (*at && *at != n)
+        at = &k->link[*at].next_in;
+    if (*at)
+        *at = l->next_in;
+    patch_rel(k->rw + l->site, k->rw + l->stub);
+    l->to = NULL;
+}
+
+void tr_drop(struct jit_cpu *c, struct block *b)
+{
+    struct tr_cache *k = c->tr.cache;
+
+    for (struct tblock *t = b->tr; t; t = t->next) {
+        struct tr_jump *j = &k->jump[tr_jump_index(t->rip)];
+        unlink_all(k, t);
+        t->id = 0;
+        if (j->rip == t->rip)
+            *j = (struct tr_jump){0};
+        k->stats.dropped++;
+    }
+    b->tr = NULL;
+}

@@ -1,0 +1,450 @@
+/* tr_int.c - integer instructions: the same instruction with its registers renamed and its memory
+ * operand at [S0].
+ *
+ * A guest register that lives in memory is read in place where the encoding allows it, else through
+ * S1; what is written goes through S1 and back, always as 64 bits, so that a later load finds one
+ * store to take it from. */
+#include "tr_emit.h"
+
+#include <glib.h>
+
+/* Legacy prefix that is part of the opcode. */
+static uint8_t mandatory(const struct tr_insn *d)
+{
+    bool needs = d->map == 1 ? d->opcode == 0xb8 || (d->opcode & 0xfe) == 0xbc
+                             : d->map == 2 && (d->opcode == 0xf6 || (d->opcode & 0xfe) == 0xf0);
+    return needs && (d->i->rep == 0xf3 || d->i->rep == 0xf2) ? d->i->rep : 0;
+}
+
+static bool is_divide(const struct tr_insn *d)
+{
+    return !d->vex && d->map == 0 && (d->opcode & 0xfe) == 0xf6 && (d->modrm >> 3 & 7) >= 6;
+}
+
+static void put_imm(struct tr *t, const struct tr_insn *d)
+{
+    memcpy(t->p, d->imm, d->imm_len);
+    t->p += d->imm_len;
+}
+
+static void put_vex(struct tr *t, const struct tr_insn *d, unsigned reg, unsigned v, struct opnd rm)
+{
+    e8(t, 0xc4);
+    e8(t, (reg & 8 ? 0 : 0x80) | 0x40 | (rex_b(rm) ? 0 : 0x20) | d->map);
+    e8(t, d->w << 7 | (~v & 15) << 3 | d->vl << 2 | d->vpp);
+    e8(t, d->opcode);
+    e_modrm(t, reg, rm);
+}
+
+static void put(struct tr *t, const struct tr_insn *d, unsigned reg, unsigned v, struct opnd rm)
+{
+    unsigned how = (d->w ? E_W : 0);
+
+    if (d->vex) {
+        put_vex(t, d, reg, v, rm);
+    } else {
+        bool byte_reg = (d->op.roles & ROLE_BYTE) && (d->op.roles & (ROLE_REG_R | ROLE_REG_W));
+        bool byte_rm = (d->op.roles & (ROLE_BYTE | ROLE_RM8)) && rm.kind == OP_REG;
+        if (!d->high8 && ((byte_reg && reg >= 4) || (byte_rm && rm.reg >= 4)))
+            how |= E_BYTE;
+        if (is_divide(d))
+            tr_note_fault(t);
+        if (d->lock && rm.kind != OP_REG)
+            e8(t, 0xf0);
+        if (d->p66)
+            e8(t, 0x66);
+        e_op(t, mandatory(d), how, d->map, d->opcode, reg, rm);
+    }
+    put_imm(t, d);
+}
+
+static unsigned rm_size(const struct tr_insn *d)
+{
+    return d->op.roles & ROLE_RM8 ? 1 : d->op.roles & ROLE_RM16 ? 2
+         : d->op.roles & ROLE_RM32 ? 4 : d->size;
+}
+
+/* A write of less than 32 bits leaves the rest of the register. */
+static bool partial(const struct tr_insn *d, unsigned size)
+{
+    return size < 4;
+}
+
+/* Host register that stands for a written guest register in memory: S1, loaded when it is read too
+ * or only part of it is written. */
+static unsigned through_s1(struct tr *t, unsigned h, bool reads)
+{
+    if (reads)
+        e_load64(t, HR_S1, &t->c->st.gpr[h - HR_MEM]);
+    return HR_S1;
+}
+
+static void store_back(struct tr *t, unsigned h)
+{
+    e_store64(t, &t->c->st.gpr[h - HR_MEM], HR_S1);
+}
+
+/* [S0] with a register operand. */
+static void modrm_memory(struct tr *t, const struct tr_insn *d)
+{
+    unsigned roles = d->op.roles, reg = d->reg & 7, v = 0, back = 0;
+    bool gpr = roles & (ROLE_REG_R | ROLE_REG_W);
+
+    tr_operand(t, rm_size(d), roles & ROLE_RM_W, true);
+    if (d->op.reads | (d->live_after & ~d->op.writes))
+        if (d->op.reads | d->op.writes | d->op.maybe)
+            tr_flags_need(t);
+    if (gpr) {
+        reg = hreg(d->reg);
+        if (in_memory(reg)) {
+            back = roles & ROLE_REG_W ? reg : 0;
+            reg = through_s1(t, reg, (roles & ROLE_REG_R) || partial(d, d->size));
+        }
+    }
+    if (roles & (ROLE_V_R | ROLE_V_W)) {
+        v = hreg(d->vvvv);
+        if (in_memory(v)) {
+            unsigned m = v;
+            v = HR_S1;
+            if (roles & ROLE_V_R)
+                e_load64(t, HR_S1, &t->c->st.gpr[m - HR_MEM]);
+            else
+                back = m;
+        }
+    }
+    put(t, d, reg, v, op_s0());
+    if (back)
+        store_back(t, back);
+}
+
+/* Two registers: either may live in memory, S0 and S1 are both free. */
+static void modrm_registers(struct tr *t, const struct tr_insn *d)
+{
+    unsigned roles = d->op.roles, reg = d->reg & 7, rm = hreg(d->rm), v = 0;
+    unsigned reg_home = 0, rm_home = 0, v_home = 0;
+
+    if (roles & (ROLE_REG_R | ROLE_REG_W)) {
+        reg = hreg(d->reg);
+        if (in_memory(reg)) {
+            reg_home = reg;
+            if ((roles & ROLE_REG_R) || partial(d, d->size))
+                e_load64(t, HR_S1, &t->c->st.gpr[reg - HR_MEM]);
+            reg = HR_S1;
+        }
+    }
+    if (roles & (ROLE_V_R | ROLE_V_W)) {
+        v = hreg(d->vvvv);
+        if (in_memory(v)) {
+            v_home = v;
+            v = reg_home ? HR_S0 : HR_S1;
+            if (roles & ROLE_V_R)
+                e_load64(t, v, &t->c->st.gpr[v_home - HR_MEM]);
+        }
+    }
+    struct opnd o = op_of(t, rm);
+    if (in_memory(rm) && ((roles & ROLE_RM_W) || d->op.kind == TK_BT_REG)) {
+        rm_home = roles & ROLE_RM_W ? rm : 0;
+        o = op_reg(HR_S0);
+        if ((roles & ROLE_RM_R) || partial(d, rm_size(d)))
+            e_load64(t, HR_S0, &t->c->st.gpr[rm - HR_MEM]);
+    }
+    put(t, d, reg, v, o);
+    if (rm_home)
+        e_store64(t, &t->c->st.gpr[rm_home - HR_MEM], HR_S0);
+    if (reg_home && (roles & ROLE_REG_W))
+        e_store64(t, &t->c->st.gpr[reg_home - HR_MEM], reg);
+    if (v_home && (roles & ROLE_V_W))
+        e_store64(t, &t->c->st.gpr[v_home - HR_MEM], v);
+}
+
+/* ---- AH, CH, DH, BH ---- */
+
+static bool is_high(const struct tr_insn *d, unsigned n)
+{
+    return !(d->rex & 0x40) && n >= 4 && n < 8;
+}
+
+/* Only rax, rdx and rbx have their high byte within reach, and only without REX. A source is first
+ * copied to S1; other forms are encoded when nothing asks for REX. */
+static bool high_byte(struct tr *t, const struct tr_insn *d)
+{
+    unsigned roles = d->op.roles;
+    bool mem = d->i->flags & INSN_MEM;
+    bool reg_high = (roles & ROLE_BYTE) && (roles & (ROLE_REG_R | ROLE_REG_W)) &&
+                    is_high(d, d->reg);
+    bool rm_high = !mem && is_high(d, d->rm);
+    unsigned reg = hreg(d->reg), rm = hreg(d->rm);
+
+    if ((reg_high && d->reg == 5) || (rm_high && d->rm == 5))
+        return false; /* CH: the guest's rcx is elsewhere */
+    if (rm_high && (roles & ROLE_RM8)) { /* MOVZX, MOVSX: through S1 */
+        e8(t, 0x0f), e8(t, d->opcode), e8(t, 0xc0 | HR_S1 << 3 | d->rm);
+        if (in_memory(reg))
+            return false;
+        if (d->size == 2)
+            e8(t, 0x66);
+        e_op(t, 0, d->w ? E_W : 0, 0, d->opcode == 0xbe && d->w ? 0x63 : 0x89,
+             d->opcode == 0xbe && d->w ? reg : HR_S1,
+             op_reg(d->opcode == 0xbe && d->w ? HR_S1 : reg));
+        return true;
+    }
+    if (mem) {
+        tr_operand(t, 1, roles & ROLE_RM_W, true);
+        if (d->op.reads)
+            tr_flags_need(t);
+        put(t, d, d->reg, 0, op_s0()); /* the raw number, and [rdi] needs no REX */
+        return true;
+    }
+    if (!(roles & (ROLE_REG_R | ROLE_REG_W))) {
+        put(t, d, d->reg & 7, 0, op_reg(d->rm));
+        return true;
+    }
+    if ((!reg_high && reg >= 4) || (!rm_high && rm >= 4))
+        return false;
+    put(t, d, reg_high ? d->reg : reg, 0, op_reg(rm_high ? d->rm : rm));
+    return true;
+}
+
+/* Whether high_byte can do it, without emitting anything. */
+static bool high_byte_ok(const struct tr_insn *d)
+{
+    unsigned roles = d->op.roles;
+    bool mem = d->i->flags & INSN_MEM;
+    bool has_reg = roles & (ROLE_REG_R | ROLE_REG_W);
+    bool reg_high = (roles & ROLE_BYTE) && has_reg && is_high(d, d->reg);
+    bool rm_high = !mem && is_high(d, d->rm);
+    unsigned reg = hreg(d->reg), rm = hreg(d->rm);
+
+    if (d->op.kind != TK_MODRM || (reg_high && d->reg == 5) || (rm_high && d->rm == 5) || d->lock)
+        return false;
+    if (rm_high && (roles & ROLE_RM8))
+        return d->map == 1 && !in_memory(reg) && d->size >= 4;
+    if (mem || !has_reg)
+        return true;
+    return (reg_high || reg < 4) && (rm_high || rm < 4);
+}
+
+/* ---- one by one ---- */
+
+static void acc_imm(struct tr *t, const struct tr_insn *d)
+{
+    if (d->p66)
+        e8(t, 0x66);
+    if (d->w)
+        e8(t, 0x48);
+    e8(t, d->opcode);
+    put_imm(t, d);
+}
+
+static void mov_ri(struct tr *t, const struct tr_insn *d)
+{
+    unsigned guest = (d->opcode & 7) | (d->rex & 1 ? 8 : 0), h = hreg(guest);
+    uint64_t v = 0;
+
+    memcpy(&v, d->imm, d->imm_len);
+    if (d->size >= 4) {
+        if (in_memory(h) && fits32(v)) {
+            e_op(t, 0, E_W, 0, 0xc7, 0, op_gpr(t, guest));
+            e32(t, (uint32_t)v);
+            return;
+        }
+        e_const(t, in_memory(h) ? HR_S1 : h, v);
+        if (in_memory(h))
+            store_back(t, h);
+        return;
+    }
+    unsigned to = in_memory(h) ? through_s1(t, h, true) : h;
+    if (d->size == 2) {
+        e_op(t, 0x66, 0, 0, 0xc7, 0, op_reg(to));
+        e8(t, (uint8_t)v), e8(t, (uint8_t)(v >> 8));
+    } else {
+        e_op(t, 0, to >= 4 ? E_BYTE : 0, 0, 0xc6, 0, op_reg(to));
+        e8(t, (uint8_t)v);
+    }
+    if (in_memory(h))
+        store_back(t, h);
+}
+
+static void incdec32(struct tr *t, const struct tr_insn *d)
+{
+    e_op(t, d->p66 ? 0x66 : 0, 0, 0, 0xff, d->opcode >> 3 & 1, op_reg(hreg(d->opcode & 7)));
+}
+
+static void xchg_acc(struct tr *t, const struct tr_insn *d)
+{
+    unsigned h = hreg((d->opcode & 7) | (d->rex & 1 ? 8 : 0));
+    unsigned how = d->w ? E_W : 0;
+    uint8_t pfx = d->p66 ? 0x66 : 0;
+
+    if (!in_memory(h)) {
+        e_op(t, pfx, how, 0, 0x87, HR_RAX, op_reg(h));
+        return;
+    }
+    through_s1(t, h, true);
+    e_op(t, pfx, how, 0, 0x87, HR_RAX, op_reg(HR_S1));
+    store_back(t, h);
+}
+
+static void bswap(struct tr *t, const struct tr_insn *d)
+{
+    unsigned guest = (d->opcode & 7) | (d->rex & 1 ? 8 : 0), h = hreg(guest);
+    unsigned r = e_get(t, h, HR_S1);
+
+    if (d->w || r >= 8)
+        e8(t, 0x40 | d->w << 3 | r >> 3);
+    e8(t, 0x0f), e8(t, 0xc8 | (r & 7));
+    if (in_memory(h))
+        store_back(t, h);
+}
+
+static void lea(struct tr *t, const struct tr_insn *d)
+{
+    const struct insn *i = d->i;
+    unsigned h = hreg(d->reg);
+    bool wide = i->addrsize == 8 && d->w;
+
+    if (i->base != 16 && d->size >= 4 && i->addrsize >= 4 && !in_memory(h)) {
+        unsigned base = i->base < 16 ? e_get(t, hreg(i->base), HR_S0) : HR_MEM;
+        unsigned index = i->index < 16 ? e_get(t, hreg(i->index), HR_S1) : HR_MEM;
+        e_lea(t, wide, h, base, index, i->scale_shift, i->disp);
+        return;
+    }
+    struct insn flat = *i;
+    flat.seg = SEG_DS; /* a segment prefix says nothing here */
+    t->in->i = &flat;
+    tr_linear(t, 0);
+    t->in->i = i;
+    if (in_memory(h)) {
+        if (d->size == 4)
+            e_mov32(t, HR_S0, HR_S0);
+        e_store64(t, &t->c->st.gpr[h - HR_MEM], HR_S0);
+    } else {
+        e_op(t, d->size == 2 ? 0x66 : 0, d->w ? E_W : 0, 0, 0x89, HR_S0, op_reg(h));
+    }
+}
+
+static void moffs(struct tr *t, const struct tr_insn *d)
+{
+    bool store = d->opcode & 2;
+    unsigned byte = d->opcode & 1 ? 1 : 0;
+
+    tr_linear(t, 0);
+    tr_probe(t, d->size, store, true);
+    e_op(t, d->p66 ? 0x66 : 0, d->w ? E_W : 0, 0, (store ? 0x88 : 0x8a) + byte, HR_RAX, op_s0());
+}
+
+static void shift_cl(struct tr *t, const struct tr_insn *d)
+{
+    bool has_reg = d->op.roles & ROLE_REG_R, mem = d->i->flags & INSN_MEM;
+    unsigned reg = has_reg ? hreg(d->reg) : d->reg & 7, rm = hreg(d->rm);
+    struct opnd o = op_s0();
+
+    if (mem) {
+        tr_operand(t, d->size, true, false);
+    } else if (in_memory(rm)) {
+        e_load64(t, HR_S0, &t->c->st.gpr[rm - HR_MEM]);
+        o = op_reg(HR_S0);
+    } else {
+        o = op_reg(rm);
+    }
+    if (d->op.reads | d->live_after)
+        tr_flags_need(t);
+    e_mov32(t, HR_S1, HR_RCX);
+    put(t, d, reg, 0, o);
+    if (!mem && in_memory(rm))
+        e_store64(t, &t->c->st.gpr[rm - HR_MEM], HR_S0);
+}
+
+static void cmpxchgb(struct tr *t, const struct tr_insn *d)
+{
+    tr_operand(t, d->w ? 16 : 8, true, false);
+    if (d->live_after & ~TF_Z)
+        tr_flags_need(t);
+    e_mov(t, HR_S1, HR_RCX);
+    if (d->w)
+        tr_note_fault(t); /* misaligned */
+    if (d->lock)
+        e8(t, 0xf0);
+    e_op(t, 0, d->w ? E_W : 0, 1, 0xc7, 1, op_s0());
+}
+
+/* ---- ---- */
+
+/* What cannot be encoded with the registers as they are. */
+static bool beyond_reach(const struct tr_insn *d)
+{
+    if (d->high8)
+        return !high_byte_ok(d);
+    if (d->op.kind == TK_SHIFT_CL)
+        return (d->op.roles & ROLE_REG_R) && in_memory(hreg(d->reg));
+    if (d->op.kind == TK_BT_REG)
+        return d->i->flags & INSN_MEM;
+    /* XCHG and CMPXCHG of one register with itself in memory */
+    return !(d->i->flags & INSN_MEM) && (d->op.roles & ROLE_REG_W) && (d->op.roles & ROLE_RM_W) &&
+           in_memory(hreg(d->reg)) && d->reg == d->rm;
+}
+
+static void modrm(struct tr *t, const struct tr_insn *d)
+{
+    if (d->high8)
+        (void)high_byte(t, d);
+    else if (d->i->flags & INSN_MEM)
+        modrm_memory(t, d);
+    else
+        modrm_registers(t, d);
+}
+
+void tr_int(struct tr *t)
+{
+    const struct tr_insn *d = t->in;
+    bool touches = d->op.reads | d->op.writes | d->op.maybe;
+
+    if (beyond_reach(d)) {
+        tr_interp(t);
+        return;
+    }
+    if (touches && !(d->i->flags & INSN_MEM) &&
+        (d->op.reads | (d->live_after & ~d->op.writes)))
+        tr_flags_need(t);
+    switch (d->op.kind) {
+    case TK_MODRM:
+    case TK_BT_REG:
+        modrm(t, d);
+        break;
+    case TK_PLAIN:
+        memcpy(t->p, d->i->bytes, d->i->len);
+        t->p += d->i->len;
+        break;
+    case TK_ACC_IMM:
+        acc_imm(t, d);
+        break;
+    case TK_MOV_RI:
+        mov_ri(t, d);
+        break;
+    case TK_INCDEC32:
+        incdec32(t, d);
+        break;
+    case TK_XCHG_ACC:
+        xchg_acc(t, d);
+        break;
+    case TK_BSWAP:
+        bswap(t, d);
+        break;
+    case TK_LEA:
+        lea(t, d);
+        break;
+    case TK_MOFFS:
+        moffs(t, d);
+        break;
+    case TK_SHIFT_CL:
+        shift_cl(t, d);
+        break;
+    case TK_CMPXCHGB:
+        cmpxchgb(t, d);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+    if (touches)
+        t->flags = TR_HOST;
+}

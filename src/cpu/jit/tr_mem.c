@@ -1,0 +1,168 @@
+/* tr_mem.c - from a guest operand to a host address.
+ *
+ *   lea  S0, [operand]            linear
+ *   mov  S1, S0; shr 8; and       16 bytes x (page mod 65536)
+ *   sub  S0, [S1 + tags]          offset in the page, if it is this page
+ *   cmp  S0, 4096 - size; ja      another page, or across its end: out of line
+ *   add  S0, [S1 + hosts]         host address
+ *
+ * The stack has a probe of its own, one page deep (tlb_ctx.stack): its page does not depend on the
+ * address, so the load behind it need not wait for the index.  Misses fall back to the table in
+ * glue code, which also moves the stack's page.
+ *
+ * Out of line, C fills the TLB and the probe is tried again.  When that cannot help (MMIO, a page
+ * crossing), a load is done in C and its bytes put into tr.bounce; anything else goes to the
+ * interpreter before it has changed anything. */
+#include "tr_emit.h"
+
+#define INDEX_SHIFT (GUEST_PAGE_SHIFT - 4) /* 16 bytes an entry */
+
+static const struct tlb_hot *table(const struct tr *t, bool write)
+{
+    const struct tlb_ctx *x = &t->c->tlb[t->ctx];
+    return write ? x->wr : x->rd;
+}
+
+/* ---- effective addresses ---- */
+
+/* base + index + disp into S0 */
+static void effective(struct tr *t, const struct insn *i, bool wide, int32_t disp)
+{
+    unsigned base = HR_MEM, index = HR_MEM;
+
+    if (i->base < 16)
+        base = e_get(t, hreg(i->base), HR_S0);
+    if (i->index < 16)
+        index = e_get(t, hreg(i->index), HR_S1);
+    if (base == HR_MEM && index == HR_MEM)
+        e_const(t, HR_S0, wide ? (uint64_t)(int64_t)disp : (uint32_t)disp);
+    else if (index == HR_MEM && disp == 0 && wide) {
+        if (base != HR_S0)
+            e_mov(t, HR_S0, base);
+    } else {
+        e_lea(t, wide, HR_S0, base, index, i->scale_shift, disp);
+    }
+}
+
+void tr_linear(struct tr *t, int32_t add)
+{
+    const struct insn *i = t->in->i;
+    bool wide = i->addrsize == 8;
+
+    if (i->base == 16)
+        e_const(t, HR_S0,
+                wide ? tr_next_rip(t) + (uint64_t)(int64_t)i->disp + (uint64_t)(int64_t)add
+                     : (uint32_t)(tr_next_rip(t) + (uint64_t)(int64_t)i->disp));
+    else if (t->in->op.kind == TK_MOFFS)
+        e_const(t, HR_S0, (uint64_t)i->imm);
+    else
+        effective(t, i, wide, (int32_t)((uint32_t)i->disp + (uint32_t)add));
+    if (i->seg >= SEG_FS) { /* outside 64-bit mode such operands are the interpreter's */
+        tr_flags_clobber(t);
+        e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&t->c->st.seg[i->seg].base));
+    }
+}
+
+/* ---- probes ---- */
+
+static void emit_index(struct tr *t)
+{
+    e_mov32(t, HR_S1, HR_S0);
+    e8(t, 0xc1), e8(t, 0xe9), e8(t, INDEX_SHIFT); /* shr ecx */
+    e8(t, 0x81), e8(t, 0xe1), e32(t, (TLB_SIZE - 1) << 4); /* and ecx */
+}
+
+/* cmp S0, 4096 - size; ja: returns the rel32 */
+static uint8_t *emit_check(struct tr *t, unsigned size)
+{
+    e8(t, 0x48), e8(t, 0x81), e8(t, 0xff), e32(t, GUEST_PAGE_SIZE - size);
+    return e_jcc(t, CC_A, t->p);
+}
+
+/* S0 = linear - tag. */
+static void probe_miss(struct tr *t, struct tr_ool *o)
+{
+    bool bounce = !(o->desc & (TR_DESC_WRITE | TR_DESC_NO_BOUNCE));
+    uint8_t *retry;
+
+    e_at_s1(t, 0x03, HR_S0, low32(&table(t, o->write)->tag));
+    e8(t, 0xb8 | HR_S1), e32(t, o->desc);
+    e_call(t, glue(t, t->cache->glue.fill));
+    if (!bounce) {
+        e_jmp(t, o->again);
+        return;
+    }
+    retry = e_jcc8(t, J8_JRCXZ);
+    e_jmp(t, o->back);
+    e_here8(t, retry);
+    e_jmp(t, o->again);
+}
+
+void tr_probe(struct tr *t, unsigned size, bool write, bool bounce)
+{
+    const struct tlb_hot *e = table(t, write);
+    struct tr_ool *o;
+
+    tr_flags_clobber(t);
+    o = tr_ool(t, probe_miss);
+    o->again = t->p;
+    o->write = write;
+    o->desc = t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) | (bounce ? 0 : TR_DESC_NO_BOUNCE);
+    emit_index(t);
+    e_at_s1(t, 0x2b, HR_S0, low32(&e->tag));
+    o->from[0] = emit_check(t, size);
+    e_at_s1(t, 0x03, HR_S0, low32(&e->host));
+    o->back = t->p;
+}
+
+static void stack_miss(struct tr *t, struct tr_ool *o)
+{
+    e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&t->c->tlb[t->ctx].stack.tag));
+    e8(t, 0xb8 | HR_S1), e32(t, o->desc);
+    e_call(t, glue(t, t->cache->glue.stack[t->ctx][o->write]));
+    e_jmp(t, o->back);
+}
+
+/* S0 = linear, near the stack pointer. */
+static void stack_probe(struct tr *t, unsigned size, bool write)
+{
+    const struct tlb_hot *e = &t->c->tlb[t->ctx].stack;
+    struct tr_ool *o;
+
+    tr_flags_clobber(t);
+    o = tr_ool(t, stack_miss);
+    o->write = write;
+    o->desc = t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) | TR_DESC_NO_BOUNCE;
+    e_op(t, 0, E_W, 0, 0x2b, HR_S0, op_abs(&e->tag));
+    o->from[0] = emit_check(t, size);
+    e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&e->host));
+    o->back = t->p;
+}
+
+void tr_stack(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write)
+{
+    if (disp == 0)
+        e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, base, op_reg(HR_S0));
+    else
+        e_lea(t, t->code64, HR_S0, base, HR_MEM, 0, disp);
+    stack_probe(t, size, write);
+}
+
+#define NEAR_STACK 1024 /* bytes from rsp that are likely in its page */
+
+static bool near_stack(const struct insn *i)
+{
+    return i->base == R_RSP && i->index == NOREG && i->seg < SEG_FS && i->disp > -NEAR_STACK &&
+           i->disp < NEAR_STACK;
+}
+
+void tr_operand(struct tr *t, unsigned size, bool write, bool bounce)
+{
+    if (t->in->live)
+        tr_flags_clobber(t); /* before S1 holds anything */
+    tr_linear(t, 0);
+    if (near_stack(t->in->i))
+        stack_probe(t, size, write);
+    else
+        tr_probe(t, size, write, bounce);
+}

@@ -1,0 +1,263 @@
+/* tr_run.c - going into translated code and coming out of it.
+ *
+ *   loop (interp.c) -> tr_run(block) -> enter(code) ... exit -> loop
+ *
+ * It comes out at a jump to what is not translated (tr.link names it, so that it can be linked), at an
+ * address that only the run knew (link 0), at a poll, or because the interpreter is to run an
+ * instruction (tr.fault_pc).  In each case the registers are in st and st.rip is exact. */
+#include "fpu.h"
+#include "tr_emit.h"
+
+#include "base/log.h"
+
+#include <glib.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+unsigned tr_warm = 24;
+#define DESC_PC  0xffffffffu /* tr.desc: look the instruction up by tr.fault_pc */
+
+/* ---- faults of the host's own ---- */
+
+static struct sigaction old_segv, old_fpe;
+static pthread_once_t handlers = PTHREAD_ONCE_INIT;
+
+static void pass_on(const struct sigaction *old, int sig, siginfo_t *info, void *ctx)
+{
+    if (old->sa_flags & SA_SIGINFO)
+        old->sa_sigaction(sig, info, ctx);
+    else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN)
+        old->sa_handler(sig);
+    else
+        signal(sig, SIG_DFL); /* die of it at the same instruction */
+}
+
+static const struct tr_fault *fault_at(const struct tr_cache *k, uint64_t pc)
+{
+    const struct tblock *t = tr_by_pc(k, pc);
+
+    for (unsigned n = 0; t && n < t->faults; n++)
+        if (t->fault[n].off == pc - tr_rx(k, t->code))
+            return &t->fault[n];
+    return NULL;
+}
+
+static void on_fault(int sig, siginfo_t *info, void *ctx)
+{
+    greg_t *regs = ((ucontext_t *)ctx)->uc_mcontext.gregs;
+    struct jit_cpu *c = interp_running();
+    struct tr_cache *k = c ? c->tr.cache : NULL;
+    uint64_t pc = (uint64_t)regs[REG_RIP];
+
+    if (k && pc - tr_rx(k, 0) < k->used) {
+        if (sig == SIGSEGV && tr_in_guard(k, (uint64_t)(uintptr_t)info->si_addr)) {
+            regs[REG_RSP] = (greg_t)k->ret_top; /* older return addresses are forgotten */
+            k->stats.ret_overflows++;
+            return;
+        }
+        const struct tr_fault *f = fault_at(k, pc);
+        if (f) {
+            c->tr.fault_pc = pc;
+            c->tr.desc = DESC_PC;
+            regs[REG_RIP] =
+                (greg_t)tr_rx(k, f->flags == TR_HOST ? k->glue.exit_host : k->glue.exit_mem);
+            k->stats.native_faults++;
+            return;
+        }
+    }
+    pass_on(sig == SIGSEGV ? &old_segv : &old_fpe, sig, info, ctx);
+}
+
+static void handlers_install(void)
+{
+    struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+    sigaction(SIGSEGV, &sa, &old_segv);
+    sigaction(SIGFPE, &sa, &old_fpe);
+}
+
+/* ---- calls from translated code ---- */
+
+static struct tblock *caller(struct jit_cpu *c)
+{
+    struct tblock *t = tr_by_pc(c->tr.cache, c->tr.caller_pc);
+
+    g_assert(t);
+    return t;
+}
+
+static _Noreturn void to_interpreter(struct jit_cpu *c)
+{
+    c->tr.bail = 1;
+    c->tr.cache->stats.bails++;
+    cpu_restart(c);
+}
+
+uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
+{
+    struct tblock *t = caller(c);
+    unsigned size = TR_DESC_SIZE(desc);
+    bool write = desc & TR_DESC_WRITE;
+    const struct tlb_hot *e = (write ? c->tlb_now->wr : c->tlb_now->rd) + tlb_index(linear);
+    uint64_t last = linear + size - 1;
+
+    c->cur = NULL;
+    c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
+    c->tr.cache->stats.fills++;
+    if (c->mode == MODE_LONG64 ? !canonical_ok(c, linear) || !canonical_ok(c, last)
+                               : last > UINT32_MAX)
+        to_interpreter(c);
+    mmu_translate(c, linear, write ? ACC_WRITE : ACC_READ);
+    if (TLB_COVERS(e->tag, linear, size))
+        return 0;
+    if (desc & (TR_DESC_WRITE | TR_DESC_NO_BOUNCE))
+        to_interpreter(c);
+    mmu_read_slow(c, linear, c->tr.bounce, size, ACC_READ);
+    c->tr.cache->stats.bounces++;
+    return (uint64_t)(uintptr_t)c->tr.bounce;
+}
+
+static void done(struct jit_cpu *c, const struct insn *i)
+{
+}
+
+uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index)
+{
+    struct tblock *t = caller(c);
+    const struct insn *i = &t->src->insn[index];
+    struct insn alone[2] = {*i, {.fn = done, .off = i->off}};
+    uint64_t next = t->rip + i->off + i->len;
+    uint32_t key = t->key;
+
+    c->block = t->src;
+    c->block_rip = t->rip;
+    c->cur = i;
+    c->st.rip = next;
+    c->tr.cache->stats.interp_calls++;
+    alone[0].fn(c, alone);
+    c->cur = NULL;
+    c->block = NULL;
+    /* Dropped by its own store, turned back (REP), or asked for. */
+    if (t->id && c->st.rip == next && key == tr_key(c) && !interp_must_stop(c))
+        return 0;
+    return 1;
+}
+
+/* ---- in and out ---- */
+
+static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t key, uint32_t id)
+{
+    struct tblock *t = tr_find(b, c->st.rip, key);
+
+    if (t || b->cold)
+        return t;
+    if (b->heat < tr_warm) {
+        b->heat++;
+        return NULL;
+    }
+    if (c->tr.cache->full)
+        tr_cache_flush(c);
+    t = tr_translate(c, b, key, id);
+    if (!t && !c->tr.cache->full)
+        b->cold = true;
+    b->heat = 0;
+    return t;
+}
+
+/* What led here goes here directly from now on. */
+static void remember(struct jit_cpu *c, struct tblock *t, struct tlb_exec *e, uint32_t link)
+{
+    struct tr_cache *k = c->tr.cache;
+
+    if (link) {
+        struct tr_link *l = &k->link[link];
+        if (l->rip != t->rip || l->to == t)
+            return;
+        tr_link_clear(c, link);
+        tr_link_set(c, link, t);
+        return;
+    }
+    k->jump[tr_jump_index(t->rip)] = (struct tr_jump){
+        .rip = t->rip, .code = tr_rx(k, t->entry_mem), .id_at = low32(&e->id), .id = t->id};
+}
+
+static void came_out(struct jit_cpu *c)
+{
+    struct tr_cache *k = c->tr.cache;
+
+    k->stats.exits++;
+    if (c->tr.fault_pc) {
+        struct tblock *t = tr_by_pc(k, c->tr.fault_pc);
+        unsigned index = c->tr.desc;
+        if (index == DESC_PC)
+            index = fault_at(k, c->tr.fault_pc)->insn;
+        c->st.rip = t->rip + t->off[index];
+        c->tr.fault_pc = 0;
+        c->tr.bail = 1;
+        c->tr.link = 0;
+        c->tr.left = false;
+    } else if (c->tr.link) {
+        c->st.rip = k->link[c->tr.link].rip;
+        c->tr.left = true;
+    } else {
+        c->tr.left = true;
+    }
+}
+
+bool tr_run(struct jit_cpu *c, struct block *b)
+{
+    struct tr_cache *k = c->tr.cache;
+    uint32_t key = tr_key(c), link = c->tr.link;
+    bool left = c->tr.left;
+
+    c->tr.left = false;
+    c->tr.link = 0;
+    if (b->host2 || !b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold)
+        return false;
+    struct tlb_exec *e = tlb_exec_slot(c, c->st.rip);
+    if (c->tr.key[c->tlb_ctx] != key) {
+        mmu_flush_exec_ids(c, c->tlb_ctx);
+        c->tr.key[c->tlb_ctx] = key;
+    }
+    if (!e->id)
+        e->id = tr_page_id(k, c->st.rip & ~(GUEST_PAGE_SIZE - 1), e->host, key);
+    struct tblock *t = translation(c, b, key, e->id);
+    if (!t)
+        return false;
+    if (left)
+        remember(c, t, e, link);
+    __atomic_store_n(&c->tr.go, 1, __ATOMIC_SEQ_CST);
+    if (unlikely(interp_must_stop(c)))
+        return true;
+    c->cur = NULL;
+    c->block = NULL;
+    void (*enter)(uint64_t) = (void (*)(uint64_t))(uintptr_t)tr_rx(k, k->glue.enter);
+    c->tr.link = 0;
+    enter(tr_rx(k, t->entry_mem));
+    came_out(c);
+    return true;
+}
+
+/* ---- life ---- */
+
+bool tr_init(struct jit_cpu *c)
+{
+    c->tr.mxcsr_plain = MXCSR_DEFAULT;
+    c->tr.vec_mask = XF_SSE | XF_AVX;
+    c->tr.xstate_bv = XF_X87 | XF_SSE | XF_AVX;
+    c->tr.cache = tr_cache_new(c);
+    if (!c->tr.cache)
+        return false;
+    c->tr.ret_sp = c->tr.cache->ret_top;
+    pthread_once(&handlers, handlers_install);
+    return true;
+}
+
+void tr_fini(struct jit_cpu *c)
+{
+    tr_cache_free(c->tr.cache);
+    c->tr.cache = NULL;
+}
