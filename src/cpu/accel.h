@@ -30,7 +30,7 @@ struct vcpu {
     int tid;
     /* any thread, atomic */
     uint32_t
-        exit_request; /* non-zero: leave run() soon (the software CPU polls it at block ends) */
+        exit_request; /* non-zero: leave run() soon then accel_ops.kick() */
     bool halted;
     /* under set->lock */
     bool started, stalled; /* stalled: after a triple fault or internal error, until reset */

@@ -135,6 +135,11 @@ static bool jit_init(struct cpu_set *s, GError **err)
 
     s->accel = js;
     js->set = s;
+    if (!tr_options_read(&js->tr, s->cfg.accel_props, MAX_OF(s->cfg.topology.maxcpus, 1), err)) {
+        g_free(js);
+        s->accel = NULL;
+        return false;
+    }
     pthread_mutex_init(&js->lock, NULL);
     pthread_cond_init(&js->cond, NULL);
     pthread_mutex_init(&js->code_lock, NULL);
@@ -231,7 +236,7 @@ static bool jit_vcpu_init(struct vcpu *v, GError **err)
     fpu_cpu_init(c);
     c->icache = icache_new(c);
     mmu_init(c);
-    if (!tr_init(c))
+    if (!set_of(c)->tr.off && !tr_init(c))
         return error_errno(err, errno, "Cannot map memory for the code of vcpu %u", v->index);
     cpu_update_mode(c);
     v->accel = c;

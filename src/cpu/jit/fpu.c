@@ -20,7 +20,7 @@ void fpu_load_live(struct jit_cpu *c)
     memcpy(f->area, c->st.xsave, XS_XMM);
     memcpy(f->area + XS_MXCSR, &mxcsr, 4);
     __asm__ volatile("fxrstor64 %0" ::"m"(f->area));
-    f->x87_live = true;
+    c->x87_live = true;
 }
 
 void fpu_sync_to_state(struct jit_cpu *c)
@@ -28,14 +28,14 @@ void fpu_sync_to_state(struct jit_cpu *c)
     struct fpu *f = fpu_of(c);
 
     xs_put64(c, XS_HEADER, XF_X87 | XF_SSE | XF_AVX); /* all of it is valid */
-    if (!f->x87_live)
+    if (!c->x87_live)
         return;
     __asm__ volatile("fxsave64 %0" : "=m"(f->area));
     /* What the host's unit knows of instruction pointers is about stubs: the guest's are tracked in
      * st.xsave already. */
     memcpy(c->st.xsave + XS_FCW, f->area + XS_FCW, XS_FOP - XS_FCW);
     memcpy(c->st.xsave + XS_ST, f->area + XS_ST, XS_XMM - XS_ST);
-    f->x87_live = false;
+    c->x87_live = false;
     /* Leave a clean unit behind: nothing pending, stack empty. */
     __asm__ volatile("fninit");
 }
@@ -45,7 +45,7 @@ void fpu_sync_from_state(struct jit_cpu *c)
     struct fpu *f = fpu_of(c);
     uint64_t bv = xs_get64(c, XS_HEADER);
 
-    f->x87_live = false;
+    c->x87_live = false;
     f->fcs = f->fds = 0;
     if (!(bv & XF_X87))
         fpu_init_x87_area(c->st.xsave);
@@ -65,7 +65,7 @@ static bool exception_waits(struct jit_cpu *c)
 {
     uint16_t sw;
 
-    if (fpu_of(c)->x87_live)
+    if (c->x87_live)
         __asm__ volatile("fnstsw %0" : "=a"(sw));
     else
         sw = xs_get16(c, XS_FSW);

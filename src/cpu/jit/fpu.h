@@ -9,7 +9,7 @@
  *
  * RULES
  *  1. XMM/YMM registers live in st.xsave between instructions.  The x87/MMX registers stay in the
- *     host's x87 unit while fpu->x87_live (C code of this program uses no long double and no MMX);
+ *     host's x87 unit while c->x87_live (C code of this program uses no long double and no MMX);
  *     their copy in st.xsave is stale then, except FOP/FIP/FDP, which are always tracked there.
  *     fpu_sync_to_state() ends that; interp_run() calls it before it returns.
  *  2. Host MXCSR outside a stub always has the default control bits; its sticky flags may be
@@ -84,7 +84,6 @@ struct fpu_op {
 };
 
 struct fpu {
-    bool x87_live;
     bool x87_unmasked; /* guest FCW lets some exception through: look for pending ones */
     uint16_t fcs, fds; /* selectors that go with FIP/FDP */
     bool ferr;         /* CR0.NE=0 and an exception waits: IRQ13 is up */

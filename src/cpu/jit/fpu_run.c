@@ -102,7 +102,7 @@ static inline void run_stub(struct jit_cpu *c, const struct fpu_op *op, unsigned
     struct fpu *f = fpu_of(c);
     uint64_t trap;
 
-    if ((flags & FPU_X87) && unlikely(!f->x87_live))
+    if ((flags & FPU_X87) && unlikely(!c->x87_live))
         fpu_load_live(c);
     if (flags & FPU_MXCSR)
         trap = call_with_mxcsr(c, op, mem);

@@ -149,7 +149,7 @@ void fpu_op_fxrstor(struct jit_cpu *c, const struct insn *i)
     fpu_check_x87(c);
     mmu_read_slow(c, area_linear(c, i, LEGACY_BYTES, 16, ACC_READ), in, LEGACY_BYTES, ACC_READ);
     check_mxcsr(c, image_mxcsr(in));
-    fpu_of(c)->x87_live = false;
+    c->x87_live = false;
     take_x87(c, i, in);
     xs_put32(c, XS_MXCSR, image_mxcsr(in));
     if (!fx_skips_xmm(c))
@@ -372,7 +372,7 @@ static void restore_vectors(struct jit_cpu *c, uint64_t rfbm, uint64_t bv, const
 
 static void restore_x87(struct jit_cpu *c, const struct insn *i, bool present, const uint8_t *in)
 {
-    fpu_of(c)->x87_live = false;
+    c->x87_live = false;
     if (present) {
         take_x87(c, i, in);
         return;

@@ -127,7 +127,7 @@ static struct block *find(struct jit_cpu *c)
     return b;
 }
 
-static enum vcpu_exit loop(struct jit_cpu *c)
+static __attribute__((noinline)) enum vcpu_exit loop(struct jit_cpu *c)
 {
     const uint32_t *exit_request = &c->vcpu->exit_request;
 
@@ -160,7 +160,7 @@ static enum vcpu_exit loop(struct jit_cpu *c)
 
 enum vcpu_exit interp_run(struct jit_cpu *c)
 {
-    enum vcpu_exit exit = VCPU_EXIT_SHUTDOWN;
+    volatile enum vcpu_exit exit = VCPU_EXIT_SHUTDOWN; /* lives across the longjmp */
 
     running = c;
     c->stack_floor = (uintptr_t)__builtin_frame_address(0) - NESTING_BYTES;
@@ -177,6 +177,32 @@ enum vcpu_exit interp_run(struct jit_cpu *c)
     running = NULL;
     fpu_sync_to_state(c);
     return exit;
+}
+
+int interp_run_to_fault(struct jit_cpu *c)
+{
+    volatile int vector = -1; /* lives across the longjmp */
+
+    running = c;
+    c->stack_floor = (uintptr_t)__builtin_frame_address(0) - NESTING_BYTES;
+    c->cur = NULL;
+    c->next = NULL;
+    c->link = NULL;
+    flags_from_state(c);
+    int how = sigsetjmp(c->fault_jmp, 0);
+    if (how == 1) {
+        vector = c->fault.vector;
+        rewind_to_cur(c);
+    } else {
+        if (how == LEFT_BY_RESTART)
+            (void)resume(c, how);
+        loop(c);
+    }
+    flags_to_state(c);
+    c->cur = NULL;
+    running = NULL;
+    fpu_sync_to_state(c);
+    return vector;
 }
 
 int interp_step(struct jit_cpu *c)

@@ -138,6 +138,7 @@ struct tr_state {
     uint32_t go;          /* 0: translated code leaves at its next poll */
     uint8_t vec_live;     /* vector registers and MXCSR are the guest's, st.xsave is stale */
     uint8_t vec_was_live; /* across a call into C */
+    bool wide_vectors;    /* more than YMM: VZEROUPPER is not the host's */
     bool bail;            /* the next instruction is the interpreter's */
     bool left;            /* it came out by a jump to st.rip, through link */
     uint32_t link;        /* number of the link that was left through; 0: an indirect branch */
@@ -188,6 +189,7 @@ struct jit_cpu {
     uint8_t sipi_vector_async;
     bool single;   /* set by cpu_take_events: run exactly one insn, then call it again */
     bool in_guest; /* atomic: this thread may touch guest memory through its TLB */
+    bool x87_live; /* x87 and MMX registers are in the host's unit; st.xsave's copy is stale */
     uint8_t units; /* UNIT_*: which instructions CR0, CR4 and XCR0 let run; part of tr_key() */
 
     /* what cpu_raise* left for the loop to hand to cpu_deliver */
@@ -404,6 +406,8 @@ enum vcpu_exit interp_run(struct jit_cpu *c);
 /* One instruction without events and delivery: the vector it raised (details in c->fault; rip is on
  * it again) or -1. */
 int interp_step(struct jit_cpu *c);
+/* Runs until an exit is asked for (-1) or something faults (the same as interp_step's answer). */
+int interp_run_to_fault(struct jit_cpu *c);
 struct icache *icache_new(struct jit_cpu *c);
 void icache_free(struct icache *ic);
 void icache_flush(struct jit_cpu *c); /* everything of this vcpu */

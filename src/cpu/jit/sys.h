@@ -140,6 +140,13 @@ struct sys_cpu {
     unsigned large_count;                 /* LARGE_PAGES + 1: more than that */
     uint64_t wfilter[256]; /* pages that may be writable through this TLB; see mmu.c */
 };
+/* -accel jit,... (see tr_run.c) */
+struct tr_options {
+    bool off;            /* tier=interp */
+    unsigned warm;       /* times a block is interpreted before it is translated */
+    uint64_t code_bytes; /* tb-size, of each vcpu */
+    bool cosim, perf;
+};
 /* The accelerator's data of one machine: cpu_set->accel. */
 struct jit_set {
     struct cpu_set *set;
@@ -161,6 +168,7 @@ struct jit_set {
     uint64_t clock_tsc, clock_ns; /* kvmclock was clock_ns when the TSC was clock_tsc */
     int64_t kvmclock_offset;      /* kvmclock minus the machine's clock */
     struct mem_listener listener;
+    struct tr_options tr;
 };
 static inline struct jit_set *set_of(const struct jit_cpu *c)
 {

@@ -226,7 +226,9 @@ void tr_int(struct tr *t);
 void tr_flow(struct tr *t); /* TK_PUSH_R .. TK_RET */
 void tr_vector(struct tr *t);
 bool tr_vector_ok(const struct tr *t, const struct tr_insn *in);
+/* The last x87 instruction's pointers: emitted; or noted when a block stops before index. */
 void tr_x87_settle(struct tr *t);
+void tr_x87_note(struct jit_cpu *c, const struct tblock *t, unsigned index);
 /* Leaves to a known address; poll: where translated code may be asked to come out. */
 void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check);
 /* S0 = target address; flags are in c->fl. */
@@ -269,7 +271,7 @@ struct tr_cache {
     struct tr_page *page; /* hash table of code pages' ids */
     uint32_t pages, page_mask;
     uint32_t next_id;
-    bool off, cosim;
+    unsigned warm;
     struct tr_stats stats;
 };
 struct tr_cache *tr_cache_new(struct jit_cpu *c);
@@ -306,8 +308,9 @@ static inline uint32_t tr_key(const struct jit_cpu *c)
 {
     return c->mode_key | (uint32_t)c->tlb_ctx << 8 | (uint32_t)c->units << 12;
 }
-/* Times a block runs in the interpreter before it is translated. */
-extern unsigned tr_warm;
+struct props;
+/* p may be NULL: the defaults. */
+bool tr_options_read(struct tr_options *o, struct props *p, unsigned vcpus, GError **err);
 /* Runs from st.rip as far as translated code goes; false when nothing is translated there. */
 bool tr_run(struct jit_cpu *c, struct block *b);
 bool tr_init(struct jit_cpu *c);
@@ -315,6 +318,7 @@ void tr_fini(struct jit_cpu *c);
 /* Called by glue: a TLB miss at linear (0: try again, else where the bytes are); one instruction by
  * the interpreter (non-zero: leave translated code). */
 uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc);
+uint64_t tr_x87_load(struct jit_cpu *c, uint64_t unused, uint32_t desc);
 uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index);
 /* desc of tr_fill */
 #define TR_DESC_INSN(d)   ((d)&0xff)

@@ -27,7 +27,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define CODE_BYTES    (32 * MiB)
 #define TBLOCK_BYTES  (16 * MiB)
 #define RET_STACK     (64 * KiB)
 #define PAGES_INITIAL 4096u
@@ -106,7 +105,8 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
 
     if (!k)
         return NULL;
-    k->bytes = CODE_BYTES;
+    k->bytes = (uint32_t)ALIGN_UP(set_of(c)->tr.code_bytes, GUEST_PAGE_SIZE);
+    k->warm = set_of(c)->tr.warm;
     k->links_max = k->blocks_max = 4096;
     k->link = g_new0(struct tr_link, k->links_max);
     k->block = g_new0(struct tblock *, k->blocks_max);

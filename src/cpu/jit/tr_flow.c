@@ -165,7 +165,9 @@ static void push(struct tr *t, const struct tr_insn *d)
 {
     int32_t n = (int32_t)width(t);
 
-    if (d->op.kind == TK_PUSH_M) {
+    bool mem = d->i->flags & INSN_MEM;
+
+    if (mem) {
         tr_operand(t, n, false, false);
         e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_s0());
         e_store64(t, &t->c->tr.value, HR_S1);
@@ -173,7 +175,9 @@ static void push(struct tr *t, const struct tr_insn *d)
     tr_stack(t, HR_SP, -n, n, true);
     if (d->op.kind == TK_PUSH_R) {
         store_slot(t, e_get(t, hreg(opcode_reg(d)), HR_S1));
-    } else if (d->op.kind == TK_PUSH_M) {
+    } else if (d->op.kind == TK_PUSH_M && !mem) {
+        store_slot(t, e_get(t, hreg(d->rm), HR_S1));
+    } else if (mem) {
         e_load64(t, HR_S1, &t->c->tr.value);
         store_slot(t, HR_S1);
     } else {

@@ -49,6 +49,8 @@ static void vectors_out(struct tr *t)
     e_op(t, 0, E_W, 0, 0xc7, 0, op_abs(t->c->st.xsave + XS_HEADER)); /* all components valid */
     e32(t, t->c->tr.xstate_bv);
     e_op(t, 0, 0, 1, 0xae, 2, op_abs(&t->c->tr.mxcsr_plain)); /* ldmxcsr */
+    if (t->c->tr.vec_mask & XF_AVX)
+        e8(t, 0xc5), e8(t, 0xf8), e8(t, 0x77); /* vzeroupper: C uses SSE */
     e_op(t, 0, 0, 0, 0xc6, 0, op_abs(&t->c->tr.vec_live)), e8(t, 0);
     e_here8(t, none);
 }
@@ -260,6 +262,20 @@ static void vec_load(struct tr *t, uint8_t *rw)
     e8(t, 0xc3);
 }
 
+/* Does not keep flags. */
+static void x87_load(struct tr *t, uint8_t *rw)
+{
+    t->cache->glue.x87_load = (uint32_t)(t->p - rw);
+    note_caller(t);
+    into_c(t, (const void *)tr_x87_load);
+    e_op(t, 0, 0, 0, 0x80, 7, op_abs(&t->c->tr.vec_was_live)), e8(t, 0);
+    uint8_t *dead = e_jcc8(t, J8_JE);
+    vectors_in(t);
+    e_here8(t, dead);
+    registers_in(t);
+    e8(t, 0xc3);
+}
+
 void tr_glue_make(struct jit_cpu *c, struct tr_cache *k)
 {
     struct tr t = {.c = c, .cache = k, .p = k->rw, .code64 = true};
@@ -274,6 +290,7 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k)
     uint8_t *inner = fill(&t, k->rw);
     interp(&t, k->rw);
     vec_load(&t, k->rw);
+    x87_load(&t, k->rw);
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         for (unsigned write = 0; write < 2; write++) {
             k->glue.stack[ctx][write] = (uint32_t)(t.p - k->rw);

@@ -290,6 +290,8 @@ static void bswap(struct tr *t, const struct tr_insn *d)
     unsigned guest = (d->opcode & 7) | (d->rex & 1 ? 8 : 0), h = hreg(guest);
     unsigned r = e_get(t, h, HR_S1);
 
+    if (d->p66) /* undefined, but the same as on the host */
+        e8(t, 0x66);
     if (d->w || r >= 8)
         e8(t, 0x40 | d->w << 3 | r >> 3);
     e8(t, 0x0f), e8(t, 0xc8 | (r & 7));
@@ -314,7 +316,9 @@ static void lea(struct tr *t, const struct tr_insn *d)
     t->in->i = &flat;
     tr_linear(t, 0);
     t->in->i = i;
-    if (in_memory(h)) {
+    if (in_memory(h) && d->size == 2) {
+        e_op(t, 0x66, 0, 0, 0x89, HR_S0, op_gpr(t, d->reg));
+    } else if (in_memory(h)) {
         if (d->size == 4)
             e_mov32(t, HR_S0, HR_S0);
         e_store64(t, &t->c->st.gpr[h - HR_MEM], HR_S0);

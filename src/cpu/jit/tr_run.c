@@ -8,7 +8,8 @@
 #include "fpu.h"
 #include "tr_emit.h"
 
-#include "base/log.h"
+#include "base/error.h"
+#include "base/props.h"
 
 #include <glib.h>
 #include <pthread.h>
@@ -17,7 +18,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-unsigned tr_warm = 24;
+#define WARM     24u
 #define DESC_PC  0xffffffffu /* tr.desc: look the instruction up by tr.fault_pc */
 
 /* ---- faults of the host's own ---- */
@@ -107,6 +108,7 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
     c->cur = NULL;
     c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
     c->tr.cache->stats.fills++;
+    tr_x87_note(c, t, TR_DESC_INSN(desc));
     if (c->mode == MODE_LONG64 ? !canonical_ok(c, linear) || !canonical_ok(c, last)
                                : last > UINT32_MAX)
         to_interpreter(c);
@@ -118,6 +120,13 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
     mmu_read_slow(c, linear, c->tr.bounce, size, ACC_READ);
     c->tr.cache->stats.bounces++;
     return (uint64_t)(uintptr_t)c->tr.bounce;
+}
+
+uint64_t tr_x87_load(struct jit_cpu *c, uint64_t unused, uint32_t desc)
+{
+    fpu_load_live(c);
+    fpu_of(c)->fcs = c->st.seg[SEG_CS].sel;
+    return 0;
 }
 
 static void done(struct jit_cpu *c, const struct insn *i)
@@ -154,7 +163,7 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
 
     if (t || b->cold)
         return t;
-    if (b->heat < tr_warm) {
+    if (b->heat < c->tr.cache->warm) {
         b->heat++;
         return NULL;
     }
@@ -195,6 +204,7 @@ static void came_out(struct jit_cpu *c)
         if (index == DESC_PC)
             index = fault_at(k, c->tr.fault_pc)->insn;
         c->st.rip = t->rip + t->off[index];
+        tr_x87_note(c, t, index);
         c->tr.fault_pc = 0;
         c->tr.bail = 1;
         c->tr.link = 0;
@@ -243,10 +253,38 @@ bool tr_run(struct jit_cpu *c, struct block *b)
 
 /* ---- life ---- */
 
+#define CODE_MIB_ALL 512u /* what all vcpus' code may take below 2 GiB */
+
+bool tr_options_read(struct tr_options *o, struct props *p, unsigned vcpus, GError **err)
+{
+    static const char *const tiers[] = {"auto", "interp", "jit", NULL};
+    unsigned tier = 0;
+    unsigned limit = MAX_OF(CODE_MIB_ALL / vcpus, 1);
+    uint64_t mib = MIN_OF(32, limit);
+
+    *o = (struct tr_options){.warm = WARM, .code_bytes = mib * MiB};
+    if (!p)
+        return true;
+    if (!props_get_enum(p, "tier", tiers, &tier, err) ||
+        !props_get_u64(p, "tb-size", &mib, err) ||
+        !props_get_bool(p, "cosim", &o->cosim, err) || !props_get_bool(p, "perf", &o->perf, err))
+        return false;
+    o->off = tier == 1;
+    if (tier == 2)
+        o->warm = 0;
+    if (mib < 1 || mib > limit)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "tb-size must be from 1 to %u MiB with %u vcpus: it is the size of each "
+                         "vcpu's translated code.",
+                         limit, vcpus);
+    o->code_bytes = mib * MiB;
+    return true;
+}
+
 bool tr_init(struct jit_cpu *c)
 {
     c->tr.mxcsr_plain = MXCSR_DEFAULT;
-    c->tr.vec_mask = XF_SSE | XF_AVX;
+    c->tr.vec_mask = XF_SSE | (sys_has(c, FEAT_1_ECX, 28) ? XF_AVX : 0);
     c->tr.xstate_bv = XF_X87 | XF_SSE | XF_AVX;
     c->tr.cache = tr_cache_new(c);
     if (!c->tr.cache)

@@ -192,7 +192,8 @@ static void one_groups(struct tr_insn *d)
 
     switch (d->opcode) {
     case 0x80:
-    case 0x82:
+    case 0x82:            /* the same, outside 64-bit mode */
+        d->opcode = 0x80; /* as it is emitted */
         group1(o, n, ROLE_BYTE);
         break;
     case 0x81:
@@ -247,9 +248,13 @@ static void two_groups(struct tr_insn *d)
                                .maybe = TF_ALL & ~TF_C};
     else if (d->opcode == 0xc7 && n == 1 && (d->modrm & 0xc0) != 0xc0)
         d->op = (struct tr_op){.kind = TK_CMPXCHGB, .writes = TF_Z};
+    else if (d->opcode == 0xae && (d->modrm & 0xc0) == 0xc0 && n >= 5 && !d->i->rep && !d->p66)
+        d->op.kind = TK_PLAIN; /* LFENCE MFENCE SFENCE */
     /* TZCNT and LZCNT define CF too. */
     if ((d->opcode == 0xbc || d->opcode == 0xbd) && d->i->rep == 0xf3)
         d->op.writes |= TF_C, d->op.maybe &= ~TF_C;
+    if ((d->opcode == 0xa4 || d->opcode == 0xac) && !(d->imm[0] & (d->w ? 63 : 31)))
+        d->op.writes = 0; /* shifts by nothing */
     if (d->opcode == 0xb8 && d->i->rep != 0xf3)
         d->op.kind = TK_INTERP;
 }
@@ -375,16 +380,21 @@ static const uint8_t *skip_operand(const struct tr_insn *d, const uint8_t *p)
     return p + (mod == 1 ? 1 : mod == 2 ? 4 : 0);
 }
 
+/* REX counts only right before the opcode. */
 static const uint8_t *take_prefixes(struct tr_insn *d, const uint8_t *p, bool code64)
 {
     for (;; p++) {
+        if (code64 && (*p & 0xf0) == 0x40) {
+            d->rex = *p;
+            continue;
+        }
         switch (*p) {
         case 0x66:
             d->p66 = true;
-            continue;
+            break;
         case 0xf0:
             d->lock = true;
-            continue;
+            break;
         case 0x26:
         case 0x2e:
         case 0x36:
@@ -394,23 +404,43 @@ static const uint8_t *take_prefixes(struct tr_insn *d, const uint8_t *p, bool co
         case 0x67:
         case 0xf2:
         case 0xf3:
-            continue;
-        default:
             break;
+        default:
+            d->w = d->rex & 8;
+            return p;
         }
-        break;
+        d->rex = 0;
     }
-    if (code64 && (*p & 0xf0) == 0x40) {
-        d->rex = *p++;
-        d->w = d->rex & 8;
-    }
-    return p;
+}
+
+/* COMISx, PTEST, PCMPxSTRx, FCOMI set flags, FCMOV reads them. */
+static void classify_vector(struct tr_insn *d)
+{
+    d->op = (struct tr_op){.kind = TK_VECTOR};
+    if (!d->fpu || !(d->fpu->flags & FPU_FLAGS))
+        return;
+    bool x87 = !d->vex && d->map == 0;
+    if (x87 && (d->opcode == 0xda || d->opcode == 0xdb) && (d->modrm >> 3 & 7) < 4)
+        d->op.reads = TF_C | TF_Z | TF_P;
+    else
+        d->op.writes = TF_ALL;
+}
+
+/* VEX.W where it does not choose the size of a general register. */
+static bool wide_matters(const struct tr_insn *d)
+{
+    if (!d->fpu)
+        return false;
+    if (d->map == 1)
+        return !(d->opcode == 0x2a || d->opcode == 0x2c || d->opcode == 0x2d || d->opcode == 0x6e ||
+                 d->opcode == 0x7e);
+    return d->map != 3 || d->opcode < 0x14 || d->opcode > 0x22;
 }
 
 static void classify(struct tr_insn *d)
 {
-    if (d->fpu) {
-        d->op = (struct tr_op){.kind = TK_VECTOR};
+    if (d->fpu || (d->vex && d->map == 1 && d->opcode == 0x77)) {
+        classify_vector(d);
     } else if (d->vex) {
         vex_general(d);
     } else if (d->map == 0) {
@@ -454,6 +484,11 @@ void tr_scan(const struct jit_cpu *c, const struct insn *i, struct tr_insn *out)
     if (code64 ? *p == 0x62 : *p == 0x62 && (p[1] & 0xc0) == 0xc0)
         return; /* EVEX */
     p = vex ? take_vex(out, p) : take_opcode(out, p);
+    if (!code64) { /* eight registers, of 32 bits */
+        out->rex = 0;
+        out->vvvv &= 7;
+        out->w = out->w && wide_matters(out);
+    }
     out->has_modrm = vex ? !(out->map == 1 && out->opcode == 0x77)
                      : out->map == 0 ? one_has_modrm(out->opcode)
                      : out->map == 1 ? two_has_modrm(out->opcode)

@@ -173,9 +173,10 @@ static void test_write_by_another_thread_reaches_a_running_loop(void)
 
 static void *ask_to_leave(void *arg)
 {
-    uint32_t *exit_request = arg;
+    struct vcpu *v = arg;
     g_usleep(20000);
-    __atomic_store_n(exit_request, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&v->exit_request, 1, __ATOMIC_SEQ_CST);
+    jit_accel.kick(v);
     return NULL;
 }
 
@@ -183,7 +184,7 @@ static void run_until_asked(struct flat *f)
 {
     pthread_t t;
     flat_cpu(f)->vcpu->exit_request = 0;
-    pthread_create(&t, NULL, ask_to_leave, &flat_cpu(f)->vcpu->exit_request);
+    pthread_create(&t, NULL, ask_to_leave, flat_cpu(f)->vcpu);
     g_assert_cmpint(interp_run(flat_cpu(f)), ==, VCPU_EXIT_NONE);
     pthread_join(t, NULL);
 }

@@ -74,10 +74,10 @@ const struct diff_result *diff_native_results(struct diff_native *n);
 
 /* ---- diff_guest.c ---- */
 struct diff_guest;
-struct diff_guest *diff_guest_new(void);
+struct diff_guest *diff_guest_new(const char *accel_options); /* as in -accel jit,... */
 void diff_guest_free(struct diff_guest *g);
 void diff_guest_run(struct diff_guest *g, const struct diff_case *t, struct diff_result *out);
-/* Runs it as a block of the loop, not step by step; only for cases that do not fault. */
+/* Runs it as a block of the loop, not step by step; not for branches. */
 void diff_guest_run_block(struct diff_guest *g, const struct diff_case *t, struct diff_result *out);
 
 /* ---- diff_gen.c ---- */

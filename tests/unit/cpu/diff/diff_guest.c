@@ -4,8 +4,9 @@
 
 #include "accel.h"
 #include "base/evloop.h"
+#include "base/props.h"
 #include "bus/io.h"
-#include "jit/jit_cpu.h"
+#include "jit/sys.h"
 #include "mem/guest_mem.h"
 
 #include <glib.h>
@@ -40,6 +41,7 @@ struct diff_guest {
     struct guest_mem *mem;
     struct ram_block *ram;
     struct io_region exit;
+    struct props *props;
     struct x86_state initial;
     uint8_t *host;
 };
@@ -126,7 +128,7 @@ static void exit_write(struct io_region *r, uint64_t off, unsigned size, uint64_
 
 static const struct io_ops exit_ops = {.write = exit_write};
 
-struct diff_guest *diff_guest_new(void)
+struct diff_guest *diff_guest_new(const char *accel_options)
 {
     struct diff_guest *g = g_aligned_alloc0(1, sizeof(*g), 64);
     g_autoptr(GError) err = NULL;
@@ -147,6 +149,9 @@ struct diff_guest *diff_guest_new(void)
     g->vcpus[0] = &g->vcpu;
     g->vcpu.set = &g->set;
     g->set.ops = &jit_accel;
+    g->props = props_parse(accel_options, NULL, &err);
+    g_assert_no_error(err);
+    g->set.cfg.accel_props = g->props;
     g->set.cfg.mem = g->mem;
     g->set.cfg.clock = g->clock;
     g->set.cfg.pio = io_space_new("pio", 0x10000);
@@ -172,6 +177,7 @@ void diff_guest_free(struct diff_guest *g)
     io_space_free(g->set.cfg.pio);
     guest_mem_free(g->mem);
     ram_block_free(g->ram);
+    props_free(g->props);
     g_aligned_free(g);
 }
 
@@ -206,7 +212,8 @@ static void leave(struct diff_guest *g, struct jit_cpu *c, struct diff_result *o
     out->done = true;
 }
 
-void diff_guest_run_block(struct diff_guest *g, const struct diff_case *t, struct diff_result *out)
+/* Through the loop, with an OUT behind that ends it. */
+static void run_loop(struct diff_guest *g, const struct diff_case *t, struct diff_result *out)
 {
     static const uint8_t to_exit[] = {0xe6, EXIT_PORT}; /* out %al */
     struct jit_cpu *c = g->vcpu.accel;
@@ -215,13 +222,21 @@ void diff_guest_run_block(struct diff_guest *g, const struct diff_case *t, struc
     memcpy(g->host + GPA_CODE + t->code_offset + t->len, to_exit, sizeof(to_exit));
     guest_mem_wrote(g->mem, GPA(GPA_CODE), PAGE);
     c->st.rflags &= ~0x100ull;
+    c->pending &= ~(uint32_t)PENDING_STEP; /* what POPF with TF may have left */
+    sys_of(c)->step_armed = false;
     g->vcpu.exit_request = 0;
     allow_exit(g, true);
-    out->trap = interp_run(c) == VCPU_EXIT_NONE ? TRAP_NONE : c->fault.vector;
-    out->error = 0;
+    out->trap = interp_run_to_fault(c);
+    out->error = out->trap != TRAP_NONE && c->fault.has_error ? c->fault.error : 0;
     allow_exit(g, false);
     leave(g, c, out);
-    out->out.rip -= sizeof(to_exit);
+    if (out->trap == TRAP_NONE)
+        out->out.rip -= sizeof(to_exit);
+}
+
+void diff_guest_run_block(struct diff_guest *g, const struct diff_case *t, struct diff_result *out)
+{
+    run_loop(g, t, out);
 }
 
 void diff_guest_run(struct diff_guest *g, const struct diff_case *t, struct diff_result *out)
