@@ -6,6 +6,7 @@
  *
  * Threads: see accel.h.  Other threads reach a running vcpu only through pending bits (jit_wake).
  */
+#include "shape.h"
 #include "tr.h"
 
 #include "base/error.h"
@@ -235,6 +236,7 @@ static bool jit_vcpu_init(struct vcpu *v, GError **err)
                        sys_of(c)->phys_bits);
     fpu_cpu_init(c);
     c->icache = icache_new(c);
+    c->shapes = shape_memo_new();
     mmu_init(c);
     if (!set_of(c)->tr.off && !tr_init(c))
         return error_errno(err, errno, "Cannot map memory for the code of vcpu %u", v->index);
@@ -253,6 +255,7 @@ static void jit_vcpu_fini(struct vcpu *v)
         return;
     lapic_attach_cpu(c->lapic, v->apic_id, NULL, NULL);
     icache_free(c->icache);
+    shape_memo_free(c->shapes);
     fpu_cpu_fini(c);
     pv_fini(c);
     tr_fini(c);

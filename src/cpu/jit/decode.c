@@ -1,7 +1,8 @@
-/* decode.c - bytes to struct insn: Zydis, the generic fields, and the selectors' choice of handler.
+/* decode.c - bytes to struct insn: Zydis, the generic fields, and the selectors' choice of handler;
+ * or all of it from a template (shape.h).
  *
  * Threads: any vcpu's; the Zydis decoders are constant after decode_init. */
-#include "op.h"
+#include "shape.h"
 
 #include <pthread.h>
 
@@ -292,12 +293,18 @@ static void set_handler(struct decode_ctx *d, op_fn *fn)
     out->fn = d->ends_block ? op_plain_end : op_plain;
 }
 
-enum decode_result decode_insn(struct jit_cpu *c, const struct fetch *f, struct insn *out,
-                               bool *ends_block)
+/* By Zydis and the selectors. What they make of a shape becomes its template (s may be NULL). */
+static __attribute__((noinline)) enum decode_result
+decode_anew(struct jit_cpu *c, const struct fetch *f, const struct shape *s, struct insn *out)
 {
-    struct decode_ctx d = {.c = c, .out = out, .mode = (enum cpu_mode)c->mode};
+    struct decode_ctx d; /* large: Zydis fills z and all of op */
     op_fn *fn = NULL;
+    bool selected;
 
+    d.c = c;
+    d.out = out;
+    d.mode = (enum cpu_mode)c->mode;
+    d.ends_block = d.threaded = false;
     memset(out, 0, sizeof(*out));
     ZyanStatus st = ZydisDecoderDecodeFull(decoder_for(c->mode_key), f->bytes,
                                            MIN_OF(f->avail, INSN_BYTES_MAX), &d.z, d.op);
@@ -313,7 +320,8 @@ enum decode_result decode_insn(struct jit_cpu *c, const struct fetch *f, struct 
         if (!fn)
             fn = op_select_fpu(&d);
     }
-    if (!fn || fn == op_too_long) {
+    selected = fn && fn != op_too_long;
+    if (!selected) {
         out->len = MAX_OF(out->len, 1);
         d.ends_block = true;
         d.threaded = false;
@@ -321,6 +329,21 @@ enum decode_result decode_insn(struct jit_cpu *c, const struct fetch *f, struct 
             fn = op_undefined;
     }
     set_handler(&d, fn);
-    *ends_block = d.ends_block;
+    if (s && selected)
+        shape_memo_put(c->shapes, s, &d.z, out);
     return DECODE_OK;
+}
+
+enum decode_result decode_insn(struct jit_cpu *c, const struct fetch *f, struct insn *out,
+                               bool *ends_block)
+{
+    enum decode_result r = DECODE_OK;
+    struct shape s;
+
+    if (!c->shapes)
+        r = decode_anew(c, f, NULL, out);
+    else if (!shape_memo_get(c->shapes, c->mode_key, f, &s, out))
+        r = decode_anew(c, f, &s, out);
+    *ends_block = r == DECODE_OK && (out->flags & INSN_END);
+    return r;
 }

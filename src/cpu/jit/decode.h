@@ -1,4 +1,6 @@
-/* decode.h - what selectors see while one instruction is decoded. */
+/* decode.h - what selectors see while one instruction is decoded.
+ *
+ * What they choose is kept for other instructions of the same shape: see shape.h, rule 1. */
 #ifndef CPU_JIT_DECODE_H
 #define CPU_JIT_DECODE_H
 

@@ -175,6 +175,7 @@ struct jit_cpu {
     struct cpu_set *set;
     struct lapic *lapic;
     struct icache *icache;
+    struct shape_memo *shapes; /* shape.h */
     uint64_t instructions;
     uint8_t cpl;       /* cached: st.seg[SEG_SS] DPL rules; set by sys_* on every transfer */
     uint8_t mode;      /* enum cpu_mode */

@@ -97,6 +97,17 @@ static _Noreturn void to_interpreter(struct jit_cpu *c)
     cpu_restart(c);
 }
 
+/* Exceptions that take precedence over what the access itself may raise: alignment, a pending x87
+ * exception. */
+static bool comes_first(struct jit_cpu *c, const struct insn *i, uint64_t linear)
+{
+    const struct fpu_op *op = i->priv;
+
+    if (!(i->flags & INSN_FPU))
+        return false;
+    return (op->align_mask & linear) || ((op->flags & FPU_X87) && fpu_of(c)->x87_unmasked);
+}
+
 uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
 {
     struct tblock *t = caller(c);
@@ -109,6 +120,8 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
     c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
     c->tr.cache->stats.fills++;
     tr_x87_note(c, t, TR_DESC_INSN(desc));
+    if (comes_first(c, &t->src->insn[TR_DESC_INSN(desc)], linear))
+        to_interpreter(c);
     if (c->mode == MODE_LONG64 ? !canonical_ok(c, linear) || !canonical_ok(c, last)
                                : last > UINT32_MAX)
         to_interpreter(c);
