@@ -294,6 +294,7 @@ static inline unsigned tr_jump_index(uint64_t rip)
 }
 void *tr_low_alloc(size_t bytes); /* zeroed, below 2 GiB; NULL when there is none; munmap */
 bool tr_in_guard(const struct tr_cache *k, uint64_t addr); /* the return stack has run over */
+uint64_t tr_ret_wrap(const struct tr_cache *k, uint64_t sp); /* where it goes on then */
 void tr_drop(struct jit_cpu *c, struct block *b); /* all translations of b */
 static inline uint64_t tr_rx(const struct tr_cache *k, uint32_t off)
 {

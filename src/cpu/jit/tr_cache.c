@@ -93,6 +93,17 @@ static bool map_ret_stack(struct tr_cache *k)
     return true;
 }
 
+/* The words on top stay (a pair that is half pushed, glue's own return addresses), so that pairs
+ * remain pairs; the rest is forgotten. */
+uint64_t tr_ret_wrap(const struct tr_cache *k, uint64_t sp)
+{
+    unsigned words = 4 + ((k->ret_top - sp) / 8 & 1);
+    uint64_t to = k->ret_top - words * 8;
+
+    memcpy((void *)(uintptr_t)to, (const void *)(uintptr_t)sp, words * 8);
+    return to;
+}
+
 bool tr_in_guard(const struct tr_cache *k, uint64_t addr)
 {
     uint64_t at = (uint64_t)(uintptr_t)k->ret_stack;

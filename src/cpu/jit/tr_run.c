@@ -55,7 +55,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
 
     if (k && pc - tr_rx(k, 0) < k->used) {
         if (sig == SIGSEGV && tr_in_guard(k, (uint64_t)(uintptr_t)info->si_addr)) {
-            regs[REG_RSP] = (greg_t)k->ret_top; /* older return addresses are forgotten */
+            regs[REG_RSP] = (greg_t)tr_ret_wrap(k, (uint64_t)regs[REG_RSP]);
             k->stats.ret_overflows++;
             return;
         }

@@ -65,7 +65,7 @@ bool tr_vector_ok(const struct tr *t, const struct tr_insn *d)
     unsigned units = t->c->units, f;
 
     if (vzero(d))
-        return (units & UNIT_AVX) && !t->c->tr.wide_vectors;
+        return t->code64 && (units & UNIT_AVX) && !t->c->tr.wide_vectors;
     f = d->fpu->flags;
     if ((f & FPU_UNIT_SSE) && !(units & UNIT_SSE))
         return false;
@@ -168,6 +168,9 @@ static void put(struct tr *t, const struct tr_insn *d, unsigned reg, struct opnd
     }
     memcpy(t->p, d->imm, d->imm_len);
     t->p += d->imm_len;
+    /* A register number in the immediate has three bits outside 64-bit mode. */
+    if (!t->code64 && d->vex && d->map == 3 && d->opcode >= 0x4a && d->opcode <= 0x4c)
+        t->p[-1] &= 0x7f;
 }
 
 /* Host instructions that can fault by themselves. */
