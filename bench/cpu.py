@@ -3,15 +3,17 @@
 
 Each round runs each test once on each side, one after the other.  What counts is host CPU time: of the
 process on the host, of the whole VMM process for guests.  Ratios are medians over rounds.
+Exit status: 1 when a test failed or computed something else than the host, 77 when the guest cannot be made.
 
   bench/cpu.py                                                     all of it (about 20 minutes)
   bench/cpu.py --tests integer/fib --no-qemu --rounds 1            one test
-  bench/cpu.py --tests 'fp/*' apps --quick --csv build/fp.csv      patterns and groups, a fifth of the work
+  bench/cpu.py --tests 'fp/*' apps --quick                        patterns and groups, a fifth of the work
 """
 import argparse
 import fnmatch
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -34,7 +36,8 @@ def say(text):
 def command(*argv):
     done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"bench/cpu.py: {' '.join(argv[:2])} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        say(f"bench/cpu.py: {' '.join(argv[:2])} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        sys.exit(77)
     return done.stdout
 
 
@@ -58,7 +61,7 @@ def chosen(tests, patterns):
     """The tests that match a pattern, or are in a group, of the list; all without a list."""
     wanted = []
     for pattern in patterns:
-        hits = [t for t in tests if fnmatch.fnmatch(t[0], pattern) or t[0].split("/")[0] == pattern]
+        hits = [t for t in tests if fnmatch.fnmatch(t[0], pattern) or pattern in t[0].split("/")]
         if not hits and pattern != "boot":
             sys.exit(f"bench/cpu.py: no test matches '{pattern}' (groups: boot "
                      + " ".join(dict.fromkeys(name.split('/')[0] for name, _ in tests)) + "; --list shows all)")
@@ -67,15 +70,29 @@ def chosen(tests, patterns):
 
 
 class Side:
-    """hanok or QEMU: a machine for each number of processors, booted when needed."""
+    """hanok or QEMU: a machine for each number of processors, booted when needed; given up when it does not boot."""
 
     def __init__(self, label, argv, files):
-        self.label, self.argv, self.files, self.machines = label, argv, files, {}
+        self.label, self.argv, self.files, self.machines, self.dead = label, argv, files, {}, {}
 
     def machine(self, cpus):
         if cpus not in self.machines:
             self.machines[cpus] = runners.Machine(self.label, self.argv, self.files, cpus)
         return self.machines[cpus]
+
+    def boot(self, cpus):
+        if cpus in self.dead:
+            raise runners.Broken(self.dead[cpus])
+        try:
+            return self.machine(cpus).boot()
+        except runners.Broken as why:
+            self.dead[cpus] = str(why)
+            raise
+
+    def run(self, name, cpus, scale, limit):
+        if self.machine(cpus).process is None:
+            self.boot(cpus)
+        return self.machine(cpus).run(name, scale, limit)
 
     def close(self):
         for machine in self.machines.values():
@@ -84,11 +101,11 @@ class Side:
 
 def sides_of(options):
     files = CACHE / "bench"
-    hanok = os.environ.get("HANOK_VM", str(TOP / "build/hanok-vm"))
-    sides = [Side("jit", [hanok, "-accel", "jit"] + options.hanok_args.split(), files)]
+    sides = []
+    if not options.no_hanok:
+        argv = [os.environ.get("HANOK_VM", str(TOP / "build/hanok-vm"))] + options.hanok_args.split()
+        sides.append(Side("jit", argv if "-accel" in argv else argv + ["-accel", "jit"], files))
     qemu = shutil.which("qemu-system-x86_64")
-    if options.no_hanok:
-        sides = []
     if not options.no_qemu and qemu:
         sides.append(Side("tcg", [qemu, "-accel", "tcg"], files))
     elif not options.no_qemu:
@@ -96,29 +113,35 @@ def sides_of(options):
     return sides
 
 
-def run_one(results, where, name, scale, function):
-    say(f"    {name:24} {where:7} ...")
+def attempt(results, name, where, function):
+    """function() and a progress line; its result, or None after a failure, which is kept."""
+    if sys.stderr.isatty():
+        print(f"    {name:24} {where:7} ...", end="\r", file=sys.stderr, flush=True)
     try:
-        run = function(name, scale, LIMIT)
+        result = function()
     except runners.Broken as why:
         say(f"    {name:24} {where:7} FAILED: {why}")
         results.failed(name, where, str(why).splitlines()[0])
-        return
-    say(f"    {name:24} {where:7} {run.cpu:8.3f} s CPU {run.wall:8.3f} s wall")
-    results.add(name, where, run)
+        return None
+    more = f", {result.beyond_ram:.1f} MiB beyond guest RAM" if name == report.BOOT else ""
+    say(f"    {name:24} {where:7} {result.cpu:8.3f} s CPU {result.wall:8.3f} s wall{more}")
+    return result
 
 
-def boots(results, sides):
-    for side in sides:
-        try:
-            boot = side.machine(1).boot()
-        except runners.Broken as why:
-            say(f"    boot {side.label} FAILED: {why}")
-            results.failed("boot/init", side.label, str(why).splitlines()[0])
-            continue
-        say(f"    {'boot/init':24} {side.label:7} {boot.cpu:8.3f} s CPU {boot.wall:8.3f} s wall, "
-            f"{boot.beyond_ram:.1f} MiB beyond guest RAM")
-        results.add_boot(side.label, boot)
+def one_round(results, turn, options, native, sides, tests, boot):
+    for side in sides if boot else []:
+        result = attempt(results, report.BOOT, side.label, lambda: side.boot(1))
+        if result:
+            results.add_boot(side.label, turn, result)
+    limit = LIMIT * max(1, options.scale)
+    for name, cpus in tests:
+        run = attempt(results, name, "native", lambda: native.run(name, options.scale, limit))
+        if run:
+            results.add(name, "native", turn, run)
+        for side in sides:
+            run = attempt(results, name, side.label, lambda: side.run(name, cpus, options.scale, limit))
+            if run:
+                results.add(name, side.label, turn, run)
 
 
 def measure(options, tests, boot):
@@ -126,14 +149,9 @@ def measure(options, tests, boot):
     native = runners.Native(CACHE / "bench/root")
     sides = sides_of(options)
     try:
-        for number in range(1, options.rounds + 1):
-            say(f"round {number} of {options.rounds}, {time.strftime('%H:%M:%S')}")
-            if boot:
-                boots(results, sides)
-            for name, cpus in tests:
-                run_one(results, "native", name, options.scale, native.run)
-                for side in sides:
-                    run_one(results, side.label, name, options.scale, side.machine(cpus).run)
+        for turn in range(1, options.rounds + 1):
+            say(f"round {turn} of {options.rounds}, {time.strftime('%H:%M:%S')}")
+            one_round(results, turn, options, native, sides, tests, boot)
     except KeyboardInterrupt:
         say("interrupted: what was measured so far")
     finally:
@@ -151,8 +169,8 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one round, a fifth of the work")
     parser.add_argument("--no-qemu", action="store_true")
     parser.add_argument("--no-hanok", action="store_true")
-    parser.add_argument("--hanok-args", default="", help="more arguments for hanok-vm, in one word")
-    parser.add_argument("--csv", help="write every run to this file too")
+    parser.add_argument("--hanok-args", default="", help="more arguments for hanok-vm, in one word; an -accel replaces -accel jit")
+    parser.add_argument("--csv", default=str(BUILD / "results.csv"), help="where each run is written (%(default)s)")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.scale = 1, options.scale / 5
@@ -160,10 +178,11 @@ def main():
     if options.list:
         print("\n".join(name for name, _ in tests))
         return 0
+    for ended in (signal.SIGTERM, signal.SIGHUP):  # no machine outlives this program
+        signal.signal(ended, signal.default_int_handler)
     results = measure(options, chosen(tests, options.tests), not options.tests or "boot" in options.tests)
     report.show(results, [name for name, _ in tests])
-    if options.csv:
-        results.write_csv(options.csv)
+    results.write_csv(options.csv)
     return 1 if results.failures else 0
 
 

@@ -58,7 +58,7 @@ const struct bench_test bench_chase_16k = {.name = "memory/chase-16k",
 const struct bench_test bench_chase_4m = {.name = "memory/chase-4m",
                                           .setup = setup_4m,
                                           .run = run,
-                                          .work = 15000000,
+                                          .work = 6000000,
                                           .minimum = 1,
                                           .cpus = 1};
 const struct bench_test bench_chase_64m = {.name = "memory/chase-64m",

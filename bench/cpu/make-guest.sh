@@ -63,7 +63,16 @@ make_initramfs() {
     (cd "$tree" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$dest/initrd.img"
 }
 
+# make_work: what is in /bench: the program, the scripts of apps/, preprocessed C for the compiler.
+make_work() {
+    rm -f "$dest"/root/bench/*
+    cp "$cpubench" "$here"/apps/* "$dest/root/bench/"
+    for c in fib coremark cold dhrystone main; do
+        "${CC:-cc}" -std=gnu17 -E -P "$here/$c.c" -o "$dest/root/bench/$c.i"
+    done
+}
+
 make_root
-cp "$cpubench" "$dest/root/bench/cpubench"
+make_work
 make_initramfs
 cp "$kernel/vmlinuz" "$dest/vmlinuz"

@@ -113,7 +113,7 @@ class Native:
 
 
 class Machine:
-    """One VM, booted when first needed and again after a run that broke it."""
+    """One VM: boot() starts it anew; process is None when it is not there."""
 
     def __init__(self, label, argv, files, cpus):
         self.label, self.files, self.cpus = label, files, cpus
@@ -195,8 +195,7 @@ class Machine:
         return Boot(cpu, wall, (total - ram) / 1024)
 
     def run(self, name, scale, limit):
-        if self.process is None:
-            self.boot()
+        """On the booted machine; after Broken it is not there any more."""
         deadline = time.monotonic() + limit
         pid = self.process.pid
         try:

@@ -49,8 +49,13 @@ void bench_command(const char *input, const char *output, char *const argv[])
     if (pid == 0) {
         redirect(0, input, O_RDONLY);
         redirect(1, output, O_WRONLY | O_CREAT | O_TRUNC);
-        char *environment[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", "PYTHONDONTWRITEBYTECODE=1",
-                               "PYTHONHASHSEED=0", NULL};
+        char *environment[] = {"PATH=/usr/bin:/bin",
+                               "LC_ALL=C",
+                               "PYTHONDONTWRITEBYTECODE=1",
+                               "PYTHONHASHSEED=0",
+                               "PERL_HASH_SEED=0",
+                               "HOME=/tmp",
+                               NULL};
         execve(argv[0], argv, environment);
         bench_fail("cannot run %s: %s", argv[0], strerror(errno));
     }

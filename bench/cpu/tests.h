@@ -32,6 +32,16 @@
     X(bench_matmul_avx2)                                                                           \
     X(bench_x87)                                                                                   \
     X(bench_sha256_c)                                                                              \
+    X(bench_sha256_openssl)                                                                        \
+    X(bench_aes_openssl)                                                                           \
+    X(bench_gzip)                                                                                  \
+    X(bench_xz)                                                                                    \
+    X(bench_zstd)                                                                                  \
+    X(bench_sqlite)                                                                                \
+    X(bench_python)                                                                                \
+    X(bench_perl)                                                                                  \
+    X(bench_cc1)                                                                                   \
+    X(bench_shell)                                                                                 \
     X(bench_getppid)                                                                               \
     X(bench_fork)                                                                                  \
     X(bench_exec)                                                                                  \

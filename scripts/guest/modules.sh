@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # modules.sh - kernel modules for an initramfs; source it (POSIX sh).
 
 # module_closure KERNEL NAME...: the paths of the modules and all they depend on, dependencies first.
