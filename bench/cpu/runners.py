@@ -6,6 +6,7 @@ A runner's run() returns a Run.  The guest and the host's process are `cpubench 
 import os
 import pathlib
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,10 @@ class Boot(NamedTuple):
     cpu: float  # process start to the first process of the guest
     wall: float
     beyond_ram: float  # resident MiB besides guest RAM, once the guest waits for work
+
+
+def how_it_ended(status):
+    return f"by {signal.Signals(-status).name}" if status < 0 else f"with {status}"
 
 
 class Lines:
@@ -142,7 +147,7 @@ class Machine:
         self.reader.join(2)
         text = "".join(self.log)[-600:].strip().replace("\n", "\n    ")
         stderr = pathlib.Path(self.work.name, "stderr").read_text(errors="replace")[-600:]
-        return f"{self.label} ended with {self.process.returncode}\n    {stderr.strip()}\n    {text}"
+        return f"{self.label} ended {how_it_ended(self.process.returncode)}\n    {stderr.strip()}\n    {text}"
 
     def _read_serial(self, connection, start):
         self.log, self.init = [], None
