@@ -8,18 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char input[] = BENCH_TMP "/input", output[] = BENCH_TMP "/output";
-
-static uint64_t sum_output(void)
-{
-    return bench_file_sum(output);
-}
+static const char input[] = BENCH_TMP "/input";
 
 static void with_amount(char *program, char *script, uint64_t n)
 {
     char amount[24];
     snprintf(amount, sizeof amount, "%llu", (unsigned long long)n);
-    bench_command(input, output, (char *[]){program, script, amount, NULL});
+    bench_command(input, BENCH_OUTPUT, (char *[]){program, script, amount, NULL});
 }
 
 /* A script that reads the corpus and takes its amount of work as argument. */
@@ -35,13 +30,7 @@ static void with_amount(char *program, char *script, uint64_t n)
         corpus_write(input, 64 << 10);                                                             \
         with_amount(program, script, 1);                                                           \
     }                                                                                              \
-    const struct bench_test bench_##id = {.name = test,                                            \
-                                          .setup = setup_##id,                                     \
-                                          .run = run_##id,                                         \
-                                          .finish = sum_output,                                    \
-                                          .work = amount,                                          \
-                                          .minimum = 1,                                            \
-                                          .cpus = 1}
+    BENCH_COMMAND_TEST(id, test, amount, 1)
 
 SCRIPT(python, "apps/python", 36, "/usr/bin/python3.11", "/bench/work.py");
 SCRIPT(perl, "apps/perl", 10, "/usr/bin/perl", "/bench/work.pl");
@@ -58,7 +47,7 @@ static void run_sql(uint64_t n)
         fclose(f))
         bench_fail("cannot write %s: %s", input, strerror(errno));
     unlink(BENCH_TMP "/bench.db");
-    bench_command(input, output,
+    bench_command(input, BENCH_OUTPUT,
                   (char *[]){"/usr/bin/sqlite3", "-batch", BENCH_TMP "/bench.db", NULL});
 }
 
@@ -74,13 +63,7 @@ static uint64_t run_sqlite(uint64_t n)
     return n;
 }
 
-const struct bench_test bench_sqlite = {.name = "apps/sqlite",
-                                        .setup = setup_sqlite,
-                                        .run = run_sqlite,
-                                        .finish = sum_output,
-                                        .work = 60000,
-                                        .minimum = 10,
-                                        .cpus = 1};
+BENCH_COMMAND_TEST(sqlite, "apps/sqlite", 60000, 10);
 
 /* The compiler proper over preprocessed files of this program. */
 static void compile(const char *name)
@@ -93,7 +76,7 @@ static void compile(const char *name)
                     "-fpreprocessed",
                     source,
                     "-o",
-                    (char *)output,
+                    (char *)BENCH_OUTPUT,
                     NULL};
     bench_command(NULL, NULL, argv);
 }
@@ -112,10 +95,4 @@ static uint64_t run_cc1(uint64_t n)
     return n;
 }
 
-const struct bench_test bench_cc1 = {.name = "apps/cc1",
-                                     .setup = setup_cc1,
-                                     .run = run_cc1,
-                                     .finish = sum_output,
-                                     .work = 4,
-                                     .minimum = 1,
-                                     .cpus = 1};
+BENCH_COMMAND_TEST(cc1, "apps/cc1", 4, 1);

@@ -34,11 +34,21 @@ void *bench_memory(size_t size, int small_pages);
  * 0. */
 void bench_command(const char *input, const char *output, char *const argv[]);
 
-/* Checksum of a file's content. */
-uint64_t bench_file_sum(const char *path);
+/* A writable directory for files in memory; where commands leave what is checked, and its checksum.
+ */
+#define BENCH_TMP    "/tmp"
+#define BENCH_OUTPUT BENCH_TMP "/output"
+uint64_t bench_output_sum(void);
 
-/* A writable directory for files in memory. */
-#define BENCH_TMP "/tmp"
+/* A test of commands that write BENCH_OUTPUT: setup_ID and run_ID exist. */
+#define BENCH_COMMAND_TEST(id, test, amount, least)                                                \
+    const struct bench_test bench_##id = {.name = test,                                            \
+                                          .setup = setup_##id,                                     \
+                                          .run = run_##id,                                         \
+                                          .finish = bench_output_sum,                              \
+                                          .work = amount,                                          \
+                                          .minimum = least,                                        \
+                                          .cpus = 1}
 
 static inline uint64_t bench_mix(uint64_t sum, uint64_t value)
 {

@@ -77,7 +77,7 @@ uint64_t bench_mix_bytes(uint64_t sum, const void *data, size_t size)
     return sum;
 }
 
-uint64_t bench_file_sum(const char *path)
+static uint64_t file_sum(const char *path)
 {
     static unsigned char buffer[65536];
     FILE *f = fopen(path, "re");
@@ -89,4 +89,9 @@ uint64_t bench_file_sum(const char *path)
         sum = bench_mix_bytes(sum, buffer, got);
     fclose(f);
     return sum;
+}
+
+uint64_t bench_output_sum(void)
+{
+    return file_sum(BENCH_OUTPUT);
 }

@@ -5,21 +5,16 @@
 
 #include <unistd.h>
 
-static const char input[] = BENCH_TMP "/corpus", output[] = BENCH_TMP "/output";
+static const char input[] = BENCH_TMP "/corpus";
 
 /* One run over a short file brings the program and its libraries into memory; then the real input.
  */
 static void prepare(char *const argv[], uint64_t kib)
 {
     corpus_write(input, 10000);
-    bench_command(input, output, argv);
-    unlink(output);
+    bench_command(input, BENCH_OUTPUT, argv);
+    unlink(BENCH_OUTPUT);
     corpus_write(input, kib * 1024);
-}
-
-static uint64_t sum_output(void)
-{
-    return bench_file_sum(output);
 }
 
 /* A test that filters the corpus through a command. */
@@ -31,16 +26,10 @@ static uint64_t sum_output(void)
     }                                                                                              \
     static uint64_t run_##id(uint64_t n)                                                           \
     {                                                                                              \
-        bench_command(input, output, argv_##id);                                                   \
+        bench_command(input, BENCH_OUTPUT, argv_##id);                                             \
         return n;                                                                                  \
     }                                                                                              \
-    const struct bench_test bench_##id = {.name = test,                                            \
-                                          .setup = setup_##id,                                     \
-                                          .run = run_##id,                                         \
-                                          .finish = sum_output,                                    \
-                                          .work = amount,                                          \
-                                          .minimum = 16,                                           \
-                                          .cpus = 1}
+    BENCH_COMMAND_TEST(id, test, amount, 16)
 
 FILTER(sha256_openssl, "crypto/sha256-openssl", 96 << 10, "/usr/bin/openssl", "dgst", "-sha256");
 FILTER(aes_openssl, "crypto/aes-openssl", 64 << 10, "/usr/bin/openssl", "enc", "-aes-128-cbc", "-K",
