@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 MESON_SETUP = meson setup --prefix=$(PREFIX)
 NINJA_QUIET = scripts/build.sh
 
-.PHONY: help build run test test-all test-asan test-fuzz check-style bench install guest clean
+.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-cpu install guest clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -48,6 +48,11 @@ check-style:
 ## bench        start-up, memory and idle figures, beside QEMU's where installed
 bench: build guest
 	@python3 bench/startup.py
+
+## bench-cpu    integer to boot: native, hanok-vm -accel jit and QEMU TCG, one table (ARGS="--quick")
+bench-cpu: build
+	@scripts/packages.sh guest bench
+	@python3 bench/cpu.py $(ARGS)
 
 ## install      programs, man pages, completions (PREFIX=, DESTDIR=)
 install: build

@@ -11,7 +11,6 @@ Prints one table; --csv FILE writes it too.
 """
 import argparse
 import os
-import re
 import shutil
 import statistics
 import struct
@@ -23,6 +22,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "tests/system"))
+import procs  # noqa: E402  (this folder's)
 import vmtest  # noqa: E402  (needs the path above)
 
 RAM_MIB = 256
@@ -70,25 +70,6 @@ def first_instruction(argv, kernel):
     return took * 1000
 
 
-def resident_kib(pid):
-    """(total, guest RAM) resident KiB: guest RAM is the mapping of RAM_MIB."""
-    maps, size, total = [], 0, 0
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        m = re.match(r"(Size|Rss):\s+(\d+) kB", line)
-        if m and m[1] == "Size":
-            size = int(m[2])
-        elif m:
-            total += int(m[2])
-            maps.append((size, int(m[2])))
-    ram = next((r for s, r in sorted(maps, reverse=True) if s >= RAM_MIB * 1024 * 0.9), 0)
-    return total, ram
-
-
-def cpu_seconds(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def at_the_shell(argv, seconds):
     """(boot s, idle %, MiB beyond RAM) of the stock cloud kernel at its prompt."""
     directory = vmtest.guest_files("cloud")
@@ -101,10 +82,10 @@ def at_the_shell(argv, seconds):
         guest.expect("hanok:[^ ]*# ", 120)
         boot = time.monotonic() - start
         guest.drain(3)
-        before = cpu_seconds(guest.process.pid)
+        before = procs.cpu_seconds(guest.process.pid)
         guest.drain(seconds)
-        idle = (cpu_seconds(guest.process.pid) - before) / seconds * 100
-        total, ram = resident_kib(guest.process.pid)
+        idle = (procs.cpu_seconds(guest.process.pid) - before) / seconds * 100
+        total, ram = procs.resident_kib(guest.process.pid, RAM_MIB)
         return boot, idle, (total - ram) / 1024
 
 
@@ -114,7 +95,7 @@ def resident_halted(argv, kernel):
                        "-kernel", str(kernel)]
     with vmtest.Guest(args, serial=False) as guest:
         guest.expect("R", 60)
-        total, ram = resident_kib(guest.process.pid)
+        total, ram = procs.resident_kib(guest.process.pid, RAM_MIB)
         return (total - ram) / 1024
 
 

@@ -8,6 +8,7 @@
 # status through the virtio port "org.hanok.result" and powers off.
 set -eu
 . "$(dirname -- "$0")/../lib.sh"
+. "$TOP/scripts/guest/modules.sh"
 
 flavour=${1:?usage: make-guest.sh cloud|generic|686|686-pae}
 here=$TOP/scripts/guest
@@ -21,25 +22,12 @@ case $flavour in
     busybox=$("$here/fetch-busybox-i386.sh")
     ;;
 esac
-stamp=$release-$(cat "$here/init" "$here/rcS" "$here/inittab" "$0" | cksum | cut -d' ' -f1)
+stamp=$release-$(cat "$here/init" "$here/rcS" "$here/inittab" "$here/modules.sh" "$0" | cksum | cut -d' ' -f1)
 [ -f "$dest/stamp" ] && [ "$(cat "$dest/stamp")" = "$stamp" ] && echo "$dest" && exit 0
 
 mkdir -p "$CACHE"
 work=$(mktemp -d "$CACHE/make.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-
-# module_closure NAME...: the paths of the modules and all they depend on, dependencies first.
-module_closure() {
-    for m in "$@"; do
-        line=$(grep -E "/$(echo "$m" | sed 's/[-_]/[-_]/g')\.ko:" "$kernel/lib/modules/$release/modules.dep" || true)
-        [ -n "$line" ] || continue # built in
-        path=${line%%:*}
-        for dep in ${line#*:}; do
-            echo "$dep"
-        done | tac
-        echo "$path"
-    done | awk '!seen[$0]++'
-}
 
 common_tree() { # DIR
     mkdir -p "$1/bin" "$1/sbin" "$1/etc/init.d" "$1/proc" "$1/sys" "$1/dev" "$1/tmp" "$1/root" "$1/mnt" \
@@ -64,14 +52,9 @@ initramfs=$work/initramfs
 common_tree "$initramfs"
 cp "$here/init" "$initramfs/init"
 chmod 755 "$initramfs/init"
-n=0
 mkdir -p "$initramfs/lib/modules"
-module_closure virtio_pci virtio_blk virtio_console virtio_net virtio_rng virtio_balloon ext4 crc32c_generic \
-    crc32c-intel i8042 atkbd button evdev qemu_fw_cfg |
-    while read -r m; do
-        n=$((n + 1))
-        cp "$kernel/lib/modules/$release/$m" "$initramfs/lib/modules/$(printf '%02d' $n)-$(basename "$m")"
-    done
+number_modules "$kernel" "$initramfs/lib/modules" virtio_pci virtio_blk virtio_console virtio_net virtio_rng \
+    virtio_balloon ext4 crc32c_generic crc32c-intel i8042 atkbd button evdev qemu_fw_cfg
 (cd "$initramfs" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd.img"
 
 common_tree "$work/root"
