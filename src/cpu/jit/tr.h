@@ -272,6 +272,7 @@ struct tr_cache {
     uint32_t pages, page_mask;
     uint32_t next_id;
     unsigned warm;
+    void *perf; /* FILE of perf=on, or NULL */
     struct tr_stats stats;
 };
 struct tr_cache *tr_cache_new(struct jit_cpu *c);
@@ -283,6 +284,7 @@ uint32_t tr_page_id(struct tr_cache *k, uint64_t linear_page, uintptr_t host_pag
 bool tr_cache_room(struct tr_cache *k, uint32_t bytes);
 struct tblock *tr_tblock_new(struct tr_cache *k, size_t bytes);
 void tr_add(struct tr_cache *k, struct tblock *tb);
+void tr_perf_note(struct tr_cache *k, uint32_t from, uint32_t to, const char *what, uint64_t rip);
 struct tblock *tr_find(const struct block *b, uint64_t rip, uint32_t key);
 struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc);
 uint32_t tr_link_new(struct tr_cache *k, uint64_t rip, bool from_mem);

@@ -4,7 +4,7 @@
  * lock.  What other threads have to say (stores to code, stop) reaches the vcpu through
  * its pending bits, at a poll.
  *
- * The code is one file mapped twice, writable here and executable there, never both at one address
+ * The code is memory mapped twice, writable here and executable there, never both at one address
  * (W^X).  The executable side, this struct and struct jit_cpu lie below 2 GiB, so that translated
  * code reaches all of it with 32-bit addresses.
  *
@@ -22,8 +22,9 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <glib.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -46,35 +47,26 @@ void *tr_low_alloc(size_t bytes)
     return p == MAP_FAILED ? NULL : p;
 }
 
-static int code_file(void)
-{
-    static const unsigned flags[] = {MFD_CLOEXEC | 0x10u /* MFD_EXEC, Linux 6.3 */, MFD_CLOEXEC};
-
-    for (unsigned k = 0; k < ARRAY_SIZE(flags); k++) {
-        int fd = memfd_create("hanok-code", flags[k]);
-        if (fd >= 0)
-            return fd;
-    }
-    return open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-}
-
+/* The same shared pages twice; perf finds the names of such code in its map file. */
 static bool map_code(struct tr_cache *k)
 {
-    int fd = code_file();
+    void *rw = mmap(NULL, k->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *at = tr_low_alloc(k->bytes);
 
-    if (fd < 0 || ftruncate(fd, k->bytes)) {
-        if (fd >= 0)
-            close(fd);
+    if (rw == MAP_FAILED || !at) {
+        if (rw != MAP_FAILED)
+            munmap(rw, k->bytes);
+        if (at)
+            munmap(at, k->bytes);
         return false;
     }
-    k->rw = mmap(NULL, k->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    k->rx = mmap(NULL, k->bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_32BIT, fd, 0);
-    close(fd);
-    if (k->rw == MAP_FAILED)
-        k->rw = NULL;
-    if (k->rx == MAP_FAILED)
+    k->rw = rw;
+    k->rx = mremap(rw, 0, k->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at);
+    if (k->rx == MAP_FAILED) {
         k->rx = NULL;
-    return k->rw && k->rx;
+        munmap(at, k->bytes);
+    }
+    return k->rx && mprotect(k->rx, k->bytes, PROT_READ | PROT_EXEC) == 0;
 }
 
 static bool map_ret_stack(struct tr_cache *k)
@@ -110,6 +102,25 @@ bool tr_in_guard(const struct tr_cache *k, uint64_t addr)
     return addr >= at && addr < at + GUEST_PAGE_SIZE;
 }
 
+/* perf's map of code it finds no file for: one line a block, read when perf reports. */
+void tr_perf_note(struct tr_cache *k, uint32_t from, uint32_t to, const char *what, uint64_t rip)
+{
+    if (!k->perf)
+        return;
+    fprintf(k->perf, "%" PRIx64 " %x %s_%" PRIx64 "\n", tr_rx(k, from), to - from, what, rip);
+    fflush(k->perf);
+}
+
+static FILE *perf_open(void)
+{
+    g_autofree char *name = g_strdup_printf("/tmp/perf-%d.map", getpid());
+    FILE *f = fopen(name, "ae");
+
+    if (!f)
+        log_warning("Cannot write %s: %s", name, g_strerror(errno));
+    return f;
+}
+
 struct tr_cache *tr_cache_new(struct jit_cpu *c)
 {
     struct tr_cache *k = tr_low_alloc(sizeof(*k));
@@ -134,6 +145,9 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
     k->links = 1;
     k->next_id = 1;
     tr_glue_make(c, k);
+    if (set_of(c)->tr.perf)
+        k->perf = perf_open();
+    tr_perf_note(k, 0, k->first, "glue", 0);
     return k;
 }
 
@@ -149,6 +163,8 @@ void tr_cache_free(struct tr_cache *k)
         munmap(k->ret_stack, RET_STACK + GUEST_PAGE_SIZE);
     if (k->tblocks)
         munmap(k->tblocks, TBLOCK_BYTES);
+    if (k->perf)
+        fclose(k->perf);
     g_free(k->link);
     g_free(k->block);
     g_free(k->page);
@@ -201,6 +217,7 @@ struct tblock *tr_tblock_new(struct tr_cache *k, size_t bytes)
 
 void tr_add(struct tr_cache *k, struct tblock *tb)
 {
+    tr_perf_note(k, tb->code, tb->end, "guest", tb->rip);
     if (k->blocks == k->blocks_max) {
         k->blocks_max *= 2;
         k->block = g_renew(struct tblock *, k->block, k->blocks_max);
