@@ -26,6 +26,7 @@ static struct {
     GHashTable *ops;    /* struct stub_key -> struct fpu_op */
     uint8_t *fault_ret; /* a RET: where a faulting stub is sent */
     struct sigaction old_sigfpe;
+    bool has_handler;
 } area = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Stubs are shared by what they do and how they are run. */
@@ -133,7 +134,10 @@ bool fpu_stub_ref(void)
             area.used = 64;
             area.ops = g_hash_table_new_full(key_hash, key_equal, g_free, g_free);
             sigemptyset(&sa.sa_mask);
-            sigaction(SIGFPE, &sa, &area.old_sigfpe);
+            /* Once and for good: the translator's handler comes before it (tr_run.c). */
+            if (!area.has_handler)
+                sigaction(SIGFPE, &sa, &area.old_sigfpe);
+            area.has_handler = true;
         }
     }
     area.users += ok;
@@ -145,7 +149,6 @@ void fpu_stub_unref(void)
 {
     pthread_mutex_lock(&area.lock);
     if (--area.users == 0) {
-        sigaction(SIGFPE, &area.old_sigfpe, NULL);
         g_hash_table_destroy(area.ops);
         munmap(area.rw, AREA_BYTES);
         munmap(area.rx, AREA_BYTES);

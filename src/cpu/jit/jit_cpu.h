@@ -114,6 +114,7 @@ struct tlb_exec {
 #define TLB_EXEC_BITS 10
 #define TLB_EXEC_SIZE (1u << TLB_EXEC_BITS)
 #define TLB_CONTEXTS  4 /* see mmu.c; c->tlb_ctx says which */
+#define TLB_WRITERS   (1u << 18) /* host pages that are told apart, see mmu.c */
 struct tlb_log {
     uint32_t count;
     uint32_t slot[TLB_SIZE];
@@ -124,6 +125,7 @@ struct tlb_ctx {
     struct tlb_hot rd[TLB_SIZE], wr[TLB_SIZE];
     struct tlb_page page[TLB_SIZE];
     struct tlb_log log[2]; /* slots in use since the last flush: 0 any page, 1 global pages */
+    uint16_t writer[TLB_WRITERS]; /* slot of the entry in wr that a host page has */
     uint32_t exec_count;
     uint16_t exec_log[TLB_EXEC_SIZE];
 };

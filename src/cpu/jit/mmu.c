@@ -117,6 +117,102 @@ static void log_flush(struct tlb_ctx *t, unsigned which, bool keep_global)
     log->count = 0;
 }
 
+/* INVLPG drops a large page as a whole, but here it lies in 4 KiB pieces of unknown number.  Which
+ * 2 MiB of the address space hold such pieces is noted in a table (a collision drops the older
+ * ones); their slots are neighbours.  1 GiB pages, which hardly
+ * anybody invalidates, are in a short list. */
+#define LARGE_SHIFT 21
+
+static void pieces_flush(struct jit_cpu *c, uint64_t large)
+{
+    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
+        struct tlb_ctx *t = &c->tlb[ctx];
+        unsigned first = tlb_index(large << LARGE_SHIFT);
+        for (unsigned i = 0; i < 1u << (LARGE_SHIFT - GUEST_PAGE_SHIFT); i++) {
+            const struct tlb_page *p = &t->page[first + i];
+            if ((p->flags & TLB_LARGE) && p->tag >> LARGE_SHIFT == large)
+                slot_clear(t, first + i);
+        }
+    }
+}
+
+static void huge_note(struct sys_cpu *s, uint64_t huge)
+{
+    for (unsigned i = 0; i < s->huge_count && i < HUGE_PAGES; i++)
+        if (s->huge[i] == huge)
+            return;
+    if (s->huge_count < HUGE_PAGES)
+        s->huge[s->huge_count] = huge;
+    if (s->huge_count <= HUGE_PAGES)
+        s->huge_count++;
+}
+
+static bool in_huge_page(const struct sys_cpu *s, uint64_t linear)
+{
+    for (unsigned i = 0; i < s->huge_count && i < HUGE_PAGES; i++)
+        if (s->huge[i] == linear >> 30)
+            return true;
+    return s->huge_count > HUGE_PAGES;
+}
+
+static void large_note(struct jit_cpu *c, uint64_t linear, unsigned shift)
+{
+    struct sys_cpu *s = sys_of(c);
+    uint64_t first = (linear >> shift) << (shift - LARGE_SHIFT);
+
+    if (shift > LARGE_SHIFT + 1) {
+        huge_note(s, linear >> shift);
+        return;
+    }
+    for (uint64_t large = first; large < first + (1u << (shift - LARGE_SHIFT)); large++) {
+        uint64_t *slot = &s->large[large & (LARGE_PAGES - 1)];
+        if (*slot == large + 1)
+            continue;
+        if (*slot)
+            pieces_flush(c, *slot - 1);
+        *slot = large + 1;
+        s->large_count++;
+    }
+}
+
+static void large_forget(struct jit_cpu *c)
+{
+    struct sys_cpu *s = sys_of(c);
+
+    s->huge_count = 0;
+    if (s->large_count)
+        memset(s->large, 0, sizeof(s->large));
+    s->large_count = 0;
+}
+
+/* The pieces of the 1 GiB page that linear is in; whatever is large goes. */
+static void huge_flush(struct jit_cpu *c, uint64_t linear)
+{
+    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
+        struct tlb_ctx *t = &c->tlb[ctx];
+        for (unsigned which = 0; which < 2; which++) {
+            for (unsigned i = 0; i < t->log[which].count; i++) {
+                unsigned slot = t->log[which].slot[i];
+                const struct tlb_page *p = &t->page[slot];
+                if (p->page_shift > LARGE_SHIFT + 1 && p->tag != tlb_none(slot) &&
+                    (p->tag ^ linear) >> p->page_shift == 0)
+                    slot_clear(t, slot);
+            }
+        }
+    }
+}
+
+static void exec_flush_large(struct tlb_ctx *t)
+{
+    for (unsigned i = 0; i < t->exec_count; i++) {
+        struct tlb_exec *e = &t->exec[t->exec_log[i]];
+        if (e->flags & TLB_LARGE) {
+            e->tag = tlb_none(t->exec_log[i]);
+            e->id = 0;
+        }
+    }
+}
+
 void mmu_flush_all(struct jit_cpu *c)
 {
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
@@ -126,7 +222,7 @@ void mmu_flush_all(struct jit_cpu *c)
         log_flush(t, 1, false);
         stack_forget(t);
     }
-    sys_of(c)->large_count = 0;
+    large_forget(c);
     for (unsigned i = 0; i < ARRAY_SIZE(sys_of(c)->wfilter); i++)
         __atomic_store_n(&sys_of(c)->wfilter[i], 0, __ATOMIC_RELEASE);
 }
@@ -153,70 +249,34 @@ void mmu_flush_exec_ids(struct jit_cpu *c, unsigned ctx)
         t->exec[t->exec_log[i]].id = 0;
 }
 
-/* INVLPG drops a large page as a whole, but here it lies in 4 KiB pieces of unknown number.  The
- * large pages in use are noted; when there are too many, every piece of any counts. */
-static void large_note(struct jit_cpu *c, uint64_t linear, unsigned shift)
-{
-    struct sys_cpu *s = sys_of(c);
-    uint64_t base = linear >> shift;
-
-    for (unsigned i = 0; i < s->large_count && i < LARGE_PAGES; i++)
-        if (s->large[i].shift == shift && s->large[i].base == base)
-            return;
-    if (s->large_count < LARGE_PAGES)
-        s->large[s->large_count] = (struct large_page){base, shift};
-    if (s->large_count <= LARGE_PAGES)
-        s->large_count++;
-}
-
-static bool large_may_hold(struct jit_cpu *c, uint64_t linear)
-{
-    struct sys_cpu *s = sys_of(c);
-
-    if (s->large_count > LARGE_PAGES)
-        return true;
-    for (unsigned i = 0; i < s->large_count; i++)
-        if (linear >> s->large[i].shift == s->large[i].base)
-            return true;
-    return false;
-}
-
-static void flush_pieces(struct tlb_ctx *t, uint64_t linear)
-{
-    for (unsigned which = 0; which < 2; which++) {
-        for (unsigned i = 0; i < t->log[which].count; i++) {
-            unsigned slot = t->log[which].slot[i];
-            const struct tlb_page *p = &t->page[slot];
-            if ((p->flags & TLB_LARGE) && p->tag != tlb_none(slot) &&
-                (p->tag ^ linear) >> p->page_shift == 0)
-                slot_clear(t, slot);
-        }
-    }
-}
-
-static void flush_page_exec(struct tlb_ctx *t, uint64_t linear, bool large)
-{
-    for (unsigned i = 0; i < t->exec_count; i++) {
-        struct tlb_exec *e = &t->exec[t->exec_log[i]];
-        if (e->tag == page_of(linear) || (large && (e->flags & TLB_LARGE))) {
-            e->tag = tlb_none(t->exec_log[i]);
-            e->id = 0;
-        }
-    }
-}
-
 void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
 {
-    bool large = large_may_hold(c, linear);
+    struct sys_cpu *s = sys_of(c);
+    unsigned exec_slot = (linear >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1);
+    uint64_t large = linear >> LARGE_SHIFT;
+    bool has_large = false;
 
+    for (unsigned n = 0; n < 2; n++, large ^= 1) { /* 4 MiB pages are two */
+        if (s->large[large & (LARGE_PAGES - 1)] == large + 1) {
+            pieces_flush(c, large);
+            has_large = true;
+        }
+    }
+    if (in_huge_page(s, linear)) {
+        huge_flush(c, linear);
+        has_large = true;
+    }
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_ctx *t = &c->tlb[ctx];
         if (t->page[tlb_index(linear)].tag == page_of(linear))
             slot_clear(t, tlb_index(linear));
-        flush_page_exec(t, linear, large);
+        if (t->exec[exec_slot].tag == page_of(linear)) {
+            t->exec[exec_slot].tag = tlb_none(exec_slot);
+            t->exec[exec_slot].id = 0;
+        }
         stack_forget(t);
-        if (large)
-            flush_pieces(t, linear);
+        if (has_large)
+            exec_flush_large(t);
     }
 }
 
@@ -238,6 +298,22 @@ static bool is_apic_page(const struct jit_cpu *c, uint64_t phys)
            (c->st.apic_base & (APIC_BASE_ENABLE | APIC_BASE_X2)) == APIC_BASE_ENABLE;
 }
 
+/* Who may store to a host page is found by the page: one slot a context, the last one filled; an
+ * older one for the same page, or for another page of the same hash, loses its entry. */
+static inline unsigned writer_hash(uintptr_t host)
+{
+    return (host >> GUEST_PAGE_SHIFT) & (TLB_WRITERS - 1);
+}
+
+static void writer_note(struct tlb_ctx *t, unsigned slot)
+{
+    uint16_t *w = &t->writer[writer_hash(t->wr[slot].host)];
+
+    if (*w != slot && writer_hash(t->wr[*w].host) == writer_hash(t->wr[slot].host))
+        t->wr[*w].tag = tlb_none(*w);
+    *w = (uint16_t)slot;
+}
+
 static void set_write_tag(struct jit_cpu *c, struct tlb_ctx *t, unsigned slot)
 {
     struct tlb_page *p = &t->page[slot];
@@ -253,6 +329,7 @@ static void set_write_tag(struct jit_cpu *c, struct tlb_ctx *t, unsigned slot)
     if (!is_code_page(r, offset)) {
         t->wr[slot].host = (uintptr_t)r->host + offset;
         t->wr[slot].tag = p->tag;
+        writer_note(t, slot);
     }
 }
 
@@ -552,22 +629,17 @@ void sys_write(struct jit_cpu *c, uint64_t linear, uint64_t v, unsigned size)
 
 /* ---- code pages ---- */
 
-/* Own table: the entries stay, but stores take the slow path from now on. */
+/* Own tables: the entries stay, but stores take the slow path from now on. */
 static void revoke_own(struct jit_cpu *c, const struct guest_region *r, uint64_t offset)
 {
-    uint64_t phys = r->gpa + page_of(offset);
-    if (!filter_has(c, r, offset))
-        return;
+    uintptr_t host = (uintptr_t)r->host + page_of(offset);
+
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_ctx *t = &c->tlb[ctx];
+        unsigned slot = t->writer[writer_hash(host)];
+        if (t->wr[slot].host == host)
+            t->wr[slot].tag = tlb_none(slot);
         stack_forget(t);
-        for (unsigned which = 0; which < 2; which++) {
-            for (unsigned i = 0; i < t->log[which].count; i++) {
-                unsigned slot = t->log[which].slot[i];
-                if (t->page[slot].phys_page == phys)
-                    t->wr[slot].tag = tlb_none(slot);
-            }
-        }
     }
 }
 

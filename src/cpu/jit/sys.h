@@ -113,11 +113,8 @@ static inline bool desc_conforming(const struct desc *d)
 }
 
 enum { TLB_CTX_SUPER, TLB_CTX_USER, TLB_CTX_SUPER_AC, TLB_CTX_ALIGN }; /* see mmu.c */
-#define LARGE_PAGES 64
-struct large_page {
-    uint64_t base; /* linear address >> shift */
-    unsigned shift;
-};
+#define LARGE_PAGES 1024u
+#define HUGE_PAGES  16u
 
 /* What sys_* keeps beyond struct x86_state. */
 struct sys_cpu {
@@ -136,8 +133,10 @@ struct sys_cpu {
     uint32_t signature; /* CPUID.1:EAX */
     bool intel;         /* vendor rules: SYSENTER in long mode, SYSCALL in compat mode, ... */
     unsigned phys_bits;
-    struct large_page large[LARGE_PAGES]; /* of which pieces are in the TLB; see mmu.c */
-    unsigned large_count;                 /* LARGE_PAGES + 1: more than that */
+    uint64_t large[LARGE_PAGES]; /* 2 MiB pages of which pieces are in the TLB, + 1; see mmu.c */
+    unsigned large_count;
+    uint64_t huge[HUGE_PAGES]; /* 1 GiB pages */
+    unsigned huge_count;       /* HUGE_PAGES + 1: more than that */
     uint64_t wfilter[256]; /* pages that may be writable through this TLB; see mmu.c */
 };
 /* -accel jit,... (see tr_run.c) */
