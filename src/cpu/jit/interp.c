@@ -154,6 +154,8 @@ static __attribute__((noinline)) enum vcpu_exit loop(struct jit_cpu *c)
             continue;
         }
         c->tr.bail = false;
+        if (c->tr.cache)
+            c->tr.cache->stats.interpreted++;
         run_block(c, b);
     }
 }

@@ -252,7 +252,7 @@ struct tr_jump { /* indirect targets by address */
 struct tr_stats {
     uint64_t blocks, insns, code_bytes, dropped, flushes, translate_ns;
     uint64_t exits, exits_indirect, exits_link, fills, bounces, bails, interp_calls, native_faults,
-        ret_overflows;
+        ret_overflows, interpreted;
 };
 struct tr_cache {
     struct tr_jump jump[TR_JUMPS]; /* first: at a low address */

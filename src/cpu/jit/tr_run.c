@@ -14,6 +14,7 @@
 #include <glib.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -226,6 +227,7 @@ static void came_out(struct jit_cpu *c)
         c->st.rip = k->link[c->tr.link].rip;
         c->tr.left = true;
     } else {
+        k->stats.exits_indirect++;
         c->tr.left = true;
     }
 }
@@ -309,6 +311,11 @@ bool tr_init(struct jit_cpu *c)
 
 void tr_fini(struct jit_cpu *c)
 {
+    if (c->tr.cache && c->tr.cache->perf) {
+        const struct tr_stats *t = &c->tr.cache->stats;
+        fprintf(stderr, "blocks %lu insns %lu bytes %lu dropped %lu flushes %lu translate %lu us exits %lu indirect %lu fills %lu bounces %lu bails %lu interp %lu native %lu overflows %lu cold %lu\n",
+        t->blocks,t->insns,t->code_bytes,t->dropped,t->flushes,t->translate_ns/1000,t->exits,t->exits_indirect,t->fills,t->bounces,t->bails,t->interp_calls,t->native_faults,t->ret_overflows, t->interpreted);
+    }
     tr_cache_free(c->tr.cache);
     c->tr.cache = NULL;
 }
