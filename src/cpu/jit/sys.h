@@ -224,15 +224,6 @@ static inline void require_cpl0(struct jit_cpu *c)
 /* ---- mmu.c: memory with CPL 0 rules, for descriptor tables, TSS and gates ---- */
 uint64_t sys_read(struct jit_cpu *c, uint64_t linear, unsigned size);
 void sys_write(struct jit_cpu *c, uint64_t linear, uint64_t v, unsigned size);
-/* The same for eight bytes, which are mostly in the TLB. */
-static inline uint64_t sys_read64(struct jit_cpu *c, uint64_t linear)
-{
-    const struct tlb_hot *e = &c->tlb[TLB_CTX_SUPER].rd[tlb_index(linear)];
-
-    if (likely(TLB_COVERS(e->tag, linear, 8)))
-        return *(volatile mem_u64 *)(linear - e->tag + e->host);
-    return sys_read(c, linear, 8);
-}
 void mmu_init(struct jit_cpu *c);
 /* After a store of len bytes inside one page: dirty log, code pages of all vcpus. */
 void mmu_stored(struct jit_cpu *c, const struct guest_region *r, uint64_t offset, unsigned len);

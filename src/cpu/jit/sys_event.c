@@ -156,29 +156,12 @@ static bool take_one(struct jit_cpu *c, bool *ok)
            take_interrupt(c, ok);
 }
 
-/* An interrupt shadow and RF end with the next instruction.  When they hold nothing back it needs
- * no step of its own: the interpreter looks for events after an instruction, never before its first
- * one (translated code does, hence bail), so what comes from now on comes after it. */
-static bool runs_through(struct jit_cpu *c)
-{
-    struct x86_state *st = &c->st;
-
-    if ((st->rflags & FL_TF) || (st->dr[7] & 0xff) || sys_of(c)->dr6_pending || st->nmi_pending ||
-        st->smi_pending || (__atomic_load_n(&c->pending, __ATOMIC_ACQUIRE) & ~PENDING_STEP) ||
-        lapic_pending(c->lapic) != -1)
-        return false;
-    st->int_shadow = 0;
-    st->rflags &= ~(uint64_t)FL_RF;
-    c->tr.bail = true;
-    return true;
-}
-
 /* Prepares the next instruction: shadow, RF and TF count for exactly one. */
 static bool arm_step(struct jit_cpu *c, bool *ok)
 {
     struct sys_cpu *s = sys_of(c);
 
-    if (likely(!sys_stepping(c) || runs_through(c))) {
+    if (likely(!sys_stepping(c))) {
         pending_clear(c, PENDING_STEP);
         return false;
     }

@@ -75,26 +75,11 @@ static uint64_t frame_linear(struct jit_cpu *c, const struct stack_frame *f, uin
     return (uint32_t)(f->base + offset);
 }
 
-/* Stores and loads go to the page tables of the frame's ring: only an inner one differs. */
-static inline struct tlb_ctx *frame_tlb(struct jit_cpu *c, const struct stack_frame *f)
-{
-    return f->cpl == c->cpl ? c->tlb_now : &c->tlb[TLB_CTX_SUPER];
-}
-
 void frame_push(struct jit_cpu *c, struct stack_frame *f, uint64_t v, unsigned size)
 {
-    uint64_t sp = (f->sp - size) & f->mask, linear;
+    uint64_t sp = (f->sp - size) & f->mask;
+    uint64_t linear = frame_linear(c, f, sp, size);
 
-    if (likely(f->wide && size == 8)) {
-        /* What the TLB covers is canonical. */
-        const struct tlb_hot *e = &frame_tlb(c, f)->wr[tlb_index(sp)];
-        if (likely(TLB_COVERS(e->tag, sp, 8))) {
-            *(volatile mem_u64 *)(sp - e->tag + e->host) = v;
-            f->sp = sp;
-            return;
-        }
-    }
-    linear = frame_linear(c, f, sp, size);
     if (f->cpl != c->cpl)
         sys_write(c, linear, v, size);
     else if (size == 8)
@@ -106,17 +91,10 @@ void frame_push(struct jit_cpu *c, struct stack_frame *f, uint64_t v, unsigned s
     f->sp = (f->sp & ~f->mask) | sp;
 }
 
-/* The frame is the running ring's. */
 uint64_t frame_peek(struct jit_cpu *c, const struct stack_frame *f, uint64_t offset, unsigned size)
 {
-    uint64_t linear = (f->sp + offset) & f->mask;
+    uint64_t linear = frame_linear(c, f, (f->sp + offset) & f->mask, size);
 
-    if (likely(f->wide && size == 8)) {
-        const struct tlb_hot *e = &c->tlb_now->rd[tlb_index(linear)];
-        if (likely(TLB_COVERS(e->tag, linear, 8)))
-            return *(volatile mem_u64 *)(linear - e->tag + e->host);
-    }
-    linear = frame_linear(c, f, linear, size);
     if (size == 8)
         return mem_r64(c, linear);
     if (size == 4)
@@ -206,7 +184,7 @@ static void enter_long(struct jit_cpu *c, const struct event *ev)
 
     if (ev->vector * 16u + 15 > st->idt.limit)
         raise_gp(c, idt_error(c, ev->vector));
-    uint64_t low = sys_read64(c, at), high = sys_read64(c, at + 8);
+    uint64_t low = sys_read(c, at, 8), high = sys_read(c, at + 8, 8);
     uint32_t hi = (uint32_t)(low >> 32);
     unsigned type = (hi >> 8) & 0x1f, ist = hi & 7;
     if (type != DT_INT32 && type != DT_TRAP32)

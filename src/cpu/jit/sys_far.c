@@ -89,7 +89,7 @@ static void gate_read(struct jit_cpu *c, const struct desc *d, uint16_t sel, str
     if (g->size == 4)
         g->offset |= d->hi & 0xffff0000u;
     if (long_mode(c)) {
-        uint64_t high = sys_read64(c, d->addr + 8);
+        uint64_t high = sys_read(c, d->addr + 8, 8);
         if ((high >> 40) & 0x1f)
             raise_gp(c, sel & 0xfffc);
         g->offset |= high << 32;

@@ -72,7 +72,7 @@ static void system_seg(struct jit_cpu *c, const struct desc *d, uint16_t sel, st
         const struct x86_dtr *gdt = &c->st.gdt;
         if ((sel & 0xfff8u) + 15 > gdt->limit)
             raise_gp(c, sel & 0xfffc);
-        high = sys_read64(c, d->addr + 8);
+        high = sys_read(c, d->addr + 8, 8);
         if ((high >> 40) & 0x1f)
             raise_gp(c, sel & 0xfffc);
     }

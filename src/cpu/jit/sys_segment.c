@@ -17,7 +17,7 @@ bool desc_read(struct jit_cpu *c, uint16_t sel, struct desc *out)
     if ((sel & 0xfff8u) + 7 > limit)
         return false;
     out->addr = base + (sel & 0xfff8);
-    uint64_t raw = sys_read64(c, out->addr);
+    uint64_t raw = sys_read(c, out->addr, 8);
     out->lo = (uint32_t)raw;
     out->hi = (uint32_t)(raw >> 32);
     return true;

@@ -29,7 +29,7 @@ uint64_t tss64_stack(struct jit_cpu *c, unsigned index)
 
     if (at + 7 > c->st.tr.limit)
         cpu_raise_error(c, EX_TS, tr_error(c));
-    uint64_t sp = sys_read64(c, c->st.tr.base + at);
+    uint64_t sp = sys_read(c, c->st.tr.base + at, 8);
     if (!canonical(c, sp))
         cpu_raise_error(c, EX_SS, sys_of(c)->ext);
     return sp;
