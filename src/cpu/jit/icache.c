@@ -44,6 +44,7 @@
 #define ARENA_BYTES   (64 * MiB)
 #define INBOX_RANGES  64u
 #define RETIRE_PAGES  16u
+#define SEEN_SIZE     65536u
 #define GRANULE_SHIFT 6 /* 64 pieces of 64 bytes per page */
 
 struct code_page {
@@ -80,7 +81,12 @@ struct icache {
     struct code_range inbox[INBOX_RANGES];
     unsigned inbox_count;
     bool inbox_overflow;
-    /* last, because of its flexible member; vcpu's thread only */
+    uint16_t seen[SEEN_SIZE]; /* what has been run once, see block_once */
+    /* last, because of their flexible members; vcpu's thread only */
+    union {
+        uint8_t space[sizeof(struct block) + (BLOCK_INSNS_MAX + 1) * sizeof(struct insn)];
+        struct block block;
+    } once;
     union {
         uint8_t space[sizeof(struct block) + 2 * sizeof(struct insn)];
         struct block block;
@@ -268,10 +274,19 @@ static void page_invalidate(struct jit_cpu *c, struct code_page *p, uintptr_t st
         p->granules = 0;
 }
 
+static void once_invalidate(struct jit_cpu *c, uintptr_t start, uintptr_t end)
+{
+    const struct block *b = &c->icache->once.block;
+
+    if (c->block == b && b->host < end && b->host + b->bytes > start)
+        stop_running_block(c);
+}
+
 static bool range_invalidate(struct jit_cpu *c, uintptr_t host, uint64_t len)
 {
     bool held = false;
 
+    once_invalidate(c, host, host + len);
     while (len) {
         uint64_t n = MIN_OF(len, GUEST_PAGE_SIZE - (host & (GUEST_PAGE_SIZE - 1)));
         struct code_page *p = page_find(c->icache, host);
@@ -506,6 +521,24 @@ static bool decode_crossing(struct jit_cpu *c, struct block *b, uint64_t linear)
     return true;
 }
 
+/* The first time round a block is decoded into a place that the next one takes: most code of a
+ * starting system runs once.  True when it was so.  A store to its page is noticed as one to a page
+ * that is being decoded, and ends the block (once_invalidate). */
+static bool block_once(struct jit_cpu *c, uintptr_t host, const struct tlb_exec *e)
+{
+    struct icache *ic = c->icache;
+    struct block *b = &ic->once.block;
+    uint64_t h = (host ^ (uint64_t)c->mode_key << 48) * 0x9e3779b97f4a7c15ull;
+    uint16_t *seen = &ic->seen[h >> 48], mark = (uint16_t)(h >> 32) | 1;
+
+    if (*seen == mark)
+        return false;
+    *seen = mark;
+    code_page_announce(c, host, e, 0);
+    *b = (struct block){.host = host, .key = c->mode_key};
+    return decode_page(c, b) != 0;
+}
+
 static struct block *block_build(struct jit_cpu *c, uint64_t linear, uintptr_t host,
                                  const struct tlb_exec *e)
 {
@@ -552,6 +585,8 @@ struct block *icache_lookup(struct jit_cpu *c)
         block_drop(c, b);
         b = NULL;
     }
+    if (!b && block_once(c, host, e))
+        return &ic->once.block;
     if (!b)
         b = block_build(c, linear, host, e);
     if (!b)

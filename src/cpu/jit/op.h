@@ -39,7 +39,7 @@ struct block {
     struct insn insn[];    /* count + 1: the last is op_block_end */
 };
 
-#define JUMP_CACHE_SIZE 4096u
+#define JUMP_CACHE_SIZE 16384u
 struct jump_cache_entry {
     uintptr_t host;
     struct block *block;
