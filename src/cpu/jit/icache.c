@@ -41,7 +41,7 @@
 
 #define PAGE_HEADS    4096u
 #define PAGE_BUCKETS  32u
-#define ARENA_BYTES   (64 * MiB)
+#define ARENA_BYTES   (256 * MiB)
 #define INBOX_RANGES  64u
 #define RETIRE_PAGES  16u
 #define SEEN_SIZE     65536u

@@ -19,7 +19,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-#define WARM     24u
+#define WARM     2u
 #define DESC_PC  0xffffffffu /* tr.desc: look the instruction up by tr.fault_pc */
 
 /* ---- faults of the host's own ---- */
