@@ -27,7 +27,7 @@ void fpu_sync_to_state(struct jit_cpu *c)
 {
     struct fpu *f = fpu_of(c);
 
-    xs_put64(c, XS_HEADER, XF_X87 | XF_SSE | XF_AVX); /* all of it is valid */
+    xs_put64(c, XS_HEADER, f->components); /* all of it is valid */
     if (!c->x87_live)
         return;
     __asm__ volatile("fxsave64 %0" : "=m"(f->area));
@@ -53,11 +53,12 @@ void fpu_sync_from_state(struct jit_cpu *c)
         memset(c->st.xsave + XS_XMM, 0, 256);
     if (!(bv & (XF_SSE | XF_AVX)) && !xs_get32(c, XS_MXCSR))
         xs_put32(c, XS_MXCSR, MXCSR_DEFAULT);
-    if (!(bv & XF_AVX))
-        memset(c->st.xsave + XS_YMMH, 0, 256);
+    for (unsigned k = 0; k < XSAVE_PARTS; k++)
+        if (!(bv & f->components & BIT64(xsave_parts()[k].bit)))
+            memset(c->st.xsave + xsave_parts()[k].offset, 0, xsave_parts()[k].size);
     xs_put32(c, XS_MXCSR, xs_get32(c, XS_MXCSR) & f->mxcsr_mask);
     memset(c->st.xsave + XS_HEADER, 0, 64);
-    xs_put64(c, XS_HEADER, XF_X87 | XF_SSE | XF_AVX);
+    xs_put64(c, XS_HEADER, f->components);
     fpu_x87_replaced(c);
 }
 
@@ -120,6 +121,10 @@ void fpu_cpu_init(struct jit_cpu *c)
     f->mxcsr_mask = 0xffff;
     if (sys_has(c, FEAT_8000_0001_ECX, 7))
         f->mxcsr_mask |= MXCSR_MM;
+    f->components = XF_X87 | XF_SSE | XF_AVX | (sys_has(c, FEAT_7_0_EBX, 16) ? XSAVE_AVX512 : 0);
+    f->opmask_at = xsave_parts()[XSAVE_PART_OPMASK].offset;
+    f->zmmh_at = xsave_parts()[XSAVE_PART_ZMM_HI].offset;
+    f->hi16_at = xsave_parts()[XSAVE_PART_HI16].offset;
     c->fpu = f;
     fpu_sync_from_state(c);
 }

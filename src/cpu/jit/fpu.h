@@ -44,6 +44,10 @@
 #define XF_AVX  4u
 #define XF_PKRU (1u << 9)
 
+#define XF_OPMASK_BIT 5
+#define XF_HI16_BIT   7
+#define XF_PKRU_BIT   9
+
 #define FSW_ES 0x80u
 
 #define MXCSR_DEFAULT 0x1f80u
@@ -63,6 +67,8 @@ enum {
     FPU_UNIT_AVX = 512,
     FPU_NO_WAIT = 1024, /* FN... forms: pending exceptions do not matter */
     FPU_FLAGS = 2048,   /* reads or writes the arithmetic flags */
+    FPU_UNIT_AVX512 = 4096,
+    FPU_MASKED = 8192, /* its memory operand is under an opmask */
 };
 
 typedef uint64_t fpu_stub_fn(struct jit_cpu *c, void *mem);
@@ -73,6 +79,20 @@ enum fpu_align {
     FPU_ALIGN_NEVER,  /* implementations differ (SHA): works */
 };
 
+/* How an opmask chooses among the elements of a memory operand (SDM vol.2 §2.7.5). */
+enum fpu_mask_use {
+    FPU_MASK_DIRECT, /* bit n is for element n */
+    FPU_MASK_REPEAT, /* elements are broadcast: several bits for each */
+    FPU_MASK_PACKED, /* compress, expand: as many elements as there are bits */
+};
+struct fpu_mask {
+    uint8_t reg;         /* k1 to k7; 0: not masked */
+    uint8_t use;         /* enum fpu_mask_use */
+    uint8_t unit, count; /* bytes of a memory element, how many there are */
+    uint8_t bits;        /* of the mask that count */
+    bool faults;         /* masked-out elements fault all the same */
+};
+
 /* One host stub; immutable and shared by all vcpus; lives as long as the code area. */
 struct fpu_op {
     fpu_stub_fn *code;
@@ -81,6 +101,7 @@ struct fpu_op {
     uint8_t size;       /* of the memory operand */
     uint8_t align_mask; /* the host's instruction wants these address bits clear */
     uint8_t align;      /* enum fpu_align: what the guest is told when they are not */
+    struct fpu_mask mask;
 };
 
 struct fpu {
@@ -89,6 +110,8 @@ struct fpu {
     bool ferr;         /* CR0.NE=0 and an exception waits: IRQ13 is up */
     struct irq_line ferr_line;
     uint32_t mxcsr_mask;
+    uint64_t components;                  /* XSTATE_BV of all this guest can have */
+    unsigned opmask_at, zmmh_at, hi16_at; /* in st.xsave */
     uint8_t scratch[64 + 16] __attribute__((aligned(64)));
     uint8_t area[512] __attribute__((aligned(64))); /* FXSAVE/FXRSTOR image for the host unit */
     size_t slot; /* this vcpu's own stub, for when the area is full */
@@ -162,6 +185,21 @@ static inline void fpu_check_avx(struct jit_cpu *c)
         cpu_raise(c, EX_NM);
 }
 
+static inline void fpu_check_avx512(struct jit_cpu *c)
+{
+    const uint64_t need = XF_SSE | XF_AVX | XSAVE_AVX512;
+
+    if (unlikely(!(c->st.cr4 & CR4_OSXSAVE) || (c->st.xcr0 & need) != need))
+        cpu_raise(c, EX_UD);
+    if (unlikely(c->st.cr0 & CR0_TS))
+        cpu_raise(c, EX_NM);
+}
+
+static inline uint64_t fpu_opmask(struct jit_cpu *c, unsigned n)
+{
+    return xs_get64(c, fpu_of(c)->opmask_at + 8 * n);
+}
+
 void fpu_check_wait(struct jit_cpu *c);  /* a pending x87 exception: #MF or FERR# */
 void fpu_settle_ferr(struct jit_cpu *c); /* after what may have cleared the exception */
 void fpu_load_live(struct jit_cpu *c);   /* x87 registers to the host unit */
@@ -197,9 +235,14 @@ struct fpu_rule {
     uint8_t kind;
     op_fn *fn; /* FPU_EMULATED */
 };
-const struct fpu_rule *fpu_rule_find(ZydisMnemonic m);
+const struct fpu_rule *fpu_rule_find(const ZydisDecodedInstruction *z);
 /* Does the guest's CPUID have what this instruction needs? */
 bool fpu_feature_ok(struct jit_cpu *c, const ZydisDecodedInstruction *z);
+
+/* ---- fpu_evex.c ---- */
+const struct fpu_rule *fpu_rule_find_evex(ZydisMnemonic m);
+/* Fills in how the opmask applies to the memory operand; false: it has no opmask. */
+bool fpu_mask_plan(struct fpu_mask *out, const struct decode_ctx *d);
 
 /* ---- fpu_x87.c ---- */
 op_fn fpu_op_fwait, fpu_op_fninit, fpu_op_fnstenv, fpu_op_fldenv, fpu_op_fnsave, fpu_op_frstor,
@@ -223,11 +266,27 @@ enum {
     FPU_AUX_W = 4, /* REX.W */
     FPU_AUX_STORE = 8,
     FPU_AUX_DATA64 = 16,
-    FPU_AUX_INDEX64 = 32
+    FPU_AUX_INDEX64 = 32,
+    FPU_AUX_L2 = 64, /* EVEX: 512 bits */
+    FPU_AUX_EVEX = 128
 };
+/* A vector register and where its parts are in the state. */
+struct fpu_vec {
+    uint8_t b[64];
+};
+struct fpu_vec fpu_vec_get(struct jit_cpu *c, unsigned n);
+void fpu_vec_put(struct jit_cpu *c, unsigned n, const struct fpu_vec *v);
+void fpu_load_element(struct jit_cpu *c, uint64_t linear, uint8_t *to, unsigned size);
+void fpu_store_element(struct jit_cpu *c, uint64_t linear, const uint8_t *from, unsigned size);
+/* Linear address of the element that a vector index selects. */
+uint64_t fpu_element_linear(struct jit_cpu *c, const struct insn *i, const struct fpu_vec *index,
+                            unsigned n, unsigned size, unsigned access);
 /* Packs what an emulated handler needs from the decoder into d->out; false: #UD. */
 bool fpu_prepare_emulated(struct decode_ctx *d);
 op_fn fpu_op_maskmovq, fpu_op_maskmovdqu, fpu_op_vmaskmov, fpu_op_gather, fpu_op_vzeroupper,
     fpu_op_vzeroall;
+
+/* ---- fpu_scatter.c ---- */
+op_fn fpu_op_evex_gather, fpu_op_evex_scatter;
 
 #endif

@@ -15,6 +15,11 @@
 #define OFF_FLAGS    ((int32_t)offsetof(struct jit_cpu, st.rflags))
 #define OFF_GPR(n)   ((int32_t)(offsetof(struct jit_cpu, st.gpr) + 8 * (n)))
 
+static int32_t state_at(unsigned part, unsigned off)
+{
+    return OFF_XSAVE + (int32_t)(xsave_parts()[part].offset + off);
+}
+
 struct emit {
     uint8_t *p;
 };
@@ -57,6 +62,69 @@ static void put_ymm(struct emit *e, bool store, unsigned n)
     PUT(e, 1);
 }
 
+/* EVEX prefix of an instruction with register n in ModRM.reg and a state operand; map: 1 is 0F, 3
+ * is 0F3A; w_pp: EVEX.W and pp; vvvv as a register number. */
+static void put_evex_prefix(struct emit *e, unsigned n, unsigned map, unsigned w_pp, unsigned vvvv,
+                            unsigned length)
+{
+    PUT(e, 0x62, (n & 8 ? 0 : 0x80) | 0x60 | (n & 16 ? 0 : 0x10) | map,
+        (~vvvv & 15) << 3 | 4 | w_pp, length << 5 | (vvvv & 16 ? 0 : 8));
+}
+
+/* Bits 511:256: VINSERTF64X4, VEXTRACTF64X4. */
+static void put_zmm_high(struct emit *e, bool store, unsigned n)
+{
+    put_evex_prefix(e, n, 3, 0x81, store ? 0 : n, 2);
+    PUT(e, store ? 0x1b : 0x1a);
+    put_state_operand(e, n, state_at(XSAVE_PART_ZMM_HI, 32 * n));
+    PUT(e, 1);
+}
+
+/* VMOVUPS of registers 16 to 31. */
+static void put_high_register(struct emit *e, bool store, unsigned n, unsigned length)
+{
+    put_evex_prefix(e, n, 1, 0, 0, length);
+    PUT(e, store ? 0x11 : 0x10);
+    put_state_operand(e, n, state_at(XSAVE_PART_HI16, 64 * (n - 16)));
+}
+
+/* KMOVQ */
+static void put_mask(struct emit *e, bool store, unsigned n)
+{
+    PUT(e, 0xc4, 0xe1, 0xf8, store ? 0x91 : 0x90);
+    put_state_operand(e, n, state_at(XSAVE_PART_OPMASK, 8 * n));
+}
+
+static void put_vector(struct emit *e, bool store, unsigned n, bool zmm, bool ymm)
+{
+    if (n >= 16) {
+        put_high_register(e, store, n, zmm ? 2 : ymm ? 1 : 0);
+        return;
+    }
+    if (zmm || ymm)
+        put_ymm(e, store, n);
+    else
+        put_xmm(e, store, n);
+    if (zmm)
+        put_zmm_high(e, store, n);
+}
+
+static void put_vectors(struct emit *e, bool store, uint32_t xmm, uint32_t ymm, uint32_t zmm)
+{
+    for (uint32_t left = xmm | ymm | zmm; left; left &= left - 1) {
+        unsigned n = (unsigned)__builtin_ctz(left);
+
+        put_vector(e, store, n, zmm & 1u << n, ymm & 1u << n);
+    }
+}
+
+static void put_masks(struct emit *e, bool store, uint8_t which)
+{
+    for (unsigned n = 0; n < 8; n++)
+        if (which & 1u << n)
+            put_mask(e, store, n);
+}
+
 static void put_gpr(struct emit *e, bool store, bool narrow, unsigned host, unsigned guest)
 {
     if (narrow)
@@ -90,12 +158,8 @@ unsigned fpu_emit(const struct stub_plan *s, uint8_t *out)
 {
     struct emit e = {out};
 
-    for (unsigned n = 0; n < 16; n++) {
-        if (s->ymm_in & 1u << n)
-            put_ymm(&e, false, n);
-        else if (s->xmm_in & 1u << n)
-            put_xmm(&e, false, n);
-    }
+    put_vectors(&e, false, s->xmm_in, s->ymm_in, s->zmm_in);
+    put_masks(&e, false, s->mask_in);
     if (s->flags_in)
         put_flags_in(&e);
     for (unsigned k = 0; k < s->gpr_count; k++)
@@ -107,13 +171,9 @@ unsigned fpu_emit(const struct stub_plan *s, uint8_t *out)
             put_gpr(&e, true, s->gpr[k].narrow, s->gpr[k].host, s->gpr[k].guest);
     if (s->flags_out)
         put_flags_out(&e);
-    for (unsigned n = 0; n < 16; n++) {
-        if (s->ymm_out & 1u << n)
-            put_ymm(&e, true, n);
-        else if (s->xmm_out & 1u << n)
-            put_xmm(&e, true, n);
-    }
-    if (s->ymm_in | s->ymm_out)
+    put_masks(&e, true, s->mask_out);
+    put_vectors(&e, true, s->xmm_out, s->ymm_out, s->zmm_out);
+    if (s->ymm_in | s->ymm_out | s->zmm_in | s->zmm_out)
         PUT(&e, 0xc5, 0xf8, 0x77); /* vzeroupper */
     PUT(&e, 0x31, 0xc0, 0xc3);     /* xor eax,eax; ret */
     return e.p - out;
@@ -125,7 +185,7 @@ static int vector_number(ZydisRegister r)
 {
     ZydisRegisterClass k = ZydisRegisterGetClass(r);
 
-    if (k != ZYDIS_REGCLASS_XMM && k != ZYDIS_REGCLASS_YMM)
+    if (k != ZYDIS_REGCLASS_XMM && k != ZYDIS_REGCLASS_YMM && k != ZYDIS_REGCLASS_ZMM)
         return -1;
     return ZydisRegisterGetId(r);
 }
@@ -138,24 +198,38 @@ static bool is_gpr(ZydisRegister r)
            k == ZYDIS_REGCLASS_GPR64;
 }
 
-static void plan_vector(struct stub_plan *s, const ZydisDecodedInstruction *z,
+static void plan_vector(struct stub_plan *s, const struct decode_ctx *d,
                         const ZydisDecodedOperand *o)
 {
-    uint16_t bit = 1u << vector_number(o->reg.value);
-    bool ymm = ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_YMM;
-    bool vex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    uint32_t bit = 1u << vector_number(o->reg.value);
+    ZydisRegisterClass k = ZydisRegisterGetClass(o->reg.value);
 
     /* Written registers are read too: many writes are partial, and a load costs next to nothing. */
-    if (ymm)
+    if (k == ZYDIS_REGCLASS_ZMM)
+        s->zmm_in |= bit;
+    else if (k == ZYDIS_REGCLASS_YMM)
         s->ymm_in |= bit;
     else
         s->xmm_in |= bit;
     if (!(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
         return;
-    if (vex)
-        s->ymm_out |= bit; /* VEX.128 zeroes the upper half: store that too */
-    else
+    if (d->z.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY)
         s->xmm_out |= bit;
+    else if (sys_has(d->c, FEAT_7_0_EBX, 16)) /* AVX-512: VEX forms clear bits 511:256 */
+        s->zmm_out |= bit;
+    else
+        s->ymm_out |= bit; /* VEX.128 zeroes the upper half: store that too */
+}
+
+static void plan_mask(struct stub_plan *s, const struct decode_ctx *d, const ZydisDecodedOperand *o)
+{
+    uint8_t bit = (uint8_t)(1u << ZydisRegisterGetId(o->reg.value));
+
+    if (o->encoding == ZYDIS_OPERAND_ENCODING_MASK && o->reg.value == ZYDIS_REGISTER_K0)
+        return; /* no mask */
+    s->mask_in |= bit;
+    if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+        s->mask_out |= bit;
 }
 
 static bool plan_gpr(struct stub_plan *s, const ZydisDecodedOperand *o, int *modrm_part)
@@ -182,49 +256,90 @@ static bool plan_gpr(struct stub_plan *s, const ZydisDecodedOperand *o, int *mod
     return true;
 }
 
-/* Which of the instruction's ModRM fields name vector, MMX or no registers, which the general
- * register that becomes rax, and which memory. */
+/* The instruction's fields as its stub has them: ModRM with memory at (%rsi) and the explicit
+ * general register as rax. */
+struct fields {
+    uint8_t modrm, vvvv; /* vvvv as encoded: inverted */
+    bool r, b, w;        /* extensions of ModRM.reg and ModRM.rm */
+    bool high_r, x;      /* EVEX: the same for registers 16 and up */
+};
+
+static struct fields fields_of(const struct decode_ctx *d, int gpr_part, bool w)
+{
+    const ZydisDecodedInstruction *z = &d->z;
+    bool vex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    struct fields f = {.w = w, .vvvv = z->raw.vex.vvvv & 15};
+
+    f.modrm = z->raw.modrm.mod << 6 | z->raw.modrm.reg << 3 | z->raw.modrm.rm;
+    f.r = vex ? !z->raw.vex.R : z->raw.rex.R;
+    f.b = vex ? !z->raw.vex.B : z->raw.rex.B;
+    if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX) {
+        f.r = !z->raw.evex.R;
+        f.b = !z->raw.evex.B;
+        f.x = !z->raw.evex.X;
+        f.high_r = !z->raw.evex.R2;
+        f.vvvv = z->raw.evex.vvvv & 15;
+    }
+    if (d->mode != MODE_LONG64)
+        f.r = f.b = f.high_r = f.x = false, f.vvvv |= 8;
+    if (d->out->flags & INSN_MEM) {
+        f.modrm = (f.modrm & 0x38) | HOST_MEM_REG;
+        f.b = f.x = false;
+    }
+    if (gpr_part == 1) {
+        f.modrm &= ~0x38;
+        f.r = f.high_r = false;
+    } else if (gpr_part == 2) {
+        f.modrm &= ~0x07;
+        f.b = f.x = false;
+    }
+    return f;
+}
+
+static void encode_prefix(struct emit *e, const struct stub_plan *s, const struct decode_ctx *d,
+                          const struct fields *f)
+{
+    const ZydisDecodedInstruction *z = &d->z;
+    bool v2 = d->mode != MODE_LONG64 || z->raw.evex.V2;
+
+    switch (z->encoding) {
+    case ZYDIS_INSTRUCTION_ENCODING_VEX:
+        PUT(e, 0xc4, (f->r ? 0 : 0x80) | 0x40 | (f->b ? 0 : 0x20) | z->raw.vex.m_mmmm,
+            f->w << 7 | f->vvvv << 3 | z->raw.vex.L << 2 | z->raw.vex.pp);
+        return;
+    case ZYDIS_INSTRUCTION_ENCODING_EVEX:
+        PUT(e, 0x62,
+            (f->r ? 0 : 0x80) | (f->x ? 0 : 0x40) | (f->b ? 0 : 0x20) | (f->high_r ? 0 : 0x10) |
+                z->raw.evex.mmm,
+            f->w << 7 | f->vvvv << 3 | 4 | z->raw.evex.pp,
+            z->raw.evex.z << 7 | z->raw.evex.L2 << 6 | z->raw.evex.L << 5 | z->raw.evex.b << 4 |
+                v2 << 3 | z->raw.evex.aaa);
+        return;
+    default:
+        break;
+    }
+    if (s->mandatory)
+        PUT(e, s->mandatory);
+    if (f->w || f->r || f->b)
+        PUT(e, 0x40 | f->w << 3 | f->r << 2 | f->b);
+    if (z->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
+        PUT(e, 0x0f);
+    if (z->opcode_map == ZYDIS_OPCODE_MAP_0F38)
+        PUT(e, 0x38);
+    if (z->opcode_map == ZYDIS_OPCODE_MAP_0F3A)
+        PUT(e, 0x3a);
+}
+
 static void encode(struct stub_plan *s, const struct decode_ctx *d, int gpr_part, bool w)
 {
     const ZydisDecodedInstruction *z = &d->z;
-    bool mem = d->out->flags & INSN_MEM;
-    bool vex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
-    bool r = vex ? !z->raw.vex.R : z->raw.rex.R, b = vex ? !z->raw.vex.B : z->raw.rex.B;
-    uint8_t vvvv = z->raw.vex.vvvv & 15; /* as encoded: inverted */
-    uint8_t modrm = z->raw.modrm.mod << 6 | z->raw.modrm.reg << 3 | z->raw.modrm.rm;
+    struct fields f = fields_of(d, gpr_part, w);
     struct emit e = {s->host};
 
-    if (d->mode != MODE_LONG64)
-        r = b = false, vvvv |= 8;
-    if (mem) {
-        modrm = (modrm & 0x38) | HOST_MEM_REG;
-        b = false;
-    }
-    if (gpr_part == 1) {
-        modrm &= ~0x38;
-        r = false;
-    } else if (gpr_part == 2) {
-        modrm &= ~0x07;
-        b = false;
-    }
-    if (vex) {
-        PUT(&e, 0xc4, (r ? 0 : 0x80) | 0x40 | (b ? 0 : 0x20) | z->raw.vex.m_mmmm,
-            w << 7 | vvvv << 3 | z->raw.vex.L << 2 | z->raw.vex.pp);
-    } else {
-        if (s->mandatory)
-            PUT(&e, s->mandatory);
-        if (w || r || b)
-            PUT(&e, 0x40 | w << 3 | r << 2 | b);
-        if (z->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
-            PUT(&e, 0x0f);
-        if (z->opcode_map == ZYDIS_OPCODE_MAP_0F38)
-            PUT(&e, 0x38);
-        if (z->opcode_map == ZYDIS_OPCODE_MAP_0F3A)
-            PUT(&e, 0x3a);
-    }
+    encode_prefix(&e, s, d, &f);
     PUT(&e, z->opcode);
     if (z->attributes & ZYDIS_ATTRIB_HAS_MODRM)
-        PUT(&e, modrm);
+        PUT(&e, f.modrm);
     for (int k = 0; k < 2; k++)
         if (z->raw.imm[k].size)
             put(&e, z->raw.imm[k].size / 8, d->out->bytes + z->raw.imm[k].offset);
@@ -233,18 +348,38 @@ static void encode(struct stub_plan *s, const struct decode_ctx *d, int gpr_part
     s->host_len = e.p - s->host;
 }
 
-/* VEX.W selects 64-bit general registers in 64-bit mode and is ignored outside for those opcodes
- * that have such an operand (SDM vol.2: VMOVD/VMOVQ, VCVTSI2Sx, VCVTSx2SI). */
+/* Opcodes whose W chooses between 32 and 64 bits of an integer, also in memory: VMOVD/VMOVQ,
+ * VCVT(U)SI2Sx, VCVT(T)Sx2SI, and with EVEX VPINSRx, VPEXTRx. */
+static bool sized_by_w(const ZydisDecodedInstruction *z, unsigned pp)
+{
+    bool evex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
+
+    if (z->opcode_map == ZYDIS_OPCODE_MAP_0F3A)
+        return evex && (z->opcode == 0x16 || z->opcode == 0x22);
+    if (z->opcode_map != ZYDIS_OPCODE_MAP_0F)
+        return false;
+    switch (z->opcode) {
+    case 0x6e:
+    case 0x7e:
+        return pp == 1;
+    case 0x7b:
+        return evex && pp >= 2;
+    default:
+        return z->opcode == 0x2a || z->opcode == 0x2c || z->opcode == 0x2d;
+    }
+}
+
+/* VEX.W and EVEX.W of such opcodes are ignored outside 64-bit mode (SDM vol.2). */
 static bool effective_w(const struct decode_ctx *d, bool has_gpr)
 {
     const ZydisDecodedInstruction *z = &d->z;
-    bool movd = z->opcode_map == ZYDIS_OPCODE_MAP_0F && (z->opcode == 0x6e || z->opcode == 0x7e);
-    if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+    bool evex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
+
+    if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY)
         return d->mode == MODE_LONG64 && z->raw.rex.W;
-    if (d->mode != MODE_LONG64 &&
-        (has_gpr || movd || z->opcode == 0x2a || z->opcode == 0x2c || z->opcode == 0x2d))
+    if (d->mode != MODE_LONG64 && (has_gpr || sized_by_w(z, evex ? z->raw.evex.pp : z->raw.vex.pp)))
         return false;
-    return z->raw.vex.W;
+    return evex ? z->raw.evex.W : z->raw.vex.W;
 }
 
 static uint8_t mandatory_prefix(const ZydisDecodedInstruction *z)
@@ -266,11 +401,11 @@ bool fpu_plan(struct stub_plan *s, const struct decode_ctx *d)
 
         if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
             continue;
-        if (vector_number(o->reg.value) >= 16)
-            return false;
         s->is4 |= o->encoding == ZYDIS_OPERAND_ENCODING_IS4;
         if (vector_number(o->reg.value) >= 0)
-            plan_vector(s, z, o);
+            plan_vector(s, d, o);
+        else if (ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_MASK)
+            plan_mask(s, d, o);
         else if (ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_MMX)
             s->x87 = true;
         else if (is_gpr(o->reg.value) && !plan_gpr(s, o, &gpr_part))

@@ -6,7 +6,8 @@
 
 #include <glib.h>
 
-#define STUB_BYTES 384u /* more than the longest: five YMM registers, flags, three general ones */
+#define STUB_BYTES                                                                                 \
+    384u /* more than the longest: five vector registers, flags, three general ones */
 
 struct stub_gpr {
     uint8_t guest, host;
@@ -17,7 +18,10 @@ struct stub_gpr {
 struct stub_plan {
     uint8_t host[16]; /* the instruction, rewritten */
     uint8_t host_len, mandatory;
-    uint16_t xmm_in, xmm_out, ymm_in, ymm_out;
+    /* By register number.  Written registers are stored whole: zmm_out where the guest has AVX-512,
+     * because VEX and EVEX forms clear all bits above their result. */
+    uint32_t xmm_in, ymm_in, zmm_in, xmm_out, ymm_out, zmm_out;
+    uint8_t mask_in, mask_out; /* k registers */
     bool flags_in, flags_out, x87, is4;
     uint8_t gpr_count;
     struct stub_gpr gpr[3];

@@ -6,23 +6,29 @@
 
 #include <string.h>
 
-struct vec {
-    uint8_t b[32];
-};
-
-static struct vec vec_get(const struct jit_cpu *c, unsigned n)
+struct fpu_vec fpu_vec_get(struct jit_cpu *c, unsigned n)
 {
-    struct vec v;
+    struct fpu_vec v;
 
+    if (n >= 16) {
+        memcpy(v.b, c->st.xsave + fpu_of(c)->hi16_at + 64 * (n - 16), 64);
+        return v;
+    }
     memcpy(v.b, c->st.xsave + XS_XMM + 16 * n, 16);
     memcpy(v.b + 16, c->st.xsave + XS_YMMH + 16 * n, 16);
+    memcpy(v.b + 32, c->st.xsave + fpu_of(c)->zmmh_at + 32 * n, 32);
     return v;
 }
 
-static void vec_put(struct jit_cpu *c, unsigned n, const struct vec *v)
+void fpu_vec_put(struct jit_cpu *c, unsigned n, const struct fpu_vec *v)
 {
+    if (n >= 16) {
+        memcpy(c->st.xsave + fpu_of(c)->hi16_at + 64 * (n - 16), v->b, 64);
+        return;
+    }
     memcpy(c->st.xsave + XS_XMM + 16 * n, v->b, 16);
     memcpy(c->st.xsave + XS_YMMH + 16 * n, v->b + 16, 16);
+    memcpy(c->st.xsave + fpu_of(c)->zmmh_at + 32 * n, v->b + 32, 32);
 }
 
 bool fpu_prepare_emulated(struct decode_ctx *d)
@@ -32,6 +38,11 @@ bool fpu_prepare_emulated(struct decode_ctx *d)
     bool vex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 
     out->aux = (vex ? FPU_AUX_VEX : 0) | (vex && z->raw.vex.L ? FPU_AUX_L : 0);
+    if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX) {
+        out->aux =
+            FPU_AUX_EVEX | (z->raw.evex.L ? FPU_AUX_L : 0) | (z->raw.evex.L2 ? FPU_AUX_L2 : 0);
+        out->vvvv = z->raw.evex.aaa;
+    }
     if (!vex && d->mode == MODE_LONG64 && z->raw.rex.W)
         out->aux |= FPU_AUX_W;
     switch (z->mnemonic) {
@@ -39,14 +50,20 @@ bool fpu_prepare_emulated(struct decode_ctx *d)
     case ZYDIS_MNEMONIC_VPMASKMOVQ:
     case ZYDIS_MNEMONIC_VGATHERDPD:
     case ZYDIS_MNEMONIC_VPGATHERDQ:
+    case ZYDIS_MNEMONIC_VSCATTERDPD:
+    case ZYDIS_MNEMONIC_VPSCATTERDQ:
         out->aux |= FPU_AUX_DATA64;
         break;
     case ZYDIS_MNEMONIC_VGATHERQPD:
     case ZYDIS_MNEMONIC_VPGATHERQQ:
+    case ZYDIS_MNEMONIC_VSCATTERQPD:
+    case ZYDIS_MNEMONIC_VPSCATTERQQ:
         out->aux |= FPU_AUX_DATA64 | FPU_AUX_INDEX64;
         break;
     case ZYDIS_MNEMONIC_VGATHERQPS:
     case ZYDIS_MNEMONIC_VPGATHERQD:
+    case ZYDIS_MNEMONIC_VSCATTERQPS:
+    case ZYDIS_MNEMONIC_VPSCATTERQD:
         out->aux |= FPU_AUX_INDEX64;
         break;
     default:
@@ -77,14 +94,14 @@ static void store_masked_bytes(struct jit_cpu *c, const struct insn *i, const ui
 
 void fpu_op_maskmovdqu(struct jit_cpu *c, const struct insn *i)
 {
-    struct vec data, mask;
+    struct fpu_vec data, mask;
 
     if (i->aux & FPU_AUX_VEX)
         fpu_check_avx(c);
     else
         fpu_check_sse(c);
-    data = vec_get(c, i->reg);
-    mask = vec_get(c, i->rm);
+    data = fpu_vec_get(c, i->reg);
+    mask = fpu_vec_get(c, i->rm);
     store_masked_bytes(c, i, data.b, mask.b, 16);
 }
 
@@ -110,7 +127,7 @@ static inline unsigned vec_bytes(const struct insn *i)
     return i->aux & FPU_AUX_L ? 32 : 16;
 }
 
-static void load_element(struct jit_cpu *c, uint64_t linear, uint8_t *to, unsigned size)
+void fpu_load_element(struct jit_cpu *c, uint64_t linear, uint8_t *to, unsigned size)
 {
     if (size == 8) {
         uint64_t v = mem_r64(c, linear);
@@ -121,7 +138,7 @@ static void load_element(struct jit_cpu *c, uint64_t linear, uint8_t *to, unsign
     }
 }
 
-static void store_element(struct jit_cpu *c, uint64_t linear, const uint8_t *from, unsigned size)
+void fpu_store_element(struct jit_cpu *c, uint64_t linear, const uint8_t *from, unsigned size)
 {
     if (size == 8)
         mem_w64(c, linear, le64_get(from));
@@ -129,7 +146,7 @@ static void store_element(struct jit_cpu *c, uint64_t linear, const uint8_t *fro
         mem_w32(c, linear, le32_get(from));
 }
 
-static bool any_selected(const struct vec *mask, unsigned bytes, unsigned size)
+static bool any_selected(const struct fpu_vec *mask, unsigned bytes, unsigned size)
 {
     for (unsigned k = size - 1; k < bytes; k += size)
         if (mask->b[k] & 0x80)
@@ -142,48 +159,45 @@ void fpu_op_vmaskmov(struct jit_cpu *c, const struct insn *i)
     unsigned bytes = vec_bytes(i), size = i->aux & FPU_AUX_DATA64 ? 8 : 4;
     bool store = i->aux & FPU_AUX_STORE;
     uint64_t linear = 0;
-    struct vec mask, data = {{0}};
+    struct fpu_vec mask, data = {{0}};
 
     fpu_check_avx(c);
-    mask = vec_get(c, i->vvvv);
+    mask = fpu_vec_get(c, i->vvvv);
     if (any_selected(&mask, bytes, size))
         linear = insn_linear(c, i, bytes, store ? ACC_WRITE : ACC_READ);
     if (store)
-        data = vec_get(c, i->reg);
+        data = fpu_vec_get(c, i->reg);
     for (unsigned k = 0; k < bytes; k += size) {
         if (!(mask.b[k + size - 1] & 0x80))
             continue;
         if (store)
             fpu_probe_write(c, linear + k, size);
         else
-            load_element(c, linear + k, data.b + k, size);
+            fpu_load_element(c, linear + k, data.b + k, size);
     }
     if (!store) {
-        vec_put(c, i->reg, &data);
+        fpu_vec_put(c, i->reg, &data);
         return;
     }
     for (unsigned k = 0; k < bytes; k += size)
         if (mask.b[k + size - 1] & 0x80)
-            store_element(c, linear + k, data.b + k, size);
+            fpu_store_element(c, linear + k, data.b + k, size);
 }
 
 /* ---- gathers ---- */
 
-static uint64_t element_linear(struct jit_cpu *c, const struct insn *i, int64_t index,
-                               unsigned size)
+uint64_t fpu_element_linear(struct jit_cpu *c, const struct insn *i, const struct fpu_vec *index,
+                            unsigned n, unsigned size, unsigned access)
 {
-    uint64_t off = (uint64_t)(int64_t)i->disp + ((uint64_t)index << i->scale_shift);
+    int64_t k = i->aux & FPU_AUX_INDEX64 ? (int64_t)le64_get(index->b + 8 * n)
+                                         : (int32_t)le32_get(index->b + 4 * n);
+    uint64_t off = (uint64_t)(int64_t)i->disp + ((uint64_t)k << i->scale_shift);
 
     if (i->base != NOREG)
         off += c->st.gpr[i->base];
     if (i->addrsize == 4)
         off = (uint32_t)off;
-    return seg_linear(c, i->seg, off, size, ACC_READ);
-}
-
-static int64_t index_of(const struct vec *v, unsigned n, bool wide)
-{
-    return wide ? (int64_t)le64_get(v->b + 8 * n) : (int32_t)le32_get(v->b + 4 * n);
+    return seg_linear(c, i->seg, off, size, access);
 }
 
 void fpu_op_gather(struct jit_cpu *c, const struct insn *i)
@@ -191,26 +205,26 @@ void fpu_op_gather(struct jit_cpu *c, const struct insn *i)
     bool wide_index = i->aux & FPU_AUX_INDEX64;
     unsigned size = i->aux & FPU_AUX_DATA64 ? 8 : 4;
     unsigned count = vec_bytes(i) / (wide_index ? 8 : size);
-    struct vec index, mask, data;
+    struct fpu_vec index, mask, data;
 
     fpu_check_avx(c);
     if (i->reg == i->vvvv || i->reg == i->index || i->vvvv == i->index)
         cpu_raise(c, EX_UD);
-    index = vec_get(c, i->index);
-    mask = vec_get(c, i->vvvv);
-    data = vec_get(c, i->reg);
+    index = fpu_vec_get(c, i->index);
+    mask = fpu_vec_get(c, i->vvvv);
+    data = fpu_vec_get(c, i->reg);
     for (unsigned k = 0; k < count; k++) {
         if (mask.b[k * size + size - 1] & 0x80)
-            load_element(c, element_linear(c, i, index_of(&index, k, wide_index), size),
-                         data.b + k * size, size);
+            fpu_load_element(c, fpu_element_linear(c, i, &index, k, size, ACC_READ),
+                             data.b + k * size, size);
         memset(mask.b + k * size, 0, size);
-        vec_put(c, i->reg, &data);
-        vec_put(c, i->vvvv, &mask);
+        fpu_vec_put(c, i->reg, &data);
+        fpu_vec_put(c, i->vvvv, &mask);
     }
     memset(mask.b, 0, sizeof(mask.b));
     memset(data.b + count * size, 0, sizeof(data.b) - count * size);
-    vec_put(c, i->reg, &data);
-    vec_put(c, i->vvvv, &mask);
+    fpu_vec_put(c, i->reg, &data);
+    fpu_vec_put(c, i->vvvv, &mask);
 }
 
 /* ---- VZERO ---- */
@@ -220,15 +234,21 @@ static unsigned vec_count(const struct jit_cpu *c)
     return c->mode == MODE_LONG64 ? 16 : 8;
 }
 
+static void clear_upper(struct jit_cpu *c)
+{
+    memset(c->st.xsave + XS_YMMH, 0, 16 * vec_count(c));
+    memset(c->st.xsave + fpu_of(c)->zmmh_at, 0, 32 * vec_count(c));
+}
+
 void fpu_op_vzeroupper(struct jit_cpu *c, const struct insn *i)
 {
     fpu_check_avx(c);
-    memset(c->st.xsave + XS_YMMH, 0, 16 * vec_count(c));
+    clear_upper(c);
 }
 
 void fpu_op_vzeroall(struct jit_cpu *c, const struct insn *i)
 {
     fpu_check_avx(c);
-    memset(c->st.xsave + XS_YMMH, 0, 16 * vec_count(c));
+    clear_upper(c);
     memset(c->st.xsave + XS_XMM, 0, 16 * vec_count(c));
 }

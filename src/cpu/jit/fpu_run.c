@@ -12,6 +12,8 @@ static inline void check_unit(struct jit_cpu *c, unsigned flags)
         fpu_check_sse(c);
     if (flags & FPU_UNIT_AVX)
         fpu_check_avx(c);
+    if (flags & FPU_UNIT_AVX512)
+        fpu_check_avx512(c);
     if (flags & FPU_UNIT_X87)
         fpu_check_x87(c);
     if (flags & FPU_UNIT_MMX)
@@ -74,6 +76,8 @@ static _Noreturn void stub_fault(struct jit_cpu *c, uint64_t trap)
 {
     if (trap == EX_XM)
         cpu_raise(c, (c->st.cr4 & CR4_OSXMMEXCPT) ? EX_XM : EX_UD);
+    if (trap == EX_UD)
+        cpu_raise(c, EX_UD);
     fpu_check_wait(c);
     cpu_raise(c, EX_MF);
 }
@@ -197,6 +201,141 @@ static inline void run_op_store(struct jit_cpu *c, const struct insn *i, const s
     note_pointers(c, i, op, flags);
 }
 
+/* ---- memory operands under an opmask ----
+ *
+ * In a page at hand the host's instruction does what the mask says.  Otherwise the elements that it
+ * selects are moved one run after the other: the others neither fault nor are touched (SDM vol.2
+ * §2.7.5), but for instructions without fault suppression. */
+
+struct masked {
+    uint64_t active; /* elements */
+    uint64_t ea;     /* offset in the segment */
+};
+
+static uint64_t low_bits(unsigned n)
+{
+    return n >= 64 ? UINT64_MAX : BIT64(n) - 1;
+}
+
+static uint64_t active_elements(struct jit_cpu *c, const struct fpu_mask *m)
+{
+    uint64_t k = fpu_opmask(c, m->reg) & low_bits(m->bits), active = 0;
+
+    switch ((enum fpu_mask_use)m->use) {
+    case FPU_MASK_PACKED:
+        return low_bits((unsigned)__builtin_popcountll(k));
+    case FPU_MASK_REPEAT:
+        for (unsigned at = 0; at < m->bits; at += m->count)
+            active |= k >> at & low_bits(m->count);
+        return active;
+    default:
+        return k;
+    }
+}
+
+/* The next run of active elements: its first one, how many; false: none left. */
+static bool next_run(uint64_t *active, unsigned *first, unsigned *count)
+{
+    uint64_t rest;
+
+    if (!*active)
+        return false;
+    *first = (unsigned)__builtin_ctzll(*active);
+    rest = ~(*active >> *first);
+    *count = rest ? (unsigned)__builtin_ctzll(rest) : 64 - *first;
+    *active &= ~(low_bits(*count) << *first);
+    return true;
+}
+
+static struct masked masked_operand(struct jit_cpu *c, const struct insn *i,
+                                    const struct fpu_op *op)
+{
+    struct masked m = {.ea = insn_ea(c, i), .active = active_elements(c, &op->mask)};
+
+    if (op->mask.faults)
+        m.active = low_bits(op->mask.count);
+    if (m.active)
+        check_align(c, op, m.ea + operand_base(c, i));
+    return m;
+}
+
+/* The whole operand in a page at hand, or NULL. */
+static void *masked_host(struct jit_cpu *c, const struct insn *i, const struct fpu_op *op,
+                         const struct masked *m, unsigned access)
+{
+    bool flat = c->mode == MODE_LONG64 || ((c->mode_key & KEY_FLAT) && i->seg < SEG_FS &&
+                                           i->seg != SEG_CS && m->ea + op->size <= 1ull << 32);
+    uint64_t linear = m->ea + operand_base(c, i);
+    unsigned slot = tlb_index(linear);
+    const struct tlb_hot *e = access == ACC_WRITE ? &c->tlb_now->wr[slot] : &c->tlb_now->rd[slot];
+
+    return flat && TLB_COVERS(e->tag, linear, op->size) ? (void *)(linear - e->tag + e->host)
+                                                        : NULL;
+}
+
+static uint64_t run_linear(struct jit_cpu *c, const struct insn *i, const struct fpu_op *op,
+                           const struct masked *m, unsigned first, unsigned count, unsigned access)
+{
+    return seg_linear(c, i->seg, m->ea + first * op->mask.unit, count * op->mask.unit, access);
+}
+
+/* Alignment checks (#AC) are for operands of up to 8 bytes, not for pieces of longer ones. */
+static unsigned run_step(const struct jit_cpu *c, const struct fpu_op *op, unsigned bytes)
+{
+    return c->tlb_ctx == TLB_CTX_ALIGN && op->size > 8 && bytes <= 8 ? 1 : bytes;
+}
+
+static void run_masked_load(struct jit_cpu *c, const struct insn *i, const struct fpu_op *op)
+{
+    struct fpu *f = fpu_of(c);
+    struct masked m;
+    unsigned first, count;
+    void *mem;
+
+    check_unit(c, op->flags);
+    m = masked_operand(c, i, op);
+    mem = masked_host(c, i, op, &m, ACC_READ);
+    if (!mem) {
+        mem = f->scratch;
+        while (next_run(&m.active, &first, &count)) {
+            uint64_t linear = run_linear(c, i, op, &m, first, count, ACC_READ);
+            unsigned bytes = count * op->mask.unit, step = run_step(c, op, bytes);
+
+            for (unsigned at = 0; at < bytes; at += step)
+                mmu_read_slow(c, linear + at, f->scratch + first * op->mask.unit + at, step,
+                              ACC_READ);
+        }
+    }
+    run_stub(c, op, op->flags, mem);
+}
+
+static void run_masked_store(struct jit_cpu *c, const struct insn *i, const struct fpu_op *op)
+{
+    struct fpu *f = fpu_of(c);
+    unsigned first, count, unit = op->mask.unit;
+    struct masked m;
+    uint64_t left;
+    void *mem;
+
+    check_unit(c, op->flags);
+    m = masked_operand(c, i, op);
+    mem = masked_host(c, i, op, &m, ACC_WRITE);
+    if (mem) {
+        run_stub(c, op, op->flags, mem);
+        return;
+    }
+    for (left = m.active; next_run(&left, &first, &count);)
+        fpu_probe_write(c, run_linear(c, i, op, &m, first, count, ACC_WRITE), count * unit);
+    run_stub(c, op, op->flags, f->scratch);
+    for (left = active_elements(c, &op->mask); next_run(&left, &first, &count);) {
+        uint64_t linear = run_linear(c, i, op, &m, first, count, ACC_WRITE);
+        unsigned step = run_step(c, op, count * unit);
+
+        for (unsigned at = 0; at < count * unit; at += step)
+            mmu_write_slow(c, linear + at, f->scratch + first * unit + at, step, ACC_WRITE);
+    }
+}
+
 /* ---- handlers ---- */
 
 /* Threaded (op.h): they set cur, because they may fault, and leave st.rip alone.  The sets of flags
@@ -214,17 +353,33 @@ static inline void run_op_store(struct jit_cpu *c, const struct insn *i, const s
 #define SSE_FLOAT (FPU_UNIT_SSE | FPU_MXCSR)
 #define AVX_INT   FPU_UNIT_AVX
 #define AVX_FLOAT (FPU_UNIT_AVX | FPU_MXCSR)
+#define AVX512    FPU_UNIT_AVX512
 #define X87_DATA  (FPU_UNIT_X87 | FPU_X87 | FPU_POINTERS)
 #define RUN_ALL(KIND)                                                                              \
     RUN(KIND, sse_int, SSE_INT)                                                                    \
     RUN(KIND, sse_float, SSE_FLOAT)                                                                \
     RUN(KIND, avx_int, AVX_INT)                                                                    \
     RUN(KIND, avx_float, AVX_FLOAT)                                                                \
+    RUN(KIND, avx512, AVX512)                                                                      \
     RUN(KIND, x87, X87_DATA)                                                                       \
     RUN(KIND, any, op->flags)
 RUN_ALL(reg)
 RUN_ALL(load)
 RUN_ALL(store)
+
+static void load_masked(struct jit_cpu *c, const struct insn *i)
+{
+    c->cur = i;
+    run_masked_load(c, i, i->priv);
+    NEXT;
+}
+
+static void store_masked(struct jit_cpu *c, const struct insn *i)
+{
+    c->cur = i;
+    run_masked_store(c, i, i->priv);
+    NEXT;
+}
 
 /* Instructions with arithmetic flags: those are in st.rflags around plain handlers only. */
 static void plain_reg(struct jit_cpu *c, const struct insn *i)
@@ -253,6 +408,7 @@ op_fn *fpu_run_select(struct decode_ctx *d, const struct fpu_op *op)
         {SSE_FLOAT, {reg_sse_float, load_sse_float, store_sse_float}},
         {AVX_INT, {reg_avx_int, load_avx_int, store_avx_int}},
         {AVX_FLOAT, {reg_avx_float, load_avx_float, store_avx_float}},
+        {AVX512, {reg_avx512, load_avx512, store_avx512}},
         {X87_DATA, {reg_x87, load_x87, store_x87}},
     };
     static op_fn *const any[3] = {reg_any, load_any, store_any};
@@ -262,6 +418,8 @@ op_fn *fpu_run_select(struct decode_ctx *d, const struct fpu_op *op)
         o = op->flags & FPU_WRITE ? OPERAND_STORE : OPERAND_LOAD;
     d->out->priv = (void *)op;
     d->out->flags |= INSN_FPU;
+    if (op->flags & FPU_MASKED)
+        return op_threaded(d, o == OPERAND_LOAD ? load_masked : store_masked);
     if (op->flags & FPU_FLAGS) /* none of them stores to memory */
         return o == OPERAND_LOAD ? plain_load : plain_reg;
     for (unsigned k = 0; k < ARRAY_SIZE(special); k++)
@@ -297,6 +455,8 @@ void fpu_run_uncached(struct jit_cpu *c, const struct insn *i)
         cpu_raise(c, EX_UD);
     if (!(i->flags & INSN_MEM))
         run_op_reg(c, i, &op, op.flags);
+    else if (op.flags & FPU_MASKED)
+        (op.flags & FPU_WRITE ? run_masked_store : run_masked_load)(c, i, &op);
     else if (op.flags & FPU_WRITE)
         run_op_store(c, i, &op, op.flags);
     else

@@ -1,4 +1,4 @@
-/* fpu_stub.c - making host stubs, the dual-mapped area they live in, and SIGFPE out of them.
+/* fpu_stub.c - making host stubs, the dual-mapped area they live in, and traps out of them.
  *
  * The area is a memfd mapped twice, once writable and once executable, never both at one address.
  * Stubs are never changed or freed while a vcpu exists, so nobody needs a lock to run them; making
@@ -23,9 +23,9 @@ static struct {
     unsigned users;
     uint8_t *rw, *rx;
     size_t used;
-    GHashTable *ops;    /* struct stub_key -> struct fpu_op */
-    uint8_t *fault_ret; /* a RET: where a faulting stub is sent */
-    struct sigaction old_sigfpe;
+    GHashTable *ops;         /* struct stub_key -> struct fpu_op */
+    uint8_t *fault_ret;      /* a RET: where a faulting stub is sent */
+    struct sigaction old[2]; /* of trap_signals */
     bool has_handler;
 } area = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -34,14 +34,18 @@ struct stub_key {
     struct stub_plan plan;
     uint16_t flags, fop;
     uint8_t size, align_mask, align, pad;
+    struct fpu_mask mask;
 };
 
-/* ---- SIGFPE ---- */
+/* ---- traps in a stub ---- */
+
+/* SIGILL: what the decoder takes for an instruction and the host does not is none for the guest. */
+static const int trap_signals[2] = {SIGFPE, SIGILL};
 
 /* The stub has pushed nothing at the faulting instruction, so returning from here is a plain RET
  * with the trap number as its value.  MXCSR and the x87 unit come back from the signal frame with
  * the flags the fault set. */
-static void on_sigfpe(int sig, siginfo_t *info, void *ctx)
+static void on_trap(int sig, siginfo_t *info, void *ctx)
 {
     greg_t *regs = ((ucontext_t *)ctx)->uc_mcontext.gregs;
     uint8_t *rip = (uint8_t *)regs[REG_RIP];
@@ -51,12 +55,13 @@ static void on_sigfpe(int sig, siginfo_t *info, void *ctx)
         regs[REG_RIP] = (greg_t)area.fault_ret;
         return;
     }
-    if (area.old_sigfpe.sa_flags & SA_SIGINFO) {
-        area.old_sigfpe.sa_sigaction(sig, info, ctx);
-    } else if (area.old_sigfpe.sa_handler != SIG_DFL && area.old_sigfpe.sa_handler != SIG_IGN) {
-        area.old_sigfpe.sa_handler(sig);
+    const struct sigaction *old = &area.old[sig == SIGILL];
+    if (old->sa_flags & SA_SIGINFO) {
+        old->sa_sigaction(sig, info, ctx);
+    } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+        old->sa_handler(sig);
     } else {
-        signal(SIGFPE, SIG_DFL); /* our own bug: die of it at the same instruction */
+        signal(sig, SIG_DFL); /* our own bug: die of it at the same instruction */
     }
 }
 
@@ -125,7 +130,7 @@ bool fpu_stub_ref(void)
 
     pthread_mutex_lock(&area.lock);
     if (area.users == 0) {
-        struct sigaction sa = {.sa_sigaction = on_sigfpe, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+        struct sigaction sa = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
         ok = area_map();
         if (ok) {
@@ -135,8 +140,8 @@ bool fpu_stub_ref(void)
             area.ops = g_hash_table_new_full(key_hash, key_equal, g_free, g_free);
             sigemptyset(&sa.sa_mask);
             /* Once and for good: the translator's handler comes before it (tr_run.c). */
-            if (!area.has_handler)
-                sigaction(SIGFPE, &sa, &area.old_sigfpe);
+            for (unsigned k = 0; k < G_N_ELEMENTS(trap_signals) && !area.has_handler; k++)
+                sigaction(trap_signals[k], &sa, &area.old[k]);
             area.has_handler = true;
         }
     }
@@ -166,11 +171,13 @@ static void plan_alignment(struct stub_key *k, const ZydisDecodedInstruction *z,
     switch (z->meta.exception_class) {
     case ZYDIS_EXCEPTION_CLASS_SSE1:
     case ZYDIS_EXCEPTION_CLASS_AVX1:
+    case ZYDIS_EXCEPTION_CLASS_E1:
+    case ZYDIS_EXCEPTION_CLASS_E1NF:
         k->align_mask = k->size - 1;
         k->align = FPU_ALIGN_ALWAYS;
         break;
     default:
-        if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX || k->size != 16 ||
+        if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || k->size != 16 ||
             kind == FPU_NATIVE_UNALIGNED)
             break;
         k->align_mask = 15;
@@ -187,6 +194,12 @@ static bool uses_mxcsr(const ZydisDecodedInstruction *z, uint8_t kind)
     case ZYDIS_EXCEPTION_CLASS_AVX2:
     case ZYDIS_EXCEPTION_CLASS_AVX3:
     case ZYDIS_EXCEPTION_CLASS_AVX11:
+    case ZYDIS_EXCEPTION_CLASS_E2:
+    case ZYDIS_EXCEPTION_CLASS_E2NF:
+    case ZYDIS_EXCEPTION_CLASS_E3:
+    case ZYDIS_EXCEPTION_CLASS_E3NF:
+    case ZYDIS_EXCEPTION_CLASS_E11:
+    case ZYDIS_EXCEPTION_CLASS_E11NF:
         return true;
     default:
         return kind == FPU_NATIVE_MXCSR;
@@ -214,7 +227,9 @@ static uint16_t plan_flags(const struct stub_plan *s, const ZydisDecodedInstruct
     default:
         if (s->x87)
             f |= FPU_X87;
-        if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+        if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX || s->mask_in || s->mask_out)
+            f |= FPU_UNIT_AVX512;
+        else if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
             f |= FPU_UNIT_AVX;
         else if (s->xmm_in || s->xmm_out || !s->x87)
             f |= FPU_UNIT_SSE;
@@ -227,7 +242,7 @@ static uint16_t plan_flags(const struct stub_plan *s, const ZydisDecodedInstruct
 static bool make_key(struct stub_key *k, const struct decode_ctx *d)
 {
     const ZydisDecodedInstruction *z = &d->z;
-    uint8_t kind = fpu_rule_find(z->mnemonic)->kind;
+    uint8_t kind = fpu_rule_find(z)->kind;
 
     memset(k, 0, sizeof(*k));
     if (!fpu_plan(&k->plan, d))
@@ -250,7 +265,9 @@ static bool make_key(struct stub_key *k, const struct decode_ctx *d)
         break;
     }
     plan_alignment(k, z, kind);
-    return k->size != 0 && k->size <= 32;
+    if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && fpu_mask_plan(&k->mask, d))
+        k->flags |= FPU_MASKED;
+    return k->size != 0 && k->size <= 64;
 }
 
 static void fill_op(struct fpu_op *op, const struct stub_key *k, uint8_t *code)
@@ -260,7 +277,8 @@ static void fill_op(struct fpu_op *op, const struct stub_key *k, uint8_t *code)
                           .fop = k->fop,
                           .size = k->size,
                           .align_mask = k->align_mask,
-                          .align = k->align};
+                          .align = k->align,
+                          .mask = k->mask};
 }
 
 enum fpu_stub_result fpu_stub_get(const struct decode_ctx *d, const struct fpu_op **out)

@@ -92,6 +92,14 @@
     X(VTESTPS) X(VUCOMISD) X(VUCOMISS) X(VUNPCKHPD) X(VUNPCKHPS) X(VUNPCKLPD) X(VUNPCKLPS)         \
     X(VXORPD) X(VXORPS)
 
+#define NATIVE_OPMASK(X)                                                                           \
+    X(KADDB) X(KADDD) X(KADDQ) X(KADDW) X(KANDB) X(KANDD) X(KANDNB) X(KANDND) X(KANDNQ) X(KANDNW)  \
+    X(KANDQ) X(KANDW) X(KMOVB) X(KMOVD) X(KMOVQ) X(KMOVW) X(KNOTB) X(KNOTD) X(KNOTQ) X(KNOTW)      \
+    X(KORB) X(KORD) X(KORQ) X(KORTESTB) X(KORTESTD) X(KORTESTQ) X(KORTESTW) X(KORW) X(KSHIFTLB)    \
+    X(KSHIFTLD) X(KSHIFTLQ) X(KSHIFTLW) X(KSHIFTRB) X(KSHIFTRD) X(KSHIFTRQ) X(KSHIFTRW) X(KTESTB)  \
+    X(KTESTD) X(KTESTQ) X(KTESTW) X(KUNPCKBW) X(KUNPCKDQ) X(KUNPCKWD) X(KXNORB) X(KXNORD)          \
+    X(KXNORQ) X(KXNORW) X(KXORB) X(KXORD) X(KXORQ) X(KXORW)
+
 #define NATIVE_UNALIGNED(X)                                                                        \
     X(LDDQU) X(MOVDQU) X(MOVUPD) X(MOVUPS) X(PCMPESTRI) X(PCMPESTRM) X(PCMPISTRI) X(PCMPISTRM)
 
@@ -112,7 +120,7 @@
 
 static const struct fpu_rule rules[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 #define X(m) [ZYDIS_MNEMONIC_##m] = {.kind = FPU_NATIVE},
-    NATIVE_LEGACY(X) NATIVE_VEX(X)
+    NATIVE_LEGACY(X) NATIVE_VEX(X) NATIVE_OPMASK(X)
 #undef X
 #define X(m) [ZYDIS_MNEMONIC_##m] = {.kind = FPU_NATIVE_UNALIGNED},
         NATIVE_UNALIGNED(X)
@@ -192,6 +200,11 @@ struct feature {
     {                                                                                              \
         .word = {w, w2}, .bit = {b, b2}, .count = 2                                                \
     }
+/* The form of up to 256 bits needs AVX512VL. */
+#define EVEX_SETS(name, w, b)                                                                      \
+    [ZYDIS_ISA_SET_##name##_128] = F2(w, b, FEAT_7_0_EBX, 31),                                     \
+    [ZYDIS_ISA_SET_##name##_256] = F2(w, b, FEAT_7_0_EBX, 31),                                     \
+    [ZYDIS_ISA_SET_##name##_512] = F2(w, b, FEAT_7_0_EBX, 16)
 static const struct feature features[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
     [ZYDIS_ISA_SET_X87] = F1(FEAT_1_EDX, 0),
     [ZYDIS_ISA_SET_FCMOV] = F2(FEAT_1_EDX, 0, FEAT_1_EDX, 15),
@@ -224,15 +237,45 @@ static const struct feature features[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
     [ZYDIS_ISA_SET_F16C] = F1(FEAT_1_ECX, 29),
     [ZYDIS_ISA_SET_VAES] = F1(FEAT_7_0_ECX, 9),
     [ZYDIS_ISA_SET_VPCLMULQDQ] = F1(FEAT_7_0_ECX, 10),
+    EVEX_SETS(AVX512F, FEAT_7_0_EBX, 16),
+    EVEX_SETS(AVX512BW, FEAT_7_0_EBX, 30),
+    EVEX_SETS(AVX512CD, FEAT_7_0_EBX, 28),
+    EVEX_SETS(AVX512DQ, FEAT_7_0_EBX, 17),
+    EVEX_SETS(AVX512_IFMA, FEAT_7_0_EBX, 21),
+    EVEX_SETS(AVX512_VBMI, FEAT_7_0_ECX, 1),
+    EVEX_SETS(AVX512_VBMI2, FEAT_7_0_ECX, 6),
+    EVEX_SETS(AVX512_GFNI, FEAT_7_0_ECX, 8),
+    EVEX_SETS(AVX512_VAES, FEAT_7_0_ECX, 9),
+    EVEX_SETS(AVX512_VPCLMULQDQ, FEAT_7_0_ECX, 10),
+    EVEX_SETS(AVX512_VNNI, FEAT_7_0_ECX, 11),
+    EVEX_SETS(AVX512_BITALG, FEAT_7_0_ECX, 12),
+    EVEX_SETS(AVX512_VPOPCNTDQ, FEAT_7_0_ECX, 14),
+    EVEX_SETS(AVX512_BF16, FEAT_7_1_EAX, 5),
+    [ZYDIS_ISA_SET_AVX512F_128N] = F1(FEAT_7_0_EBX, 16),
+    [ZYDIS_ISA_SET_AVX512F_SCALAR] = F1(FEAT_7_0_EBX, 16),
+    [ZYDIS_ISA_SET_AVX512F_KOP] = F1(FEAT_7_0_EBX, 16),
+    [ZYDIS_ISA_SET_AVX512BW_128N] = F1(FEAT_7_0_EBX, 30),
+    [ZYDIS_ISA_SET_AVX512BW_KOP] = F1(FEAT_7_0_EBX, 30),
+    [ZYDIS_ISA_SET_AVX512DQ_128N] = F1(FEAT_7_0_EBX, 17),
+    [ZYDIS_ISA_SET_AVX512DQ_SCALAR] = F1(FEAT_7_0_EBX, 17),
+    [ZYDIS_ISA_SET_AVX512DQ_KOP] = F1(FEAT_7_0_EBX, 17),
     [ZYDIS_ISA_SET_XSAVE] = F1(FEAT_1_ECX, 26),
     [ZYDIS_ISA_SET_XSAVEOPT] = F1(FEAT_D_1_EAX, 0),
     [ZYDIS_ISA_SET_XSAVEC] = F1(FEAT_D_1_EAX, 1),
     [ZYDIS_ISA_SET_XSAVES] = F1(FEAT_D_1_EAX, 3),
 };
 
-const struct fpu_rule *fpu_rule_find(ZydisMnemonic m)
+const struct fpu_rule *fpu_rule_find(const ZydisDecodedInstruction *z)
 {
-    return rules[m].kind ? &rules[m] : NULL;
+    switch (z->encoding) {
+    case ZYDIS_INSTRUCTION_ENCODING_EVEX:
+        return fpu_rule_find_evex(z->mnemonic);
+    case ZYDIS_INSTRUCTION_ENCODING_LEGACY:
+    case ZYDIS_INSTRUCTION_ENCODING_VEX:
+        return rules[z->mnemonic].kind ? &rules[z->mnemonic] : NULL;
+    default:
+        return NULL;
+    }
 }
 
 /* Zydis calls the 128-bit form plain AVX. */
@@ -271,23 +314,23 @@ static op_fn *select_native(struct decode_ctx *d)
 static bool bad_vex(const struct decode_ctx *d)
 {
     const ZydisDecodedInstruction *z = &d->z;
-    bool quad = z->opcode_map == ZYDIS_OPCODE_MAP_0F3A && (z->opcode == 0x22 || z->opcode == 0x16);
+    bool quad = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
+                z->opcode_map == ZYDIS_OPCODE_MAP_0F3A && (z->opcode == 0x22 || z->opcode == 0x16);
 
-    if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+    if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY)
         return false;
     if (d->mode == MODE_REAL || d->mode == MODE_VM86)
         return true;
-    /* VPINSRQ and VPEXTRQ outside 64-bit mode */
+    /* VPINSRQ and VPEXTRQ outside 64-bit mode; the EVEX forms ignore W there */
     return quad && d->mode != MODE_LONG64 && z->raw.vex.W;
 }
 
 op_fn *op_select_fpu(struct decode_ctx *d)
 {
     const ZydisDecodedInstruction *z = &d->z;
-    const struct fpu_rule *rule = fpu_rule_find(z->mnemonic);
+    const struct fpu_rule *rule = fpu_rule_find(z);
 
-    if (!rule || (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-                  z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX))
+    if (!rule)
         return NULL;
     if (!fpu_feature_ok(d->c, z) || (d->out->flags & INSN_LOCK) || bad_vex(d))
         return fpu_op_ud;

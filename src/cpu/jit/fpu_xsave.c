@@ -10,8 +10,6 @@
 #define XCOMP_COMPACTED BIT64(63)
 #define LEGACY_BYTES    512u
 #define HEADER_BYTES    64u
-#define YMMH_BYTES      256u
-#define AREA_BYTES      (LEGACY_BYTES + HEADER_BYTES + YMMH_BYTES)
 
 /* ---- memory images ---- */
 
@@ -21,7 +19,7 @@ struct image {
     uint64_t linear;
     unsigned len;
     bool copied;
-    uint8_t copy[AREA_BYTES];
+    uint8_t copy[XSAVE_AREA_BYTES];
 };
 
 static void image_open(struct jit_cpu *c, struct image *m, uint64_t linear, unsigned len)
@@ -205,6 +203,47 @@ static bool x87_in_use(struct jit_cpu *c)
            !all_zero(c->st.xsave + XS_ST, XS_XMM - XS_ST);
 }
 
+/* ---- the components behind the legacy region ---- */
+
+static uint8_t *part_state(struct jit_cpu *c, const struct xsave_part *p)
+{
+    return p->bit == XF_PKRU_BIT ? (uint8_t *)&c->st.pkru : c->st.xsave + p->offset;
+}
+
+/* Registers 8 and up exist in 64-bit mode only, elsewhere they are left alone. */
+static unsigned part_bytes(const struct jit_cpu *c, const struct xsave_part *p)
+{
+    if (c->mode == MODE_LONG64 || p->bit == XF_OPMASK_BIT || p->bit == XF_PKRU_BIT)
+        return p->size;
+    return p->bit == XF_HI16_BIT ? 0 : p->size / 2;
+}
+
+/* comps: what a compacted area has; 0 for the standard format. */
+static unsigned part_offset(const struct xsave_part *p, uint64_t comps)
+{
+    unsigned at = XSAVE_PARTS_AT;
+
+    if (!comps)
+        return p->offset;
+    for (const struct xsave_part *q = xsave_parts(); q < p; q++)
+        if (comps & BIT64(q->bit))
+            at += q->size;
+    return at;
+}
+
+static unsigned area_size(uint64_t rfbm, bool compact)
+{
+    unsigned size = XSAVE_PARTS_AT;
+
+    for (unsigned k = 0; k < XSAVE_PARTS; k++) {
+        const struct xsave_part *p = &xsave_parts()[k];
+
+        if (rfbm & BIT64(p->bit))
+            size = MAX_OF(size, part_offset(p, compact ? rfbm : 0) + p->size);
+    }
+    return size;
+}
+
 /* XINUSE (SDM vol.1 §13.6).  The x87 unit is back in st.xsave. */
 static uint64_t in_use(struct jit_cpu *c)
 {
@@ -214,10 +253,9 @@ static uint64_t in_use(struct jit_cpu *c)
         use |= XF_X87;
     if (!all_zero(c->st.xsave + XS_XMM, 16 * 16))
         use |= XF_SSE;
-    if (!all_zero(c->st.xsave + XS_YMMH, YMMH_BYTES))
-        use |= XF_AVX;
-    if (c->st.pkru)
-        use |= XF_PKRU;
+    for (unsigned k = 0; k < XSAVE_PARTS; k++)
+        if (!all_zero(part_state(c, &xsave_parts()[k]), xsave_parts()[k].size))
+            use |= BIT64(xsave_parts()[k].bit);
     return use;
 }
 
@@ -226,7 +264,7 @@ void fpu_export_state(struct jit_cpu *c)
     uint64_t bv;
 
     fpu_sync_to_state(c);
-    bv = in_use(c) & (XF_X87 | XF_SSE | XF_AVX);
+    bv = in_use(c) & fpu_of(c)->components;
     if (xs_get32(c, XS_MXCSR) != MXCSR_DEFAULT)
         bv |= XF_SSE;
     xs_put64(c, XS_HEADER, bv);
@@ -235,25 +273,6 @@ void fpu_export_state(struct jit_cpu *c)
 static uint64_t requested(struct jit_cpu *c)
 {
     return (uint32_t)c->st.gpr[R_RAX] | c->st.gpr[R_RDX] << 32;
-}
-
-/* Where PKRU is in the standard format (CPUID leaf 0xd, subleaf 9). */
-static unsigned pkru_standard_offset(struct jit_cpu *c)
-{
-    uint32_t r[4];
-
-    sys_cpuid(c, 0xd, 9, r);
-    return r[1];
-}
-
-static unsigned pkru_compacted_offset(uint64_t xcomp)
-{
-    return LEGACY_BYTES + HEADER_BYTES + (xcomp & XF_AVX ? YMMH_BYTES : 0);
-}
-
-static unsigned area_size(uint64_t comps)
-{
-    return comps & XF_AVX ? AREA_BYTES : LEGACY_BYTES + HEADER_BYTES;
 }
 
 static void put_header_word(uint8_t *p, unsigned off, uint64_t v)
@@ -269,33 +288,37 @@ static uint64_t header_word(const uint8_t *p, unsigned off)
     return v;
 }
 
-/* write: components whose data is stored; bv: the new XSTATE_BV. */
+static void put_parts(struct jit_cpu *c, uint8_t *area, uint64_t write, uint64_t compacted)
+{
+    for (unsigned k = 0; k < XSAVE_PARTS; k++) {
+        const struct xsave_part *p = &xsave_parts()[k];
+
+        if (write & BIT64(p->bit))
+            memcpy(area + part_offset(p, compacted), part_state(c, p), part_bytes(c, p));
+    }
+}
+
 static void save_area(struct jit_cpu *c, const struct insn *i, uint64_t rfbm, bool compact,
                       bool skip_init)
 {
     struct image m;
-    uint64_t linear = area_linear(c, i, area_size(rfbm), 64, ACC_WRITE);
+    unsigned size = area_size(rfbm, compact);
+    uint64_t linear = area_linear(c, i, size, 64, ACC_WRITE);
     uint64_t write, use;
-    unsigned pkru_at = 0;
 
-    if (rfbm & XF_PKRU) {
-        pkru_at = compact ? pkru_compacted_offset(rfbm) : pkru_standard_offset(c);
-        fpu_probe_write(c, linear + pkru_at, 8);
-    }
-    image_open(c, &m, linear, area_size(rfbm));
+    image_open(c, &m, linear, size);
     fpu_sync_to_state(c);
     use = in_use(c);
     if (compact && xs_get32(c, XS_MXCSR) != MXCSR_DEFAULT)
         use |= XF_SSE;
-    write = skip_init ? rfbm & use : rfbm;
+    write = skip_init ? rfbm & use : rfbm; /* components whose data is stored */
     if (write & XF_X87)
         put_x87(c, i, m.p);
     if ((compact ? write & XF_SSE : rfbm & (XF_SSE | XF_AVX)) != 0)
         put_mxcsr(c, m.p);
     if (write & XF_SSE)
         memcpy(m.p + XS_XMM, c->st.xsave + XS_XMM, 16 * vector_count(c));
-    if (write & XF_AVX)
-        memcpy(m.p + XS_YMMH, c->st.xsave + XS_YMMH, 16 * vector_count(c));
+    put_parts(c, m.p, write, compact ? rfbm | XCOMP_COMPACTED : 0);
     if (compact) {
         put_header_word(m.p, XS_HEADER, rfbm & use);
         put_header_word(m.p, XS_XCOMP, rfbm | XCOMP_COMPACTED);
@@ -303,8 +326,6 @@ static void save_area(struct jit_cpu *c, const struct insn *i, uint64_t rfbm, bo
         put_header_word(m.p, XS_HEADER, (header_word(m.p, XS_HEADER) & ~rfbm) | (rfbm & use));
     }
     image_close(c, &m);
-    if (write & XF_PKRU)
-        mmu_write_slow(c, linear + pkru_at, &c->st.pkru, 8, ACC_WRITE);
 }
 
 void fpu_op_xsave(struct jit_cpu *c, const struct insn *i)
@@ -351,22 +372,44 @@ static void check_compact_header(struct jit_cpu *c, const uint8_t *p, uint64_t a
         cpu_raise_error(c, EX_GP, 0);
 }
 
-static void restore_vectors(struct jit_cpu *c, uint64_t rfbm, uint64_t bv, const uint8_t *in,
-                            unsigned avx_at)
+static void restore_xmm(struct jit_cpu *c, bool present, const uint8_t *in)
 {
     unsigned bytes = 16 * vector_count(c);
 
-    if (rfbm & XF_SSE) {
-        if (bv & XF_SSE)
-            memcpy(c->st.xsave + XS_XMM, in + XS_XMM, bytes);
-        else
-            memset(c->st.xsave + XS_XMM, 0, bytes);
+    if (present)
+        memcpy(c->st.xsave + XS_XMM, in + XS_XMM, bytes);
+    else
+        memset(c->st.xsave + XS_XMM, 0, bytes);
+}
+
+/* Reads the components that are there, each to its standard place. */
+static void read_parts(struct jit_cpu *c, uint64_t linear, uint64_t load, uint64_t compacted,
+                       uint8_t *in)
+{
+    for (unsigned k = 0; k < XSAVE_PARTS; k++) {
+        const struct xsave_part *p = &xsave_parts()[k];
+
+        if ((load & BIT64(p->bit)) && part_bytes(c, p))
+            mmu_read_slow(c, linear + part_offset(p, compacted), in + p->offset, part_bytes(c, p),
+                          ACC_READ);
     }
-    if (rfbm & XF_AVX) {
-        if (bv & XF_AVX)
-            memcpy(c->st.xsave + XS_YMMH, in + avx_at, bytes);
+}
+
+static void restore_parts(struct jit_cpu *c, uint64_t rfbm, uint64_t bv, const uint8_t *in)
+{
+    for (unsigned k = 0; k < XSAVE_PARTS; k++) {
+        const struct xsave_part *p = &xsave_parts()[k];
+
+        if (!(rfbm & BIT64(p->bit)))
+            continue;
+        if (bv & BIT64(p->bit))
+            memcpy(part_state(c, p), in + p->offset, part_bytes(c, p));
         else
-            memset(c->st.xsave + XS_YMMH, 0, bytes);
+            memset(part_state(c, p), 0, part_bytes(c, p));
+    }
+    if (rfbm & XF_PKRU) {
+        c->st.pkru = (uint32_t)c->st.pkru;
+        cpu_update_mode(c);
     }
 }
 
@@ -385,29 +428,24 @@ static void restore_x87(struct jit_cpu *c, const struct insn *i, bool present, c
 static void restore_area(struct jit_cpu *c, const struct insn *i, uint64_t allowed,
                          bool only_compact)
 {
-    uint8_t in[AREA_BYTES];
+    uint8_t in[XSAVE_AREA_BYTES];
     uint64_t rfbm = requested(c) & allowed;
     uint64_t linear = area_linear(c, i, LEGACY_BYTES + HEADER_BYTES, 64, ACC_READ);
-    uint64_t pkru = 0, bv;
+    uint64_t bv, xcomp;
     bool compact;
     uint32_t mxcsr;
 
     mmu_read_slow(c, linear, in, LEGACY_BYTES + HEADER_BYTES, ACC_READ);
     bv = header_word(in, XS_HEADER);
-    compact = header_word(in, XS_XCOMP) & XCOMP_COMPACTED;
+    xcomp = header_word(in, XS_XCOMP);
+    compact = xcomp & XCOMP_COMPACTED;
     if (compact)
         check_compact_header(c, in, allowed);
     else if (only_compact)
         cpu_raise_error(c, EX_GP, 0);
     else
         check_standard_header(c, in);
-    if (rfbm & bv & XF_AVX)
-        mmu_read_slow(c, linear + XS_YMMH, in + XS_YMMH, YMMH_BYTES, ACC_READ);
-    if (rfbm & bv & XF_PKRU)
-        mmu_read_slow(c,
-                      linear + (compact ? pkru_compacted_offset(header_word(in, XS_XCOMP))
-                                        : pkru_standard_offset(c)),
-                      &pkru, 8, ACC_READ);
+    read_parts(c, linear, rfbm & bv, compact ? xcomp : 0, in);
     /* The standard form loads MXCSR whatever XSTATE_BV says (SDM vol.1 §13.8.1); the compacted one
      * treats it as part of SSE state (§13.8.2). */
     mxcsr = compact && !(bv & XF_SSE) ? MXCSR_DEFAULT : image_mxcsr(in);
@@ -417,11 +455,9 @@ static void restore_area(struct jit_cpu *c, const struct insn *i, uint64_t allow
     }
     if (rfbm & XF_X87)
         restore_x87(c, i, bv & XF_X87, in);
-    restore_vectors(c, rfbm, bv, in, XS_YMMH);
-    if (rfbm & XF_PKRU) {
-        c->st.pkru = (uint32_t)pkru;
-        cpu_update_mode(c);
-    }
+    if (rfbm & XF_SSE)
+        restore_xmm(c, bv & XF_SSE, in);
+    restore_parts(c, rfbm, bv, in);
 }
 
 void fpu_op_xrstor(struct jit_cpu *c, const struct insn *i)
@@ -467,9 +503,7 @@ bool fpu_xcr0_valid(struct jit_cpu *c, uint64_t v)
     uint32_t r[4];
 
     sys_cpuid(c, 0xd, 0, r);
-    if ((v & ~(r[0] | (uint64_t)r[3] << 32)) || !(v & XF_X87))
-        return false;
-    return !(v & XF_AVX) || (v & XF_SSE);
+    return xsave_xcr0_valid(v, r[0] | (uint64_t)r[3] << 32);
 }
 
 void fpu_op_xsetbv(struct jit_cpu *c, const struct insn *i)

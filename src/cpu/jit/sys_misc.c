@@ -273,15 +273,16 @@ static uint32_t max_leaf(struct jit_cpu *c, uint32_t base)
     return e ? e->eax : 0;
 }
 
-/* Leaf 0xd EBX: bytes needed for the components now enabled in XCR0. */
-static uint32_t xsave_bytes(struct jit_cpu *c)
+/* Leaf 0xd EBX: bytes needed for the components now enabled in XCR0, in the standard format and
+ * (subleaf 1) compacted. */
+static uint32_t xsave_bytes(struct jit_cpu *c, bool compact)
 {
     uint32_t size = 576;
 
     for (unsigned n = 2; n < 63; n++) {
         const struct cpuid_entry *e = cpuid_find(c, 0xd, n);
         if (e && (c->st.xcr0 & BIT64(n)))
-            size = MAX_OF(size, e->ebx + e->eax);
+            size = compact ? size + e->eax : MAX_OF(size, e->ebx + e->eax);
     }
     return size;
 }
@@ -296,8 +297,8 @@ static void cpuid_dynamic(struct jit_cpu *c, uint32_t leaf, uint32_t subleaf, ui
             out[2] |= BIT(27);
         if (!apic)
             out[3] &= ~BIT(9);
-    } else if (leaf == 0xd && subleaf == 0) {
-        out[1] = xsave_bytes(c);
+    } else if (leaf == 0xd && (subleaf == 0 || (subleaf == 1 && out[1]))) {
+        out[1] = xsave_bytes(c, subleaf);
     } else if (leaf == 0x80000001) {
         if (!apic)
             out[3] &= ~BIT(9);

@@ -300,7 +300,9 @@ bool tr_init(struct jit_cpu *c)
 {
     c->tr.mxcsr_plain = MXCSR_DEFAULT;
     c->tr.vec_mask = XF_SSE | (sys_has(c, FEAT_1_ECX, 28) ? XF_AVX : 0);
-    c->tr.xstate_bv = XF_X87 | XF_SSE | XF_AVX;
+    /* Of AVX-512 only what VEX forms clear: translated code has no EVEX instructions. */
+    c->tr.vec_mask |= fpu_of(c)->components & BIT64(xsave_parts()[XSAVE_PART_ZMM_HI].bit);
+    c->tr.xstate_bv = (uint32_t)fpu_of(c)->components;
     c->tr.cache = tr_cache_new(c);
     if (!c->tr.cache)
         return false;

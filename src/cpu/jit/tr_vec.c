@@ -67,6 +67,8 @@ bool tr_vector_ok(const struct tr *t, const struct tr_insn *d)
     if (vzero(d))
         return t->code64 && (units & UNIT_AVX) && !t->c->tr.wide_vectors;
     f = d->fpu->flags;
+    if (f & FPU_UNIT_AVX512)
+        return false;
     if ((f & FPU_UNIT_SSE) && !(units & UNIT_SSE))
         return false;
     if ((f & FPU_UNIT_AVX) && !(units & UNIT_AVX))

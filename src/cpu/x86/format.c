@@ -72,6 +72,31 @@ static void format_system(GString *o, const struct x86_state *s)
         g_string_append_printf(o, "pending interrupt %02x\n", s->interrupt_vector);
 }
 
+/* Quadword k of vector register n. */
+static uint64_t zmm_word(const struct x86_state *s, unsigned n, unsigned k)
+{
+    const struct xsave_part *p = xsave_parts();
+    unsigned at = n >= 16  ? p[XSAVE_PART_HI16].offset + 64 * (n - 16) + 8 * k
+                  : k >= 4 ? p[XSAVE_PART_ZMM_HI].offset + 32 * n + 8 * (k - 4)
+                  : k >= 2 ? p[XSAVE_PART_AVX].offset + 16 * n + 8 * (k - 2)
+                           : 160 + 16 * n + 8 * k;
+
+    return le64_get(s->xsave + at);
+}
+
+static void format_avx512(GString *o, const struct x86_state *s)
+{
+    for (unsigned i = 0; i < 8; i++)
+        g_string_append_printf(o, "Opmask%02u=" X16 "%c", i,
+                               le64_get(s->xsave + xsave_parts()[XSAVE_PART_OPMASK].offset + 8 * i),
+                               i % 4 == 3 ? '\n' : ' ');
+    for (unsigned i = 0; i < 32; i++) {
+        g_string_append_printf(o, "ZMM%02u=", i);
+        for (unsigned k = 8; k-- > 0;)
+            g_string_append_printf(o, X16 "%s", zmm_word(s, i, k), k ? "" : "\n");
+    }
+}
+
 static void format_fpu(GString *o, const struct x86_state *s)
 {
     const uint8_t *x = s->xsave;
@@ -80,6 +105,10 @@ static void format_fpu(GString *o, const struct x86_state *s)
     for (unsigned i = 0; i < 8; i++)
         g_string_append_printf(o, "FPR%u=%04x " X16 "%c", i, le16_get(x + 32 + 16 * i + 8),
                                le64_get(x + 32 + 16 * i), i % 2 ? '\n' : ' ');
+    if (s->xcr0 & XSAVE_AVX512) {
+        format_avx512(o, s);
+        return;
+    }
     for (unsigned i = 0; i < 16; i++)
         g_string_append_printf(o, "XMM%02u=" X16 X16 "%c", i, le64_get(x + 160 + 16 * i + 8),
                                le64_get(x + 160 + 16 * i), i % 2 ? '\n' : ' ');

@@ -5,9 +5,9 @@
 #include "model.h"
 
 #include "base/util.h"
+#include "cpu/xsave_layout.h"
 
 #include <assert.h>
-#include <cpuid.h>
 #include <string.h>
 
 struct out {
@@ -126,22 +126,6 @@ static void extended_topology(struct out *o, uint32_t number, const struct shape
     leaf(o, number, n, 0, 0, n, apic);
 }
 
-/* State components' places in the XSAVE area; fixed for all processors that have them. */
-static const struct {
-    uint8_t bit;
-    uint16_t size, offset;
-} components[] = {{2, 256, 576}, {5, 64, 1088}, {6, 512, 1152}, {7, 1024, 1664}, {9, 8, 2688}};
-
-/* Offsets are the host's where it has the component (AMD places PKRU elsewhere): guest state is
- * saved by host instructions. */
-static uint32_t component_offset(unsigned i)
-{
-    uint32_t a = 0, b = 0, c = 0, d = 0;
-    if (__get_cpuid_count(0xd, components[i].bit, &a, &b, &c, &d) && a)
-        return b;
-    return components[i].offset;
-}
-
 static void xsave_leaves(struct out *o, const struct cpu_model *m)
 {
     if (!(m->feat[FEAT_1_ECX] & BIT(26))) {
@@ -152,13 +136,13 @@ static void xsave_leaves(struct out *o, const struct cpu_model *m)
     struct cpuid_entry *sum =
         leaf(o, 0xd, 0, (uint32_t)m->xcr0_mask, 576, 0, (uint32_t)(m->xcr0_mask >> 32));
     struct cpuid_entry *one = leaf(o, 0xd, 1, m->feat[FEAT_D_1_EAX], 0, 0, 0);
-    for (unsigned i = 0; i < ARRAY_SIZE(components); i++) {
-        if (!(m->xcr0_mask & BIT64(components[i].bit)))
+    for (unsigned i = 0; i < XSAVE_PARTS; i++) {
+        const struct xsave_part *p = &xsave_parts()[i];
+        if (!(m->xcr0_mask & BIT64(p->bit)))
             continue;
-        uint32_t offset = component_offset(i);
-        leaf(o, 0xd, components[i].bit, components[i].size, offset, 0, 0);
-        size = MAX_OF(size, offset + components[i].size);
-        compact += components[i].size;
+        leaf(o, 0xd, p->bit, p->size, p->offset, 0, 0);
+        size = MAX_OF(size, p->offset + (uint32_t)p->size);
+        compact += p->size;
     }
     sum->ecx = size;
     one->ebx = m->feat[FEAT_D_1_EAX] & (BIT(1) | BIT(3)) ? compact : 0;

@@ -5,8 +5,6 @@
 #include "base/state.h"
 #include "base/util.h"
 
-#include <cpuid.h>
-
 #define CR0_PE  BIT64(0)
 #define CR0_ET  BIT64(4)
 #define CR0_NW  BIT64(29)
@@ -24,7 +22,8 @@
 #define XSAVE_BV         512
 #define XSAVE_COMP_BV    520
 #define XSAVE_HDR_END    576
-#define XSAVE_COMPONENTS 0x2e7 /* x87, SSE, AVX, AVX-512, PKRU: what fits the area */
+#define XSAVE_COMPONENTS (3 | XSAVE_ALL_PARTS)
+#define XCR0_KNOWN       0x3ff
 #define LAPIC_VERSION    0x30
 #define LAPIC_DFR        0xe0
 #define LAPIC_SVR        0xf0
@@ -130,9 +129,37 @@ static const struct state_field dtr_fields[] = {
 };
 static const struct state_desc dtr_desc = {.name = "table", .version = 1, .fields = dtr_fields};
 
+static void state_pre_save(void *obj)
+{
+    struct x86_state *s = obj;
+
+    for (unsigned i = 0; i < XSAVE_PARTS; i++)
+        s->xsave_at[i] = xsave_parts()[i].offset;
+}
+
+/* Hosts differ in where components stand; streams of version 1 do not say and are taken as ours. */
+static bool components_move(struct x86_state *s, uint32_t version, GError **err)
+{
+    uint8_t from[X86_XSAVE_MAX];
+
+    if (version < 2)
+        return true;
+    memcpy(from, s->xsave, sizeof(from));
+    memset(s->xsave + XSAVE_PARTS_AT, 0, sizeof(s->xsave) - XSAVE_PARTS_AT);
+    for (unsigned i = 0; i < XSAVE_PARTS; i++) {
+        const struct xsave_part *p = &xsave_parts()[i];
+
+        if (s->xsave_at[i] < XSAVE_PARTS_AT || s->xsave_at[i] + p->size > X86_XSAVE_MAX)
+            return error_set(err, HANOK_ERROR_CORRUPT, "an XSAVE component cannot be at offset %u",
+                             s->xsave_at[i]);
+        memcpy(s->xsave + p->offset, from + s->xsave_at[i], p->size);
+    }
+    return true;
+}
+
 static bool state_post_load(void *obj, uint32_t version, GError **err)
 {
-    return x86_state_validate(obj, err);
+    return components_move(obj, version, err) && x86_state_validate(obj, err);
 }
 
 #define S struct x86_state
@@ -206,15 +233,22 @@ static const struct state_field x86_fields[] = {
     STATE_U8(S, sipi_vector),
     STATE_BYTES(S, lapic),
     STATE_BYTES(S, xsave),
+    {.name = "xsave_at",
+     .kind = STATE_KIND_UINT,
+     .offset = offsetof(S, xsave_at),
+     .size = sizeof(uint16_t),
+     .count = XSAVE_PARTS,
+     .since = 2},
     STATE_END,
 };
 #undef S
 
 const struct state_desc x86_state_desc = {
     .name = "vcpu",
-    .version = 1,
+    .version = 2,
     .min_version = 1,
     .fields = x86_fields,
+    .pre_save = state_pre_save,
     .post_load = state_post_load,
 };
 
@@ -306,26 +340,14 @@ static bool check_memory_types(const struct x86_state *s, GError **err)
     return true;
 }
 
-/* State components the host's XRSTOR takes; any other bit faults there. */
-static uint64_t host_xcr0(void)
-{
-    uint32_t a = 0, b = 0, c = 0, d = 0, high = 0;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & BIT(27)))
-        return 3;
-    __asm__("xgetbv" : "=a"(a), "=d"(high) : "c"(0));
-    return (uint64_t)high << 32 | a;
-}
-
 /* The host loads this area with XRSTOR, which faults on what is refused here. */
 static bool check_xsave(const struct x86_state *s, GError **err)
 {
-    const uint64_t avx512 = 0xe0;
-    if (!(s->xcr0 & 1) || ((s->xcr0 & 4) && !(s->xcr0 & 2)) ||
-        ((s->xcr0 & avx512) && (s->xcr0 & (avx512 | 4)) != (avx512 | 4)) || s->xcr0 >> 10)
+    if (!xsave_xcr0_valid(s->xcr0, XCR0_KNOWN))
         return bad(err, "XCR0", s->xcr0);
     /* Not a matter of XCR0: what a guest switched off again keeps its contents. */
     uint64_t bv = le64_get(s->xsave + XSAVE_BV);
-    if (bv & ~(host_xcr0() & XSAVE_COMPONENTS))
+    if (bv & ~(xsave_host_xcr0() & XSAVE_COMPONENTS))
         return bad(err, "XSTATE_BV (on this host)", bv);
     for (unsigned i = XSAVE_COMP_BV; i < XSAVE_HDR_END; i += 8)
         if (le64_get(s->xsave + i))

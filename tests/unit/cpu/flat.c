@@ -81,6 +81,8 @@ struct flat *flat_new(void)
     io_space_add(f->set.cfg.pio, &f->exit, FLAT_EXIT_PORT);
     f->model = (struct cpu_model){.vendor = "AuthenticAMD", .phys_bits = 40, .linear_bits = 48};
     memset(f->model.feat, 0xff, sizeof(f->model.feat));
+    if ((xsave_host_xcr0() & XSAVE_AVX512) != XSAVE_AVX512)
+        f->model.feat[FEAT_7_0_EBX] &= ~BIT(16);
     f->set.model = &f->model;
     f->vcpus[0] = &f->vcpu;
     f->set.vcpu = f->vcpus;

@@ -10,12 +10,22 @@
 #define CR0_TS   8u
 #define CR0_EM   4u
 #define CR0_NE   32u
-#define AREA     832
-#define BUF      (FLAT_DATA + 0x1000)
-#define SRC      (FLAT_DATA + 0x2000)
+#define AREA     XSAVE_AREA_BYTES
+#define BUF      (FLAT_DATA + 0x1000) /* two pages */
+#define SRC      (FLAT_DATA + 0x4000)
 #define XBV      512
 #define XCOMP    520
 #define FCW_INIT 0x37f
+
+/* All that host and guest have. */
+static uint64_t components(void)
+{
+    static uint64_t all;
+
+    if (!all)
+        all = xsave_host_xcr0() & (7 | XSAVE_AVX512);
+    return all;
+}
 
 static struct flat *fpu_guest(void)
 {
@@ -23,10 +33,10 @@ static struct flat *fpu_guest(void)
     struct jit_cpu *c = flat_cpu(f);
 
     c->st.cr4 |= 1u << 18;
-    c->st.xcr0 = 7;
+    c->st.xcr0 = components();
     c->st.cr0 = (c->st.cr0 | 2 | CR0_NE) & ~(CR0_EM | CR0_TS);
     c->vcpu->cpuid[0] = (struct cpuid_entry){.leaf = 0, .eax = 0xd};
-    c->vcpu->cpuid[1] = (struct cpuid_entry){.leaf = 0xd, .eax = 7};
+    c->vcpu->cpuid[1] = (struct cpuid_entry){.leaf = 0xd, .eax = (uint32_t)components()};
     c->vcpu->cpuid_count = 2;
     return f;
 }
@@ -42,7 +52,7 @@ static uint8_t *at(struct flat *f, uint64_t gpa)
 
 /* rsi: state to load first; ecx: mask; rdi: area. */
 #define WITH_STATE(insn)                                                                           \
-    "movl $7, %eax\n\t"                                                                            \
+    "movl $0xe7, %eax\n\t"                                                                         \
     "xorl %edx, %edx\n\t"                                                                          \
     "xrstor64 (%rsi)\n\t"                                                                          \
     "movl %ecx, %eax\n\t" insn " (%rdi)\n\t"
@@ -50,8 +60,8 @@ FLAT_CODE(save_xsave, WITH_STATE("xsave64"));
 FLAT_CODE(save_xsave32, WITH_STATE("xsave"));
 FLAT_CODE(save_xsaveopt, WITH_STATE("xsaveopt64"));
 FLAT_CODE(save_xsavec, WITH_STATE("xsavec64"));
-/* The area is restored over the loaded state; what came of it is stored at rdi + 1024. */
-FLAT_CODE(restore, WITH_STATE("xrstor64") "movl $7, %eax\n\txsave64 1024(%rdi)\n\t");
+/* The area is restored over the loaded state; what came of it is stored at rdi + 4096. */
+FLAT_CODE(restore, WITH_STATE("xrstor64") "movl $0xe7, %eax\n\txsave64 4096(%rdi)\n\t");
 
 static void run_native(const uint8_t *code, const uint8_t *end, uint8_t *area, const uint8_t *state,
                        uint32_t mask)
@@ -66,12 +76,12 @@ static void run_native(const uint8_t *code, const uint8_t *end, uint8_t *area, c
     memcpy(page, code, (size_t)(end - code));
     page[end - code] = 0xc3;
     memset(own + XBV, 0, 64);
-    __asm__ volatile("xsave64 %0" : "+m"(own) : "a"(7), "d"(0));
+    __asm__ volatile("xsave64 %0" : "+m"(own) : "a"(0xe7), "d"(0));
     __asm__ volatile("call *%[f]"
                      : "+c"(mask), "+S"(state), "+D"(area)
                      : [f] "b"(page)
                      : "rax", "rdx", "memory", "cc");
-    __asm__ volatile("xrstor64 %0" ::"m"(own), "a"(7), "d"(0));
+    __asm__ volatile("xrstor64 %0" ::"m"(own), "a"(0xe7), "d"(0));
 }
 
 static void run_guest(struct flat *f, const uint8_t *code, const uint8_t *end, uint32_t mask)
@@ -88,10 +98,10 @@ static void run_guest(struct flat *f, const uint8_t *code, const uint8_t *end, u
     g_assert_true(flat_run(f));
 }
 
-/* A state with the components in `used` away from their initial contents. */
+/* A state with the components in `used` (as in XCR0; 8: MXCSR) away from their initial contents. */
 static void make_state(uint8_t *s, unsigned used)
 {
-    const uint64_t bv = 7;
+    const uint64_t bv = (7 | (used & XSAVE_AVX512)) & components();
     const uint16_t cw = FCW_INIT;
     const uint32_t mxcsr = used & 8 ? 0x1fa0 : 0x1f80;
 
@@ -104,9 +114,13 @@ static void make_state(uint8_t *s, unsigned used)
             s[32 + 16 * (k / 10) + k % 10] = (uint8_t)(k * 7 + 1);
     if (used & 1)
         s[4] = 0x3c;
-    for (unsigned k = 0; k < 256; k++) {
+    for (unsigned k = 0; k < 256; k++)
         s[160 + k] = used & 2 ? (uint8_t)(k * 11 + 3) : 0;
-        s[576 + k] = used & 4 ? (uint8_t)(k * 13 + 5) : 0;
+    for (unsigned n = XSAVE_PART_AVX; n <= XSAVE_PART_HI16; n++) {
+        const struct xsave_part *p = &xsave_parts()[n];
+
+        for (unsigned k = 0; k < p->size && (used & components() & 1u << p->bit); k++)
+            s[p->offset + k] = (uint8_t)(k * 13 + 5 + n);
     }
 }
 
@@ -136,9 +150,13 @@ static bool host_has_xsavec(void)
     return __builtin_cpu_supports("avx") && (a & 3) == 3;
 }
 
+/* Of states and requests: those of old, with some and with all of AVX-512. */
+static const unsigned sets[] = {0,    1,    2,    3,    4,    5,    6,    7,   8,
+                                0x20, 0x40, 0x80, 0xa6, 0xe0, 0xe7, 0xef, 0x67};
+
 static void test_save_areas_are_the_hosts(void)
 {
-    static uint8_t area[2048] __attribute__((aligned(64))),
+    static uint8_t area[4096] __attribute__((aligned(64))),
         state[AREA] __attribute__((aligned(64)));
 
     if (!host_has_xsavec()) {
@@ -147,8 +165,8 @@ static void test_save_areas_are_the_hosts(void)
     }
     struct flat *f = fpu_guest();
     for (unsigned k = 0; k < G_N_ELEMENTS(saves); k++) {
-        for (unsigned n = 0; n < 16 * 8; n++) {
-            unsigned used = n & 15, mask = n >> 4;
+        for (unsigned n = 0; n < G_N_ELEMENTS(sets) * G_N_ELEMENTS(sets); n++) {
+            unsigned used = sets[n % G_N_ELEMENTS(sets)], mask = sets[n / G_N_ELEMENTS(sets)] & ~8u;
 
             make_state(state, used);
             memcpy(at(f, SRC), state, AREA);
@@ -163,11 +181,11 @@ static void test_save_areas_are_the_hosts(void)
     flat_free(f);
 }
 
-static void restore_case(struct flat *f, unsigned bv, unsigned mask, bool compact)
+static void restore_case(struct flat *f, uint64_t bv, unsigned mask, bool compact)
 {
-    static uint8_t area[2048] __attribute__((aligned(64))),
+    static uint8_t area[8192] __attribute__((aligned(64))),
         state[AREA] __attribute__((aligned(64)));
-    const uint64_t v = bv, comp = bv | 1ull << 63;
+    const uint64_t comp = bv | 1ull << 63;
 
     make_state(state, 7);
     memcpy(at(f, SRC), state, AREA);
@@ -175,16 +193,18 @@ static void restore_case(struct flat *f, unsigned bv, unsigned mask, bool compac
     make_state(area, 15);
     for (unsigned k = 32; k < 416; k++)
         area[k] ^= 0x55;
+    for (unsigned k = XSAVE_PARTS_AT; k < AREA; k++)
+        area[k] = (uint8_t)(k % 251 + 1);
     for (unsigned k = 0; k < 8; k++)
         memset(area + 32 + 16 * k + 10, 0, 6);
-    memcpy(area + XBV, &v, 8);
+    memcpy(area + XBV, &bv, 8);
     if (compact)
         memcpy(area + XCOMP, &comp, 8);
     memcpy(at(f, BUF), area, sizeof(area));
     run_native(restore, restore_end, area, state, mask);
     run_guest(f, restore, restore_end, mask);
-    compare_areas(area + 1024, at(f, BUF) + 1024, compact ? "compact restore" : "restore", bv,
-                  mask);
+    compare_areas(area + 4096, at(f, BUF) + 4096, compact ? "compact restore" : "restore",
+                  (unsigned)bv, mask);
 }
 
 static void test_restores_are_the_hosts(void)
@@ -194,9 +214,19 @@ static void test_restores_are_the_hosts(void)
         return;
     }
     struct flat *f = fpu_guest();
-    for (unsigned n = 0; n < 8 * 8 * 2; n++)
-        restore_case(f, n & 7, n >> 3 & 7, n >> 6);
+    for (unsigned n = 0; n < G_N_ELEMENTS(sets) * G_N_ELEMENTS(sets); n++)
+        for (unsigned compact = 0; compact < 2; compact++)
+            restore_case(f, sets[n % G_N_ELEMENTS(sets)] & components(),
+                         sets[n / G_N_ELEMENTS(sets)] & ~8u, compact);
     flat_free(f);
+}
+
+static bool need_avx512(void)
+{
+    if ((components() & XSAVE_AVX512) == XSAVE_AVX512)
+        return true;
+    g_test_skip("the host has no AVX-512");
+    return false;
 }
 
 FLAT_CODE(do_xrstor, "movl $7, %eax\n\txorl %edx, %edx\n\txrstor64 (%rdi)\n\t");
@@ -262,6 +292,14 @@ static void test_xcr0_rules(void)
     g_assert_true(xsetbv_takes(f, 3));
     g_assert_true(xsetbv_takes(f, 7));
     g_assert_cmpuint(c->st.xcr0, ==, 7);
+    if (components() & XSAVE_AVX512) {
+        g_assert_true(xsetbv_takes(f, 0xe7));
+        g_assert_true(xsetbv_takes(f, 7));
+    }
+    g_assert_false(xsetbv_takes(f, 0xe3)); /* AVX-512 needs AVX, and is there whole or not */
+    g_assert_false(xsetbv_takes(f, 0x27));
+    g_assert_false(xsetbv_takes(f, 0x67));
+    g_assert_false(xsetbv_takes(f, 0xc7));
     g_assert_false(xsetbv_takes(f, 0));
     g_assert_false(xsetbv_takes(f, 6));
     g_assert_false(xsetbv_takes(f, 5));
@@ -279,6 +317,10 @@ FLAT_CODE(do_fld, "fld1\n\t");
 FLAT_CODE(do_mmx, "paddb %mm0, %mm1\n\t");
 FLAT_CODE(do_sse, "addps %xmm0, %xmm1\n\t");
 FLAT_CODE(do_avx, "vaddps %ymm0, %ymm1, %ymm2\n\t");
+FLAT_CODE(do_evex, "vaddps %zmm0, %zmm1, %zmm2\n\t");
+FLAT_CODE(do_evex128, "vpaddd %xmm16, %xmm1, %xmm2{%k1}\n\t");
+FLAT_CODE(do_opmask, "kmovq %k1, %k2\n\t");
+FLAT_CODE(do_scatter, "vpscatterdd %zmm0, (%rdi,%zmm1){%k1}\n\t");
 FLAT_CODE(do_wait, "fwait\n\t");
 
 /* Runs with the bits given; -1 when the instruction ran. */
@@ -318,6 +360,78 @@ static void test_units_can_be_switched_off(void)
     g_assert_cmpint(GATED(f, do_wait, CR0_TS, 0), ==, EX_NM); /* MP is set */
     flat_cpu(f)->st.xcr0 = 3;
     g_assert_cmpint(GATED(f, do_avx, 0, 0), ==, EX_UD);
+    flat_free(f);
+}
+
+static void test_avx512_can_be_switched_off(void)
+{
+    static const struct {
+        const uint8_t *code, *end;
+    } insn[] = {{do_evex, do_evex_end},
+                {do_evex128, do_evex128_end},
+                {do_opmask, do_opmask_end},
+                {do_scatter, do_scatter_end}};
+
+    if (!need_avx512())
+        return;
+    struct flat *f = fpu_guest();
+    for (unsigned k = 0; k < G_N_ELEMENTS(insn); k++) {
+        flat_cpu(f)->st.xcr0 = 0xe7;
+        g_assert_cmpint(gated(f, insn[k].code, insn[k].end, 0, 0), ==, -1);
+        g_assert_cmpint(gated(f, insn[k].code, insn[k].end, CR0_TS, 0), ==, EX_NM);
+        g_assert_cmpint(gated(f, insn[k].code, insn[k].end, 0, 1u << 18), ==, EX_UD);
+        flat_cpu(f)->st.xcr0 = 7;
+        g_assert_cmpint(gated(f, insn[k].code, insn[k].end, 0, 0), ==, EX_UD);
+    }
+    flat_free(f);
+}
+
+/* ---- AVX-512: what VEX forms clear, what masks keep from memory ---- */
+
+FLAT_CODE(vex_write, "vpternlogd $255, %zmm1, %zmm1, %zmm1\n\t"
+                     "vpternlogd $255, %zmm2, %zmm2, %zmm2\n\t"
+                     "vpternlogd $255, %zmm3, %zmm3, %zmm3\n\t"
+                     "vpternlogd $255, %zmm17, %zmm17, %zmm17\n\t"
+                     "vpaddd %xmm1, %xmm1, %xmm1\n\t"
+                     "addps %xmm2, %xmm2\n\t"
+                     "vmaskmovps (%rdi), %xmm3, %xmm3\n\t" FLAT_EXIT);
+FLAT_CODE(vex_zero, "vpternlogd $255, %zmm1, %zmm1, %zmm1\n\t"
+                    "vpternlogd $255, %zmm17, %zmm17, %zmm17\n\t"
+                    "vzeroupper\n\t" FLAT_EXIT);
+
+static const uint8_t *zmm_high(struct flat *f, unsigned n)
+{
+    return flat_cpu(f)->st.xsave + xsave_parts()[XSAVE_PART_ZMM_HI].offset + 32 * n;
+}
+
+static const uint8_t *zmm16_on(struct flat *f, unsigned n)
+{
+    return flat_cpu(f)->st.xsave + xsave_parts()[XSAVE_PART_HI16].offset + 64 * (n - 16);
+}
+
+static void test_vex_forms_clear_up_to_bit_511(void)
+{
+    static const uint8_t zero[64];
+    uint8_t ones[64];
+
+    if (!need_avx512())
+        return;
+    memset(ones, 0xff, sizeof(ones));
+    struct flat *f = fpu_guest();
+    flat_cpu(f)->st.gpr[R_RDI] = BUF;
+    LOAD(f, vex_write);
+    g_assert_true(flat_run(f));
+    g_assert_cmpmem(zmm_high(f, 1), 32, zero, 32);
+    g_assert_cmpmem(zmm_high(f, 2), 32, ones, 32); /* legacy SSE keeps it */
+    g_assert_cmpmem(zmm_high(f, 3), 32, zero, 32);
+    g_assert_cmpmem(zmm16_on(f, 17), 64, ones, 64);
+    LOAD(f, vex_zero);
+    guest_mem_wrote(flat_mem(f), GPA(FLAT_CODE_AT), 4096);
+    g_assert_true(flat_run(f));
+    g_assert_cmpmem(zmm_high(f, 1), 32, zero, 32);
+    g_assert_cmpmem(flat_cpu(f)->st.xsave + 576 + 16, 16, zero, 16);
+    g_assert_cmpmem(flat_cpu(f)->st.xsave + 160 + 16, 16, ones, 16);
+    g_assert_cmpmem(zmm16_on(f, 17), 64, ones, 64);
     flat_free(f);
 }
 
@@ -588,6 +702,8 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu/fpu/bad-images", test_bad_images_fault_and_change_nothing);
     g_test_add_func("/cpu/fpu/xcr0", test_xcr0_rules);
     g_test_add_func("/cpu/fpu/switched-off", test_units_can_be_switched_off);
+    g_test_add_func("/cpu/fpu/avx512-switched-off", test_avx512_can_be_switched_off);
+    g_test_add_func("/cpu/fpu/vex-clears", test_vex_forms_clear_up_to_bit_511);
     g_test_add_func("/cpu/fpu/x87-waits", test_x87_exception_waits_for_next_instruction);
     g_test_add_func("/cpu/fpu/irq13", test_x87_exception_by_irq13);
     g_test_add_func("/cpu/fpu/sse-exceptions", test_sse_exceptions);

@@ -184,6 +184,8 @@ static void test_contradictions_are_refused(void)
     REFUSED(s.mtrr_fixed[3] = 2);
     REFUSED(s.xcr0 = 6);
     REFUSED(s.xcr0 = 5);
+    REFUSED(s.xcr0 = 0x67);                 /* AVX-512 in part */
+    REFUSED(s.xcr0 = 0xe3);                 /* and without AVX */
     REFUSED(le64_put(s.xsave + 512, 0x18)); /* MPX */
     REFUSED(le64_put(s.xsave + 520, 1));
     REFUSED(le32_put(s.xsave + 24, 0x10000));
@@ -192,6 +194,35 @@ static void test_contradictions_are_refused(void)
     REFUSED(s.apic_base = 0xfee00400);
     REFUSED(s.dr[7] = BIT64(32));
 #undef REFUSED
+}
+
+/* A stream from a host whose components stand elsewhere. */
+static void test_xsave_components_move_to_their_places(void)
+{
+    static const uint16_t elsewhere[XSAVE_PARTS] = {3840, 3776, 3264, 2240, 2232};
+    g_autoptr(GError) err = NULL;
+    struct x86_state s;
+
+    running(&s);
+    for (unsigned k = 0; k < XSAVE_PARTS; k++) {
+        s.xsave_at[k] = elsewhere[k];
+        memset(s.xsave + elsewhere[k], (int)k + 1, xsave_parts()[k].size);
+    }
+    g_assert_true(x86_state_desc.post_load(&s, 2, &err));
+    g_assert_no_error(err);
+    for (unsigned k = 0; k < XSAVE_PARTS; k++)
+        for (unsigned b = 0; b < xsave_parts()[k].size; b++)
+            g_assert_cmpuint(s.xsave[xsave_parts()[k].offset + b], ==, k + 1);
+    g_assert_cmphex(s.xsave[200], ==, 0xab);
+    s.xsave_at[XSAVE_PART_HI16] = 4096 - 1023;
+    g_assert_false(x86_state_desc.post_load(&s, 2, &err));
+    g_assert_error(err, HANOK_ERROR, HANOK_ERROR_CORRUPT);
+    g_clear_error(&err);
+    s.xsave_at[XSAVE_PART_HI16] = 512;
+    g_assert_false(x86_state_desc.post_load(&s, 2, &err));
+    g_clear_error(&err);
+    g_assert_true(x86_state_desc.post_load(&s, 1, &err)); /* did not say: taken as they are */
+    g_assert_no_error(err);
 }
 
 static void test_text_shows_what_matters(void)
@@ -203,6 +234,27 @@ static void test_text_shows_what_matters(void)
     g_assert_nonnull(strstr(text, "CR0=80050033"));
     g_assert_nonnull(strstr(text, "code64"));
     g_assert_nonnull(strstr(text, "pending interrupt ec"));
+    g_assert_nonnull(strstr(text, "XMM02=00000000000000ab"));
+}
+
+static void test_text_shows_avx512_once_enabled(void)
+{
+    const struct xsave_part *p = xsave_parts();
+    struct x86_state s;
+    running(&s);
+    s.xcr0 = 0xe7;
+    le64_put(s.xsave + 160 + 16 * 3, 0x11);
+    le64_put(s.xsave + p[XSAVE_PART_AVX].offset + 16 * 3 + 8, 0x22);
+    le64_put(s.xsave + p[XSAVE_PART_ZMM_HI].offset + 32 * 3 + 24, 0x33);
+    le64_put(s.xsave + p[XSAVE_PART_HI16].offset + 64 * 15 + 56, 0x44);
+    le64_put(s.xsave + p[XSAVE_PART_OPMASK].offset + 8 * 5, 0x55);
+    g_autofree char *text = x86_state_format(&s);
+    g_assert_nonnull(strstr(text, "Opmask05=0000000000000055"));
+    g_assert_nonnull(strstr(text, "ZMM03=0000000000000033"));
+    g_assert_nonnull(
+        strstr(text, "0000000000000022000000000000000000000000000000000000000000000011"));
+    g_assert_nonnull(strstr(text, "ZMM31=0000000000000044"));
+    g_assert_null(strstr(text, "\nXMM"));
 }
 
 int main(int argc, char **argv)
@@ -213,6 +265,8 @@ int main(int argc, char **argv)
     g_test_add_func("/x86_state/round_trip", test_stream_round_trip);
     g_test_add_func("/x86_state/every_field", test_stream_has_every_field);
     g_test_add_func("/x86_state/contradictions", test_contradictions_are_refused);
+    g_test_add_func("/x86_state/components", test_xsave_components_move_to_their_places);
     g_test_add_func("/x86_state/text", test_text_shows_what_matters);
+    g_test_add_func("/x86_state/avx512-text", test_text_shows_avx512_once_enabled);
     return g_test_run();
 }

@@ -8,7 +8,7 @@
 #ifndef CPU_X86_STATE_H
 #define CPU_X86_STATE_H
 
-#include "base/types.h"
+#include "cpu/xsave_layout.h"
 
 enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI, R_R8, R_R15 = 15 };
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT };
@@ -75,6 +75,9 @@ struct x86_state {
     uint8_t mp_state, sipi_vector;
 
     uint8_t lapic[1024]; /* KVM_GET_LAPIC layout */
+    /* In the stream only: where the components stand in xsave; loading moves them to their places
+     * on this host. */
+    uint16_t xsave_at[XSAVE_PARTS];
     uint8_t xsave[X86_XSAVE_MAX] __attribute__((aligned(64)));
 };
 

@@ -21,9 +21,7 @@
 #ifndef TESTS_CPU_DIFF_H
 #define TESTS_CPU_DIFF_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "cpu/xsave_layout.h"
 
 #define CODE_BASE  0x10000000ull
 #define DATA_BASE  0x20000000ull
@@ -31,7 +29,7 @@
 #define DATA_BYTES (3 * PAGE) /* the third page is read-only */
 #define DATA_RW    (2 * PAGE)
 
-#define XS_BYTES   832  /* legacy, header, upper halves of YMM: the standard format up to AVX */
+#define XS_BYTES   XSAVE_AREA_BYTES
 #define RUN_MAX    8    /* instructions of a run */
 #define BYTES_MAX  128  /* of them, and some */
 #define STEPS_MAX  4096 /* REP iterations and branches to themselves trap one by one */
@@ -81,7 +79,12 @@ void diff_guest_run(struct diff_guest *g, const struct diff_case *t, struct diff
 void diff_guest_run_block(struct diff_guest *g, const struct diff_case *t, struct diff_result *out);
 
 /* ---- diff_gen.c ---- */
-enum diff_set { SET_INTEGER = 1, SET_FPU = 2, SET_ALL = 3 };
+/* SET_EVEX: EVEX encodings and opmask instructions. */
+enum diff_set { SET_INTEGER = 1, SET_FPU = 2, SET_ALL = 3, SET_EVEX = 4 };
+/* XSTATE_BV of the components that both sides have. */
+uint64_t diff_components(void);
+/* Byte k of vector register n. */
+uint8_t *diff_vector_byte(struct diff_state *s, unsigned n, unsigned k);
 struct diff_gen;
 struct diff_gen *diff_gen_new(uint64_t seed, enum diff_set set, const char *only_mnemonic);
 void diff_gen_free(struct diff_gen *g);

@@ -28,6 +28,34 @@ static const uint8_t fpu_sets[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
     [ZYDIS_ISA_SET_F16C] = 1,     [ZYDIS_ISA_SET_VAES] = 1,       [ZYDIS_ISA_SET_VPCLMULQDQ] = 1,
 };
 
+static const uint8_t evex_sets[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
+#define SIZES(name)                                                                                \
+    [ZYDIS_ISA_SET_##name##_128] = 1, [ZYDIS_ISA_SET_##name##_256] = 1,                            \
+    [ZYDIS_ISA_SET_##name##_512] = 1
+    SIZES(AVX512F),
+    SIZES(AVX512BW),
+    SIZES(AVX512CD),
+    SIZES(AVX512DQ),
+    SIZES(AVX512_IFMA),
+    SIZES(AVX512_VBMI),
+    SIZES(AVX512_VBMI2),
+    SIZES(AVX512_GFNI),
+    SIZES(AVX512_VAES),
+    SIZES(AVX512_VPCLMULQDQ),
+    SIZES(AVX512_VNNI),
+    SIZES(AVX512_BITALG),
+    SIZES(AVX512_VPOPCNTDQ),
+    SIZES(AVX512_BF16),
+    [ZYDIS_ISA_SET_AVX512F_128N] = 1,
+    [ZYDIS_ISA_SET_AVX512F_SCALAR] = 1,
+    [ZYDIS_ISA_SET_AVX512F_KOP] = 1,
+    [ZYDIS_ISA_SET_AVX512BW_128N] = 1,
+    [ZYDIS_ISA_SET_AVX512BW_KOP] = 1,
+    [ZYDIS_ISA_SET_AVX512DQ_128N] = 1,
+    [ZYDIS_ISA_SET_AVX512DQ_SCALAR] = 1,
+    [ZYDIS_ISA_SET_AVX512DQ_KOP] = 1,
+};
+
 bool diff_is_fpu(const ZydisDecodedInstruction *z)
 {
     switch (z->mnemonic) {
@@ -43,13 +71,20 @@ bool diff_is_fpu(const ZydisDecodedInstruction *z)
     case ZYDIS_MNEMONIC_SFENCE:
         return false;
     default:
-        return fpu_sets[z->meta.isa_set];
+        return fpu_sets[z->meta.isa_set] || evex_sets[z->meta.isa_set];
     }
+}
+
+static enum diff_set set_of(const ZydisDecodedInstruction *z)
+{
+    if (evex_sets[z->meta.isa_set])
+        return SET_EVEX;
+    return diff_is_fpu(z) ? SET_FPU : SET_INTEGER;
 }
 
 static bool has_set(const ZydisDecodedInstruction *z)
 {
-    return integer_sets[z->meta.isa_set] || fpu_sets[z->meta.isa_set];
+    return integer_sets[z->meta.isa_set] || fpu_sets[z->meta.isa_set] || evex_sets[z->meta.isa_set];
 }
 
 bool diff_is_string(const ZydisDecodedInstruction *z)
@@ -123,11 +158,12 @@ bool diff_wanted(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *op
                  enum diff_set set)
 {
     if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-        z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+        z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX &&
+        z->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX)
         return false;
     if (!has_set(z) && z->mnemonic != ZYDIS_MNEMONIC_CRC32)
         return false;
-    if (!(set & (diff_is_fpu(z) ? SET_FPU : SET_INTEGER)))
+    if (!(set & set_of(z)))
         return false;
     if (excluded(z->mnemonic) || names_segment(z, op))
         return false;

@@ -76,6 +76,26 @@ unsigned diff_gen_coverage(const struct diff_gen *g)
 
 /* ---- encodings ---- */
 
+uint64_t diff_components(void)
+{
+    static uint64_t components;
+
+    if (!components)
+        components = xsave_host_xcr0() & (7 | XSAVE_AVX512);
+    return components;
+}
+
+uint8_t *diff_vector_byte(struct diff_state *s, unsigned n, unsigned k)
+{
+    const struct xsave_part *p = xsave_parts();
+
+    if (n >= 16)
+        return s->xsave + p[XSAVE_PART_HI16].offset + 64 * (n - 16) + k;
+    if (k >= 32)
+        return s->xsave + p[XSAVE_PART_ZMM_HI].offset + 32 * n + k - 32;
+    return s->xsave + (k < 16 ? 160 + k : 576 + k - 16) + 16 * n;
+}
+
 struct bytes {
     uint8_t b[32];
     unsigned n;
@@ -120,6 +140,25 @@ static void put_vex(struct diff_gen *g, struct bytes *e, bool code32)
     put(e, (uint8_t)rnd(g));
 }
 
+static void put_evex(struct diff_gen *g, struct bytes *e, bool code32)
+{
+    unsigned map = 1 + below(g, 3), high = (unsigned)rnd(g) & 0xf0, vvvv = below(g, 16);
+    unsigned mask = percent(g, 40) ? 0 : below(g, 8);
+    unsigned flags = (percent(g, 30) ? 0x80 : 0) | below(g, 3) << 5 | (percent(g, 25) ? 0x10 : 0);
+
+    if (code32)
+        high |= 0xc0;
+    if (percent(g, 4))
+        flags |= 0x60;
+    if (percent(g, 40))
+        vvvv = 15;
+    put(e, 0x62);
+    put(e, (uint8_t)(high | map));
+    put(e, (uint8_t)((rnd(g) & 0x83) | vvvv << 3 | (percent(g, 1) ? 0 : 4)));
+    put(e, (uint8_t)(flags | (percent(g, vvvv == 15 ? 90 : 50) ? 8 : 0) | mask));
+    put(e, (uint8_t)rnd(g));
+}
+
 static void put_legacy(struct diff_gen *g, struct bytes *e, bool code32)
 {
     unsigned r = below(g, 100);
@@ -156,7 +195,9 @@ static bool draw_try(struct diff_gen *g, struct draw *d)
     struct bytes e = {.n = 0};
 
     t->code32 = percent(g, 25);
-    if (percent(g, g->set == SET_FPU ? 30 : 3))
+    if ((g->set & SET_EVEX) && percent(g, g->set == SET_EVEX ? 90 : 50))
+        put_evex(g, &e, t->code32);
+    else if (percent(g, g->set == SET_EVEX ? 100 : g->set & SET_INTEGER ? 3 : 30))
         put_vex(g, &e, t->code32);
     else
         put_legacy(g, &e, t->code32);
@@ -322,6 +363,40 @@ static void x87_state(struct diff_gen *g, uint8_t *x)
         float80(g, x + 32 + 16 * k);
 }
 
+static void vector_part(struct diff_gen *g, uint8_t *x, unsigned part)
+{
+    const struct xsave_part *p = &xsave_parts()[part];
+
+    for (unsigned k = 0; k < p->size; k += 16)
+        vector16(g, x + p->offset + k);
+}
+
+/* None, all, few, many. */
+static void opmasks(struct diff_gen *g, uint8_t *to)
+{
+    for (unsigned k = 0; k < 8; k++) {
+        uint64_t v = rnd(g);
+
+        switch (below(g, 6)) {
+        case 0:
+            v = percent(g, 50) ? 0 : UINT64_MAX;
+            break;
+        case 1:
+            v &= rnd(g) & rnd(g);
+            break;
+        case 2:
+            v |= rnd(g) | rnd(g);
+            break;
+        case 3:
+            v = UINT64_MAX << below(g, 64);
+            break;
+        default:
+            break;
+        }
+        memcpy(to + 8 * k, &v, 8);
+    }
+}
+
 static void fpu_state(struct diff_gen *g, uint8_t *x)
 {
     uint32_t mxcsr = 0x1f80;
@@ -336,9 +411,13 @@ static void fpu_state(struct diff_gen *g, uint8_t *x)
         mxcsr = (uint32_t)rnd(g) & 0xffff;
     put32(x + 24, mxcsr);
     put32(x + 28, 0xffff);
-    for (unsigned k = 0; k < 16; k++) {
+    for (unsigned k = 0; k < 16; k++)
         vector16(g, x + 160 + 16 * k);
-        vector16(g, x + 576 + 16 * k);
+    vector_part(g, x, XSAVE_PART_AVX);
+    if (diff_components() & XSAVE_AVX512) {
+        vector_part(g, x, XSAVE_PART_ZMM_HI);
+        vector_part(g, x, XSAVE_PART_HI16);
+        opmasks(g, x + xsave_parts()[XSAVE_PART_OPMASK].offset);
     }
 }
 
@@ -381,14 +460,13 @@ static void aim_disp(struct draw *d, uint64_t value)
 
 static void aim_vsib(struct diff_gen *g, struct diff_case *t, ZydisRegister index)
 {
-    unsigned n = (unsigned)ZydisRegisterGetId(index) & 15;
+    unsigned n = (unsigned)ZydisRegisterGetId(index) & 31;
     bool wide = percent(g, 50);
 
-    for (unsigned k = 0; k < 32; k += wide ? 8 : 4) {
-        uint8_t *p = t->in.xsave + (k < 16 ? 160 + k : 576 + k - 16) + 16 * n;
+    for (unsigned k = 0; k < 64; k += wide ? 8 : 4) {
         int64_t v = (int64_t)below(g, 400) - (percent(g, 5) ? 4000 : 100);
 
-        memcpy(p, &v, wide ? 8 : 4);
+        memcpy(diff_vector_byte(&t->in, n, k), &v, wide ? 8 : 4);
     }
 }
 
@@ -406,7 +484,8 @@ static void aim(struct diff_gen *g, struct draw *d, const ZydisDecodedOperand *o
         disp = (uint64_t)d->z.raw.disp.value;
     }
     bool vsib = ZydisRegisterGetClass(o->mem.index) == ZYDIS_REGCLASS_XMM ||
-                ZydisRegisterGetClass(o->mem.index) == ZYDIS_REGCLASS_YMM;
+                ZydisRegisterGetClass(o->mem.index) == ZYDIS_REGCLASS_YMM ||
+                ZydisRegisterGetClass(o->mem.index) == ZYDIS_REGCLASS_ZMM;
 
     if (vsib) {
         aim_vsib(g, t, o->mem.index);
@@ -444,7 +523,7 @@ static void implicit_registers(struct diff_gen *g, struct draw *d)
     struct diff_case *t = d->t;
 
     t->in.gpr[4] = DATA_BASE + 512 + (below(g, DATA_RW - 1024) & ~7u);
-    /* Which of two bad operands faults first is nobody's business. */
+    /* Which of two bad operands faults first is nobody's business */
     if (!has_explicit_memory(d) && percent(g, 5))
         t->in.gpr[4] = target_address(g, 8);
     switch (d->z.mnemonic) {

@@ -8,6 +8,7 @@
 #include "bus/io.h"
 #include "jit/sys.h"
 #include "mem/guest_mem.h"
+#include "x86/model.h"
 
 #include <cpuid.h>
 #include <glib.h>
@@ -107,7 +108,7 @@ static void make_state(struct x86_state *s)
     s->cr3 = GPA_PML4;
     s->cr4 = 0x506a0; /* PAE PGE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE */
     s->efer = 0xd01;
-    s->xcr0 = 7;
+    s->xcr0 = diff_components();
     s->seg[SEG_CS] = flat(SEL_CODE64, 0xb, SEG_L);
     s->seg[SEG_SS] = s->seg[SEG_DS] = s->seg[SEG_ES] = flat(SEL_DATA, 3, SEG_DB);
     s->seg[SEG_FS] = s->seg[SEG_GS] = (struct x86_seg){.attr = SEG_UNUSABLE};
@@ -135,7 +136,17 @@ static void features_of_host(uint32_t feat[FEAT_WORD_COUNT])
     const uint32_t misaligned_sse = 1u << 7; /* guests are not told, but it shows in MXCSR_MASK */
     uint32_t a, b, c, d;
 
+    uint32_t host[FEAT_WORD_COUNT], avx512[FEAT_WORD_COUNT] = {0};
+
     accel_features("jit", feat);
+    host_features(host);
+    /* The rest of it is the host's too; without AVX-512F nothing of it counts. */
+    feature_words_set(avx512,
+                      "avx512f avx512dq avx512cd avx512bw avx512vl avx512ifma avx512vbmi "
+                      "avx512vbmi2 avx512vnni avx512bitalg avx512-vpopcntdq avx512-bf16",
+                      (diff_components() & XSAVE_AVX512) == XSAVE_AVX512);
+    for (unsigned w = 0; w < FEAT_WORD_COUNT; w++)
+        feat[w] |= avx512[w] & host[w];
     if (__get_cpuid(0x80000001, &a, &b, &c, &d))
         feat[FEAT_8000_0001_ECX] |= c & misaligned_sse;
 }
@@ -195,7 +206,7 @@ void diff_guest_free(struct diff_guest *g)
 
 static void enter(struct diff_guest *g, struct jit_cpu *c, const struct diff_case *t)
 {
-    const uint64_t bv = 7;
+    const uint64_t bv = diff_components();
 
     memset(g->host + GPA_CODE, 0xcc, PAGE);
     memcpy(g->host + GPA_CODE + t->code_offset, t->bytes, t->len);

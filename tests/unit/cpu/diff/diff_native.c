@@ -53,7 +53,7 @@ static void frame_load(ucontext_t *uc, struct diff_case *t)
 {
     greg_t *g = uc->uc_mcontext.gregs;
     uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
-    uint64_t bv = 7;
+    uint64_t bv = diff_components();
 
     /* The kernel leaves these as the last case's POPF set them: then that is the input. */
     t->in.rflags = (t->in.rflags & ~FL_NOT_RESTORED) | ((uint64_t)g[REG_EFL] & FL_NOT_RESTORED);
@@ -64,7 +64,11 @@ static void frame_load(ucontext_t *uc, struct diff_case *t)
     /* cs, gs, fs, ss in one word */
     g[REG_CSGSFS] = (greg_t)((t->code32 ? SEL_CODE32 : SEL_CODE64) | (uint64_t)SEL_DATA << 48);
     copy_bytes(fp, t->in.xsave, 416);
-    copy_bytes(fp + 576, t->in.xsave + 576, 256);
+    for (unsigned k = 0; k < XSAVE_PARTS; k++) {
+        const struct xsave_part *p = &xsave_parts()[k];
+        if (bv >> p->bit & 1)
+            copy_bytes(fp + p->offset, t->in.xsave + p->offset, p->size);
+    }
     copy_bytes(fp + 512, &bv, 8);
     copy_bytes((void *)DATA_BASE, t->data, DATA_RW);
     for (unsigned k = 0; k < sizeof(t->bytes); k++)
@@ -89,11 +93,15 @@ static void frame_store(const ucontext_t *uc, struct diff_result *r, int trap)
     r->cr2 = (uint64_t)g[REG_CR2];
     copy_bytes(r->out.xsave, fp, 416);
     copy_bytes(&bv, fp + 512, 8);
-    if (bv & 4)
-        copy_bytes(r->out.xsave + 576, fp + 576, 256);
-    else
-        for (unsigned k = 0; k < 256; k++)
-            r->out.xsave[576 + k] = 0;
+    bv &= diff_components();
+    for (unsigned k = 0; k < XSAVE_PARTS; k++) {
+        const struct xsave_part *p = &xsave_parts()[k];
+        if (bv >> p->bit & 1)
+            copy_bytes(r->out.xsave + p->offset, fp + p->offset, p->size);
+        else
+            for (unsigned b = 0; b < p->size; b++)
+                r->out.xsave[p->offset + b] = 0;
+    }
     copy_bytes(r->data, (const void *)DATA_BASE, DATA_BYTES);
     r->done = true;
 }
@@ -153,6 +161,8 @@ static void child_main(struct diff_native *n, int code_fd)
                            .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 
     child = n;
+    (void)diff_components(); /* asked in the handler, where nothing may be initialised */
+    (void)xsave_parts();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (mmap((void *)CODE_BASE, PAGE, PROT_READ | PROT_EXEC,
              MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, code_fd, 0) == MAP_FAILED ||
