@@ -151,7 +151,8 @@ struct tblock {
     uint32_t key, id; /* id of its page; 0: dropped */
     struct block *src;
     struct tblock *next; /* of the same src */
-    uint32_t code, end;  /* offsets in the cache */
+    uint32_t code, end;      /* offsets in the cache */
+    uint32_t aside, aside_end; /* of what was put aside */
     uint32_t entry_host, entry_mem;
     uint32_t in; /* links that come here */
     uint8_t count;
@@ -259,6 +260,7 @@ struct tr_cache {
     struct tr_glue glue;
     uint8_t *rw, *rx;
     uint32_t bytes, used, first;
+    uint32_t aside, aside_used; /* the upper half holds what is rarely run */
     uint8_t *ret_stack; /* mapping, guard page first */
     uint64_t ret_top;
     uint8_t *tblocks; /* the structs, one behind the other */
@@ -266,6 +268,7 @@ struct tr_cache {
     bool full;             /* to be emptied */
     struct tblock **block; /* in order of code */
     uint32_t blocks, blocks_max;
+    uint32_t *grain; /* tr_by_pc's index */
     struct tr_link *link; /* link[0] is none */
     uint32_t links, links_max;
     struct tr_page *page; /* hash table of code pages' ids */
@@ -285,7 +288,9 @@ bool tr_cache_room(struct tr_cache *k, uint32_t bytes);
 struct tblock *tr_tblock_new(struct tr_cache *k, size_t bytes);
 void tr_add(struct tr_cache *k, struct tblock *tb);
 void tr_perf_note(struct tr_cache *k, uint32_t from, uint32_t to, const char *what, uint64_t rip);
-struct tblock *tr_find(const struct block *b, uint64_t rip, uint32_t key);
+/* The same code runs at many addresses (address space randomisation): the last ones are found. */
+#define TR_ADDRESSES 6u
+struct tblock *tr_find(struct block *b, uint64_t rip, uint32_t key);
 struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc);
 uint32_t tr_link_new(struct tr_cache *k, uint64_t rip, bool from_mem);
 void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to);

@@ -54,7 +54,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
     struct tr_cache *k = c ? c->tr.cache : NULL;
     uint64_t pc = (uint64_t)regs[REG_RIP];
 
-    if (k && pc - tr_rx(k, 0) < k->used) {
+    if (k && pc - tr_rx(k, 0) < k->aside_used) {
         if (sig == SIGSEGV && tr_in_guard(k, (uint64_t)(uintptr_t)info->si_addr)) {
             regs[REG_RSP] = (greg_t)tr_ret_wrap(k, (uint64_t)regs[REG_RSP]);
             k->stats.ret_overflows++;
@@ -177,7 +177,8 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
 
     if (t || b->cold)
         return t;
-    if (b->heat < c->tr.cache->warm) {
+    /* What has been translated for other addresses has to be worth another time. */
+    if (b->heat < (b->tr ? c->tr.cache->warm * 8 : c->tr.cache->warm)) {
         b->heat++;
         return NULL;
     }
@@ -254,9 +255,11 @@ bool tr_run(struct jit_cpu *c, struct block *b)
         return false;
     if (left)
         remember(c, t, e, link);
-    __atomic_store_n(&c->tr.go, 1, __ATOMIC_SEQ_CST);
-    if (unlikely(interp_must_stop(c)))
-        return true;
+    if (!__atomic_load_n(&c->tr.go, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&c->tr.go, 1, __ATOMIC_SEQ_CST);
+        if (unlikely(interp_must_stop(c)))
+            return true;
+    }
     c->cur = NULL;
     c->block = NULL;
     void (*enter)(uint64_t) = (void (*)(uint64_t))(uintptr_t)tr_rx(k, k->glue.enter);
