@@ -17,6 +17,15 @@
 #define BLK_SCRATCH_NODE   10 /* driver[10], driver[11]: node.c's */
 #define BLK_SCRATCH_FORMAT 12 /* driver[12], driver[13]: a format that lets a request through */
 
+/* What a user does with an image, and what it does not want others to do meanwhile: the bits are
+ * QEMU's lock bytes (lock.h). */
+enum {
+    BLK_PERM_READ = 1, /* consistently */
+    BLK_PERM_WRITE = 2,
+    BLK_PERM_WRITE_UNCHANGED = 4,
+    BLK_PERM_RESIZE = 8,
+};
+
 struct blk_driver {
     const char *name;
     /* cold, main thread */
@@ -24,6 +33,8 @@ struct blk_driver {
     void (*close)(struct blk_node *n); /* must accept a half-open node */
     void (*limits)(struct blk_node *n, struct blk_limits *out);
     bool (*resize)(struct blk_node *n, uint64_t size_bytes, GError **err); /* NULL: refused */
+    /* BLK_PERM_*; NULL: not this driver's business, what is below is asked */
+    bool (*lock)(struct blk_node *n, unsigned used, unsigned unshared, GError **err);
     void (*attach)(struct blk_node *n, struct evloop *loop);
     int (*flush_sync)(struct blk_node *n);
     /* Any thread, blocking: for the layer above that works in threads; NULL: not possible.  The
@@ -47,6 +58,7 @@ struct blk_node {
     /* main thread */
     struct evloop *loop;
     char *user;
+    unsigned perm_used, perm_unshared;
     struct blk_node *parent;
     struct blk_node *next;
     void (*batch_fn)(void *opaque);
@@ -85,7 +97,15 @@ bool blk_iov_aligned(const struct iovec *iov, int count, uint32_t align);
 void blk_iov_to_buf(const struct iovec *iov, int count, void *buf);
 void blk_iov_from_buf(const struct iovec *iov, int count, const void *buf);
 
-/* lock.c: image locking, byte-compatible with what other emulators do on the same file. */
-bool blk_file_lock(int fd, const char *filename, bool write, bool force_share, GError **err);
+/* A format that holds back tables writes them at every flush, and needs its file to itself. */
+static inline bool blk_has_tables(const struct blk_node *n)
+{
+    return n->file && n->drv->flush_sync;
+}
+
+/* perm.c: main thread.  False: somebody else's use of the image does not go with this one. */
+bool blk_set_perm(struct blk_node *n, unsigned used, unsigned unshared, GError **err);
+bool blk_perm_to_child(struct blk_node *n, GError **err);
+bool blk_perm_as_tool(struct blk_node *n, GError **err);
 
 #endif

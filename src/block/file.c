@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/props.h"
 #include "base/util.h"
+#include "fault.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -132,7 +133,7 @@ static void file_submit(struct blk_node *n, struct blk_req *req)
             return;
         }
     }
-    if (f->ring_ok && !unaligned && (transfer || req->op == BLK_FLUSH) &&
+    if (f->ring_ok && !unaligned && !blk_fault_on() && (transfer || req->op == BLK_FLUSH) &&
         req->iov_count <= IOV_MAX && req->len_bytes <= INT32_MAX)
         uring_queue(n, req);
     else
@@ -296,7 +297,7 @@ static bool file_open(struct blk_node *n, struct props *p, GError **err)
     if (!props_get_str(p, "filename", &path, err) ||
         !props_get_enum(p, "aio", aio_names, &aio, err) ||
         !props_get_enum(p, "locking", locking_names, &locking, err) ||
-        !read_direct(p, &f->direct, err))
+        !read_direct(p, &f->direct, err) || !blk_fault_from_environment(err))
         return false;
     if (!path || !*path)
         return error_set(err, HANOK_ERROR_INVALID, "A file node needs filename=.");
@@ -306,8 +307,7 @@ static bool file_open(struct blk_node *n, struct props *p, GError **err)
         return error_errno(err, errno, "Could not open '%s'", n->filename);
     if (!probe_kind(n, f, err))
         return false;
-    if (locking != 2 && !blk_file_lock(f->fd, n->filename, !n->read_only, n->force_share, err))
-        return false;
+    f->lock_state = (struct image_lock){.fd = f->fd, .filename = n->filename, .mode = locking};
     if (f->direct && !open_direct(n, f, err))
         return false;
     f->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -364,6 +364,12 @@ static bool file_resize(struct blk_node *n, uint64_t size_bytes, GError **err)
     return true;
 }
 
+static bool file_lock(struct blk_node *n, unsigned used, unsigned unshared, GError **err)
+{
+    struct file *f = n->priv;
+    return image_lock_set(&f->lock_state, used, unshared, err);
+}
+
 static void file_attach(struct blk_node *n, struct evloop *loop)
 {
     struct file *f = n->priv;
@@ -378,8 +384,8 @@ static void file_attach(struct blk_node *n, struct evloop *loop)
 
 static int file_flush_sync(struct blk_node *n)
 {
-    struct file *f = n->priv;
-    return fdatasync(f->fd) < 0 ? -errno : 0;
+    struct blk_req req = {.op = BLK_FLUSH, .node = n};
+    return file_sync(n, &req);
 }
 
 const struct blk_driver blk_driver_file = {
@@ -388,6 +394,7 @@ const struct blk_driver blk_driver_file = {
     .close = file_close,
     .limits = file_limits,
     .resize = file_resize,
+    .lock = file_lock,
     .attach = file_attach,
     .flush_sync = file_flush_sync,
     .submit = file_submit,

@@ -8,7 +8,7 @@
 #ifndef BLOCK_FILE_H
 #define BLOCK_FILE_H
 
-#include "block_int.h"
+#include "lock.h"
 
 #include <liburing.h>
 
@@ -18,10 +18,11 @@ struct file {
     /* immutable after open */
     int fd;
     int buffered_fd; /* without O_DIRECT: for requests whose offset or length is unaligned */
-    bool direct, is_blkdev, want_uring, locked;
+    bool direct, is_blkdev, want_uring;
     uint32_t align; /* O_DIRECT: of offset, length and memory */
     uint32_t logical_bytes, physical_bytes;
     bool zero_range_bad, punch_bad; /* worker threads, atomic: the host refused once */
+    struct image_lock lock_state;   /* main thread */
     /* loop thread */
     struct io_uring ring;
     bool ring_ok;

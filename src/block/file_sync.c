@@ -2,6 +2,7 @@
 #include "file.h"
 
 #include "base/util.h"
+#include "fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,7 +141,10 @@ static int sync_write_zeroes(struct file *f, struct blk_req *req)
 int file_sync(struct blk_node *n, struct blk_req *req)
 {
     struct file *f = n->priv;
+    int fault = blk_fault_on() ? blk_fault_ask(n, req) : 0;
 
+    if (fault < 0)
+        return fault;
     switch (req->op) {
     case BLK_READ:
     case BLK_WRITE:

@@ -95,6 +95,10 @@ static bool read_common_options(struct blk_node *n, struct props *p, GError **er
         !props_get_enum(p, "discard", discard, &d, err) ||
         !props_get_enum(p, "detect-zeroes", detect, &z, err) || !read_cache_options(n, p, err))
         return false;
+    if (n->force_share && !n->read_only)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "force-share=on goes with read-only=on only: writing needs the image's "
+                         "lock.");
     n->unmap = d >= 2;
     n->detect_zeroes = z;
     if (z == BLK_DETECT_UNMAP && !n->unmap)
@@ -156,7 +160,7 @@ static bool node_open(struct blk_node *n, const struct blk_driver *drv, struct p
     return props_check_unused(p, what, NULL, err);
 }
 
-struct blk_node *blk_open(struct props *p, GError **err)
+struct blk_node *blk_open_idle(struct props *p, GError **err)
 {
     const char *driver = NULL;
 
@@ -181,6 +185,26 @@ struct blk_node *blk_open(struct props *p, GError **err)
     return n;
 }
 
+struct blk_node *blk_open(struct props *p, GError **err)
+{
+    struct blk_node *n = blk_open_idle(p, err);
+
+    if (n && !blk_perm_as_tool(n, err)) {
+        blk_close(n);
+        return NULL;
+    }
+    return n;
+}
+
+/* What a nested description does not say itself. */
+static void inherit_options(const struct blk_node *n, struct props *sub)
+{
+    if (n->read_only && !props_has(sub, "read-only"))
+        props_set_str(sub, "read-only", "on");
+    if (n->force_share && !props_has(sub, "force-share"))
+        props_set_str(sub, "force-share", "on");
+}
+
 bool blk_open_child(struct blk_node *n, struct props *p, GError **err)
 {
     json_t *file = props_get_json(p, "file");
@@ -200,15 +224,15 @@ bool blk_open_child(struct blk_node *n, struct props *p, GError **err)
         if (!sub)
             return error_set(err, HANOK_ERROR_INVALID, "The block driver '%s' needs file=.",
                              n->drv->name);
-        if (n->read_only && !props_has(sub, "read-only"))
-            props_set_str(sub, "read-only", "on");
-        n->file = blk_open(sub, err);
+        inherit_options(n, sub);
+        n->file = blk_open_idle(sub, err);
         if (!n->file)
             return false;
         n->owns_file = true;
     }
     n->file->parent = n;
-    return true;
+    /* Tables are read only once nobody else writes them. */
+    return !blk_has_tables(n) || blk_perm_to_child(n, err);
 }
 
 struct blk_node *blk_open_file(const char *path, bool read_only, GError **err)
@@ -288,31 +312,15 @@ bool blk_resize(struct blk_node *n, uint64_t size_bytes, GError **err)
     if (!n->drv->resize)
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
                          "The block driver '%s' cannot change an image's size.", n->drv->name);
+    bool root = !n->parent;
+    unsigned used = n->perm_used, unshared = n->perm_unshared;
+    if (root && !blk_set_perm(n, used | BLK_PERM_RESIZE, unshared, err))
+        return false;
     blk_drain(n);
-    return n->drv->resize(n, size_bytes, err);
-}
-
-bool blk_claim(struct blk_node *n, const char *user, GError **err)
-{
-    if (n->user)
-        return error_set(err, HANOK_ERROR_BUSY, "The block node '%s' is already used by %s.",
-                         n->name, n->user);
-    if (n->parent)
-        return error_set(err, HANOK_ERROR_BUSY, "The block node '%s' is already used by node '%s'.",
-                         n->name, n->parent->name);
-    n->user = g_strdup(user);
-    return true;
-}
-
-void blk_release(struct blk_node *n)
-{
-    g_free(n->user);
-    n->user = NULL;
-}
-
-const char *blk_user(const struct blk_node *n)
-{
-    return n->user;
+    bool ok = n->drv->resize(n, size_bytes, err);
+    if (root)
+        blk_set_perm(n, used, unshared, NULL);
+    return ok;
 }
 
 void blk_attach(struct blk_node *n, struct evloop *loop)
@@ -399,20 +407,14 @@ static void later_ready(void *opaque, int fd, uint32_t events)
     run_later(opaque);
 }
 
-/* A format that holds back tables writes them at every flush: cache.no-flush=on saves the waiting
- * for the disk only. */
-static bool has_tables(const struct blk_node *n)
-{
-    return n->file && n->drv->flush_sync;
-}
-
 /* 0 when the driver must be asked, else what the request ends with (1 = success at once). */
 static int check_request(struct blk_node *n, struct blk_req *req)
 {
     uint64_t size = n->size_bytes;
 
+    /* Tables are written out even with cache.no-flush=on, which saves the waiting only. */
     if (req->op == BLK_FLUSH)
-        return n->read_only || (n->no_flush && !has_tables(n)) ? 1 : 0;
+        return n->read_only || (n->no_flush && !blk_has_tables(n)) ? 1 : 0;
     if (req->offset_bytes > size || req->len_bytes > size - req->offset_bytes)
         return -EIO;
     if (req->op != BLK_READ && n->read_only)
@@ -496,7 +498,7 @@ int blk_flush_sync(struct blk_node *n)
         return 0;
     while (n->file && !n->drv->flush_sync)
         n = n->file;
-    if (no_flush && !has_tables(n))
+    if (no_flush && !blk_has_tables(n))
         return 0;
     return n->drv->flush_sync ? n->drv->flush_sync(n) : 0;
 }

@@ -291,7 +291,7 @@ static bool blockdevs_open(struct machine *m, GError **err)
         struct blk_node *n;
         if (!props_get_str(p, "node-name", &name, err))
             return false;
-        n = blk_open(p, err);
+        n = blk_open_idle(p, err);
         if (!n) {
             g_prefix_error(err, "-blockdev %s: ", name ? name : "");
             return false;

@@ -79,7 +79,7 @@ const struct prop_desc props_virtio_blk[] = {
     {"write-zeroes", PROP_BOOL, "on", "offer write zeroes"},
     {"rerror", PROP_STR, "auto", "report, ignore or stop"},
     {"werror", PROP_STR, "auto", "report, ignore, stop or enospc"},
-    {"share-rw", PROP_BOOL, "off", "others may write to the image (no lock is taken)"},
+    {"share-rw", PROP_BOOL, "off", "others may write to the image, too"},
     {"scsi", PROP_BOOL, "off", "SCSI passthrough (refused)"},
     VIRTIO_COMMON,
     {NULL, PROP_STR, NULL, NULL},
@@ -165,7 +165,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
     struct virtio_blk_config cfg = {.on_error = blk_error, .on_error_opaque = m};
     unsigned cache = 2;
     uint32_t queues = 0, queue_size = 0;
-    bool scsi = false, shared = false;
+    bool scsi = false;
 
     if (!common_read(m, p, &cfg.pci, err) || !blk_backend(m, p, &cfg, err) ||
         !blk_geometry(p, &cfg, err) || !blk_error_policy(p, &cfg, err) ||
@@ -176,7 +176,8 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
         !flag_off(p, "config-wce", &cfg.no_config_wce, err) ||
         !flag_off(p, "discard", &cfg.no_discard, err) ||
         !flag_off(p, "write-zeroes", &cfg.no_write_zeroes, err) ||
-        !props_get_bool(p, "share-rw", &shared, err) || !props_get_bool(p, "scsi", &scsi, err))
+        !props_get_bool(p, "share-rw", &cfg.share_rw, err) ||
+        !props_get_bool(p, "scsi", &scsi, err))
         return false;
     if (props_has(p, "num-queues") && queues == 0)
         return error_set(err, HANOK_ERROR_INVALID, "num-queues= must be at least 1");

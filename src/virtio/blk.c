@@ -243,7 +243,7 @@ static bool claim(struct virtio_blk *b, GError **err)
     g_autofree char *user =
         g_strdup_printf("virtio-blk device '%s'", b->cfg.pci.id ? b->cfg.pci.id : "(no id)");
 
-    b->claimed = blk_claim(b->cfg.node, user, err);
+    b->claimed = blk_claim_shared(b->cfg.node, user, b->cfg.share_rw, err);
     return b->claimed;
 }
 

@@ -350,6 +350,9 @@ bool q2_backing_open(struct qcow2 *q, struct props *p, GError **err)
     if (!q->backing)
         return false;
     q->backing->parent = q->node;
+    if (!blk_set_perm(q->backing, BLK_PERM_READ | BLK_PERM_WRITE | BLK_PERM_RESIZE,
+                      BLK_PERM_WRITE | BLK_PERM_RESIZE, err))
+        return false;
     if (!q->backing->drv->sync)
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
                          "The block driver '%s' cannot be below qcow2.", q->backing->drv->name);

@@ -298,29 +298,6 @@ static void test_read_only_and_auto(void)
     g_unlink(path);
 }
 
-static void test_lock(void)
-{
-    g_autofree char *path = make_image(IMAGE_BYTES);
-    g_autofree char *second = g_strdup_printf("driver=file,node-name=m,filename=%s", path);
-    g_autofree char *reader =
-        g_strdup_printf("driver=file,node-name=m,read-only=on,filename=%s", path);
-    g_autofree char *shared = g_strconcat(reader, ",force-share=on", NULL);
-    g_autofree char *off = g_strconcat(second, ",locking=off", NULL);
-    struct blk_node *n = open_ok(FILE_NODE, path);
-
-    refused(second, "in use");
-    refused(reader, "in use");
-    blk_close(open_ok("%s", shared));
-    blk_close(open_ok("%s", off));
-    blk_close(n);
-    n = open_ok("%s", reader); /* readers share */
-    g_autofree char *reader2 =
-        g_strdup_printf("driver=file,node-name=k,read-only=on,filename=%s", path);
-    blk_close(open_ok("%s", reader2));
-    blk_close(n);
-    g_unlink(path);
-}
-
 static void test_claims_and_names(void)
 {
     g_autofree char *path = make_image(IMAGE_BYTES);
@@ -460,7 +437,6 @@ int main(int argc, char **argv)
     g_test_add_data_func("/block/many/default", "", test_many_at_once_and_drain);
     g_test_add_data_func("/block/many/threads", ",file.aio=threads", test_many_at_once_and_drain);
     g_test_add_func("/block/read-only", test_read_only_and_auto);
-    g_test_add_func("/block/lock", test_lock);
     g_test_add_func("/block/claims-and-names", test_claims_and_names);
     g_test_add_func("/block/refusals", test_refusals);
     g_test_add_func("/block/resize", test_resize);

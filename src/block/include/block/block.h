@@ -49,7 +49,11 @@ struct blk_limits {
 
 /* props is one -blockdev object (driver, node-name, filename/file, read-only, cache, aio, discard,
  * ...). */
-struct blk_node *blk_open(struct props *p, GError **err);
+struct blk_node *blk_open(struct props *p, GError **err); /* and locks, as a tool does */
+/* For a tool that reads a whole image and wants it to stay as it is meanwhile. */
+bool blk_exclude_writers(struct blk_node *n, GError **err);
+/* For machines: a raw image is not locked before a device claims it. */
+struct blk_node *blk_open_idle(struct props *p, GError **err);
 struct blk_node *blk_open_file(const char *path, bool read_only, GError **err); /* raw over file */
 void blk_close(struct blk_node *n); /* drains, flushes; accepts NULL */
 struct blk_node *blk_find(const char *node_name);
@@ -59,8 +63,10 @@ const char *blk_filename(const struct blk_node *n);
 const struct blk_node *blk_child(const struct blk_node *n); /* what a format lies on, or NULL */
 void blk_limits(const struct blk_node *n, struct blk_limits *out);
 bool blk_resize(struct blk_node *n, uint64_t size_bytes, GError **err); /* drains */
-/* One device uses a root node at a time: false names the user. */
+/* One device uses a root node at a time: false names the user, or the process that has the image
+ * locked.  share_rw: others may write to a raw image meanwhile. */
 bool blk_claim(struct blk_node *n, const char *user, GError **err);
+bool blk_claim_shared(struct blk_node *n, const char *user, bool share_rw, GError **err);
 void blk_release(struct blk_node *n);
 const char *blk_user(const struct blk_node *n);           /* who claimed it, or NULL */
 void blk_attach(struct blk_node *n, struct evloop *loop); /* drained; before the first submit */

@@ -65,6 +65,7 @@ struct virtio_blk_config {
     uint32_t logical_block_bytes, physical_block_bytes; /* 0 = the image's */
     uint32_t min_io_bytes, opt_io_bytes;
     bool read_only;
+    bool share_rw;       /* others may write to the image meanwhile */
     bool no_write_cache; /* write-through: FLUSH is offered as no-op, writes are FUA */
     bool no_config_wce;  /* the guest may not toggle the cache mode */
     bool no_discard, no_write_zeroes;
