@@ -52,13 +52,14 @@ struct blk_node {
     const struct blk_driver *drv;
     char *name, *filename;
     struct blk_node *file; /* what a format lies on; NULL for protocol drivers */
-    bool owns_file, read_only, auto_read_only, no_flush, unmap, force_share;
+    bool owns_file, read_only, auto_read_only, no_flush, write_through, unmap, force_share;
     enum { BLK_DETECT_OFF, BLK_DETECT_ON, BLK_DETECT_UNMAP } detect_zeroes;
     void *priv; /* the driver's */
     /* main thread */
     struct evloop *loop;
     char *user;
     unsigned perm_used, perm_unshared;
+    struct throttle_member *throttle; /* NULL: no limits; changed by the main thread in the loop */
     struct blk_node *parent;
     struct blk_node *next;
     void (*batch_fn)(void *opaque);
@@ -72,7 +73,8 @@ struct blk_node {
     struct blk_stats stats; /* read by the main thread: relaxed atomics */
 };
 
-extern const struct blk_driver blk_driver_file, blk_driver_raw, blk_driver_null, blk_driver_qcow2;
+extern const struct blk_driver blk_driver_file, blk_driver_raw, blk_driver_null, blk_driver_qcow2,
+    blk_driver_throttle;
 
 /* Reads "file" of p: a node's name or a nested description. */
 bool blk_open_child(struct blk_node *n, struct props *p, GError **err);

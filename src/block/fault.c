@@ -31,6 +31,7 @@ int blk_fault_ask(const struct blk_node *n, const struct blk_req *req)
                              .len_bytes = req->len_bytes,
                              .iov = req->iov,
                              .iov_count = req->iov_count,
+                             .fua = (req->flags & BLK_REQ_FUA) != 0,
                              .filename = n->filename};
     return fn ? fn(hook_opaque, &io) : 0;
 }

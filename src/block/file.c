@@ -31,13 +31,7 @@ static void done_ready(void *opaque, int fd, uint32_t events);
 
 void file_done(struct blk_req *req, int ret)
 {
-    struct file_req *fr = file_req(req);
-
-    if (fr->bounce) {
-        if (ret == 0 && req->op == BLK_READ)
-            blk_iov_from_buf(req->iov, req->iov_count, fr->bounce);
-        free(fr->bounce);
-    }
+    bounce_end(file_req(req)->node->priv, req, ret, true);
     blk_complete(req, ret);
 }
 
@@ -91,22 +85,8 @@ static void ring_ready(void *opaque, int fd, uint32_t events)
 {
     struct blk_node *n = opaque;
 
-    uring_reap(n->priv);
+    uring_reap(n);
     blk_batch_done(n);
-}
-
-static bool make_bounce(struct file *f, struct blk_req *req)
-{
-    struct file_req *fr = file_req(req);
-
-    if (posix_memalign(&fr->bounce, f->align, req->len_bytes)) {
-        fr->bounce = NULL;
-        return false;
-    }
-    fr->one = (struct iovec){.iov_base = fr->bounce, .iov_len = req->len_bytes};
-    if (req->op == BLK_WRITE)
-        blk_iov_to_buf(req->iov, req->iov_count, fr->bounce);
-    return true;
 }
 
 static void file_submit(struct blk_node *n, struct blk_req *req)
@@ -128,7 +108,7 @@ static void file_submit(struct blk_node *n, struct blk_req *req)
     if (transfer && f->direct) {
         unaligned = ((req->offset_bytes | req->len_bytes) & (f->align - 1)) != 0;
         if (!unaligned && !blk_iov_aligned(req->iov, req->iov_count, f->align) &&
-            !make_bounce(f, req)) {
+            !bounce_make(f, req, true)) {
             blk_complete_later(n, req, -ENOMEM);
             return;
         }
@@ -150,12 +130,10 @@ static int file_sync_aligned(struct blk_node *n, struct blk_req *req)
     if (n->no_flush && req->op == BLK_FLUSH)
         return 0;
     if (transfer && f->direct && !blk_iov_aligned(req->iov, req->iov_count, f->align) &&
-        !make_bounce(f, req))
+        !bounce_make(f, req, false))
         return -ENOMEM;
     int r = file_sync(n, req);
-    if (fr->bounce && r == 0 && req->op == BLK_READ)
-        blk_iov_from_buf(req->iov, req->iov_count, fr->bounce);
-    free(fr->bounce);
+    bounce_end(f, req, r, false);
     return r;
 }
 
@@ -171,7 +149,7 @@ static void file_unplug(struct blk_node *n)
 
     assert(f->plugged > 0);
     if (--f->plugged == 0 && f->ring_ok)
-        uring_flush(f);
+        uring_flush(n);
 }
 
 static void file_poll(struct blk_node *n)
@@ -181,7 +159,7 @@ static void file_poll(struct blk_node *n)
                           {.fd = f->ring_ok ? f->ring.ring_fd : -1, .events = POLLIN}};
 
     if (f->ring_ok)
-        uring_flush(f);
+        uring_flush(n);
     if (poll(p, 2, -1) < 0)
         return; /* EINTR: the caller asks again */
     if (p[1].revents)
@@ -301,6 +279,9 @@ static bool file_open(struct blk_node *n, struct props *p, GError **err)
         return false;
     if (!path || !*path)
         return error_set(err, HANOK_ERROR_INVALID, "A file node needs filename=.");
+    if (aio == AIO_NATIVE && !f->direct)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "aio=native needs cache.direct=on (cache=none or directsync).");
     n->filename = g_strdup(g_str_has_prefix(path, "file:") ? path + 5 : path);
     f->fd = reopen(n->filename, &n->read_only, n->auto_read_only, 0);
     if (f->fd < 0)
@@ -326,6 +307,7 @@ static void file_close(struct blk_node *n)
     evloop_fd_del(f->ring_watch);
     evloop_fd_del(f->done_watch);
     uring_close(f);
+    bounce_free_spares(f);
     if (f->done_fd >= 0)
         close(f->done_fd);
     if (f->fd >= 0)

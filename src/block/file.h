@@ -13,6 +13,8 @@
 #include <liburing.h>
 
 #define FILE_RING_ENTRIES 128u
+#define FILE_BOUNCE_SIZES 12u /* 4 KiB << 0..11 */
+#define FILE_SPARE_BYTES  (16u * 1024 * 1024)
 
 struct file {
     /* immutable after open */
@@ -29,6 +31,10 @@ struct file {
     unsigned plugged, in_ring, unsubmitted;
     struct blk_req *pending, **pending_tail; /* the ring was full */
     struct evloop_fd *ring_watch, *done_watch;
+    struct spare_buf {
+        struct spare_buf *next;
+    } * spare[FILE_BOUNCE_SIZES]; /* bounce buffers to be used again, by size */
+    size_t spare_bytes;
     int done_fd;
     /* under lock */
     pthread_mutex_t lock;
@@ -51,6 +57,10 @@ static inline struct file_req *file_req(struct blk_req *req)
     return (struct file_req *)req->driver;
 }
 
+/* file_bounce.c: aligned memory for requests whose own is not */
+bool bounce_make(struct file *f, struct blk_req *req, bool spares); /* spares: loop thread */
+void bounce_end(struct file *f, struct blk_req *req, int ret, bool spares);
+void bounce_free_spares(struct file *f);
 /* file.c */
 void file_done(struct blk_req *req, int ret); /* loop thread: ends the request */
 void file_to_worker(struct blk_req *req);
@@ -62,7 +72,7 @@ const struct iovec *file_req_iov(struct blk_req *req, int *count);
 bool uring_open(struct file *f, int *errnum);
 void uring_close(struct file *f);
 void uring_queue(struct blk_node *n, struct blk_req *req);
-void uring_flush(struct file *f); /* hands queued entries to the kernel */
-void uring_reap(struct file *f);
+void uring_flush(struct blk_node *n); /* hands queued entries to the kernel */
+void uring_reap(struct blk_node *n);
 
 #endif

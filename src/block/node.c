@@ -1,6 +1,6 @@
 /* node.c - the list of nodes, opening them from properties, and the way of a request through them.
  */
-#include "block_int.h"
+#include "throttle.h"
 
 #include "base/error.h"
 #include "base/evloop.h"
@@ -42,7 +42,7 @@ static const struct {
     {"rbd", NULL},
     {"iscsi", NULL},
     {"nvme", NULL},
-    {"throttle", NULL},
+    {"throttle", &blk_driver_throttle},
     {"copy-on-read", NULL},
     {"blkdebug", NULL},
 };
@@ -72,12 +72,15 @@ static const struct blk_driver *driver_find(const char *name, GError **err)
 static bool read_cache_options(struct blk_node *n, struct props *p, GError **err)
 {
     struct props *cache = props_get_sub(p, "cache");
+    bool writeback = true;
     if (!cache)
         return true;
     /* cache.direct is the file driver's: it reads it again. */
     props_mark_used(cache, "direct");
-    if (!props_get_bool(cache, "no-flush", &n->no_flush, err))
+    if (!props_get_bool(cache, "no-flush", &n->no_flush, err) ||
+        !props_get_bool(cache, "writeback", &writeback, err))
         return false;
+    n->write_through = !writeback;
     return props_check_unused(cache, "cache of -blockdev", NULL, err);
 }
 
@@ -130,6 +133,7 @@ static void node_free(struct blk_node *n)
     evloop_fd_del(n->watch);
     if (n->later_fd >= 0)
         close(n->later_fd);
+    throttle_leave(n->throttle);
     if (n->file) {
         n->file->parent = NULL;
         if (n->owns_file)
@@ -140,6 +144,18 @@ static void node_free(struct blk_node *n)
     g_free(n->filename);
     g_free(n->user);
     g_free(n);
+}
+
+/* "throttling": limits on this node, as -drive says them. */
+static bool read_throttling(struct blk_node *n, struct props *p, GError **err)
+{
+    struct props *sub = props_get_sub(p, "throttling");
+    struct throttle_limits limits = {.iops_size_bytes = 0};
+    const char *group = NULL;
+
+    return !sub || (props_get_str(sub, "group", &group, err) &&
+                    throttle_limits_read(sub, "", &limits, err) &&
+                    blk_set_throttle(n, group, &limits, err));
 }
 
 /* Fills in n; what it leaves half done, node_free() undoes. */
@@ -154,7 +170,7 @@ static bool node_open(struct blk_node *n, const struct blk_driver *drv, struct p
     if (n->later_fd < 0)
         return error_errno(err, errno, "Cannot create an event descriptor");
     n->drv = drv;
-    if (!drv->open(n, p, err))
+    if (!drv->open(n, p, err) || !read_throttling(n, p, err))
         return false;
     g_autofree char *what = g_strdup_printf("block driver '%s'", drv->name);
     return props_check_unused(p, what, NULL, err);
@@ -298,11 +314,11 @@ void blk_limits(const struct blk_node *n, struct blk_limits *out)
         .max_transfer_bytes = 1 * GiB,
         .can_discard = true,
         .can_write_zeroes = true,
-        .write_cache = true,
     };
     n->drv->limits((struct blk_node *)n, out);
     out->size_bytes = __atomic_load_n(&n->size_bytes, __ATOMIC_RELAXED);
     out->read_only = n->read_only;
+    out->write_cache = !n->write_through;
 }
 
 bool blk_resize(struct blk_node *n, uint64_t size_bytes, GError **err)
@@ -330,6 +346,8 @@ void blk_attach(struct blk_node *n, struct evloop *loop)
         evloop_fd_del(n->watch);
         n->loop = loop;
         n->watch = evloop_fd_add(loop, n->later_fd, EPOLLIN, later_ready, n);
+        if (n->throttle)
+            throttle_attach(n->throttle, loop);
         if (n->drv->attach)
             n->drv->attach(n, loop);
     }
@@ -339,11 +357,17 @@ static void stats_add(struct blk_node *n, const struct blk_req *req, int ret)
 {
     struct blk_stats *s = &n->stats;
     uint64_t *ops = ret < 0 ? &s->errors[req->op] : &s->ops[req->op];
+    uint64_t requests = 1 + (uint64_t)req->merged;
 
-    __atomic_fetch_add(ops, 1, __ATOMIC_RELAXED);
+    if (ret < 0 && req->merged) /* its parts are tried, and counted, one by one */
+        return;
+    __atomic_fetch_add(ops, requests, __ATOMIC_RELAXED);
     if (ret == 0)
         __atomic_fetch_add(&s->bytes[req->op], req->len_bytes, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&s->ns[req->op], host_clock_ns() - req->driver[BLK_SCRATCH_NODE],
+    if (req->merged)
+        __atomic_fetch_add(&s->merged[req->op], req->merged, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&s->ns[req->op],
+                       requests * (host_clock_ns() - req->driver[BLK_SCRATCH_NODE]),
                        __ATOMIC_RELAXED);
 }
 
@@ -444,7 +468,7 @@ void blk_submit(struct blk_req *req)
     int now = check_request(n, req);
     if (now)
         blk_complete_later(n, req, now < 0 ? now : 0);
-    else
+    else if (!n->throttle || n->drv == &blk_driver_throttle || throttle_pass(n->throttle, req))
         n->drv->submit(n, req);
 }
 
@@ -468,6 +492,10 @@ static void drain_in_loop(void *opaque)
 {
     struct blk_node *root = opaque;
 
+    for (struct blk_node *n = root; n; n = n->file) {
+        if (n->throttle)
+            throttle_drain_begin(n->throttle);
+    }
     while (root->inflight) {
         bool progress = false;
         struct blk_node *poller = NULL; /* the topmost that polls knows about those below */
@@ -481,6 +509,10 @@ static void drain_in_loop(void *opaque)
         }
         if (!progress && root->inflight)
             poller->drv->poll(poller);
+    }
+    for (struct blk_node *n = root; n; n = n->file) {
+        if (n->throttle)
+            throttle_drain_end(n->throttle);
     }
 }
 
@@ -510,7 +542,11 @@ void blk_stats(const struct blk_node *n, struct blk_stats *out)
         out->bytes[i] = __atomic_load_n(&n->stats.bytes[i], __ATOMIC_RELAXED);
         out->errors[i] = __atomic_load_n(&n->stats.errors[i], __ATOMIC_RELAXED);
         out->ns[i] = __atomic_load_n(&n->stats.ns[i], __ATOMIC_RELAXED);
+        out->merged[i] = __atomic_load_n(&n->stats.merged[i], __ATOMIC_RELAXED);
     }
+    while (n->file)
+        n = n->file;
+    out->submissions = __atomic_load_n(&n->stats.submissions, __ATOMIC_RELAXED);
 }
 
 void blk_foreach(void (*fn)(struct blk_node *n, void *opaque), void *opaque)

@@ -77,6 +77,7 @@ const struct prop_desc props_virtio_blk[] = {
     {"config-wce", PROP_BOOL, "on", "the guest may switch the write cache"},
     {"discard", PROP_BOOL, "on", "offer discard"},
     {"write-zeroes", PROP_BOOL, "on", "offer write zeroes"},
+    {"request-merging", PROP_BOOL, "on", "join requests that touch"},
     {"rerror", PROP_STR, "auto", "report, ignore or stop"},
     {"werror", PROP_STR, "auto", "report, ignore, stop or enospc"},
     {"share-rw", PROP_BOOL, "off", "others may write to the image, too"},
@@ -176,6 +177,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
         !flag_off(p, "config-wce", &cfg.no_config_wce, err) ||
         !flag_off(p, "discard", &cfg.no_discard, err) ||
         !flag_off(p, "write-zeroes", &cfg.no_write_zeroes, err) ||
+        !flag_off(p, "request-merging", &cfg.no_merging, err) ||
         !props_get_bool(p, "share-rw", &cfg.share_rw, err) ||
         !props_get_bool(p, "scsi", &scsi, err))
         return false;

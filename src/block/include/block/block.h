@@ -32,6 +32,7 @@ struct blk_req {
     struct iovec *iov; /* READ/WRITE: covers len_bytes; valid until done */
     int iov_count;
     void (*done)(struct blk_req *req, int ret); /* ret 0 or -errno */
+    uint32_t merged; /* how many further requests of the guest this one carries */
     /* owned by the block layer while in flight */
     uint32_t id; /* for tracing */
     struct blk_node *node;
@@ -44,7 +45,8 @@ struct blk_limits {
     uint32_t logical_block_bytes; /* 512 unless O_DIRECT on 4Kn */
     uint32_t physical_block_bytes;
     uint64_t max_transfer_bytes;
-    bool can_discard, can_write_zeroes, read_only, write_cache;
+    bool can_discard, can_write_zeroes, read_only;
+    bool write_cache; /* cache.writeback: what a device shows its guest unless told otherwise */
 };
 
 /* props is one -blockdev object (driver, node-name, filename/file, read-only, cache, aio, discard,
@@ -54,6 +56,9 @@ struct blk_node *blk_open(struct props *p, GError **err); /* and locks, as a too
 bool blk_exclude_writers(struct blk_node *n, GError **err);
 /* For machines: a raw image is not locked before a device claims it. */
 struct blk_node *blk_open_idle(struct props *p, GError **err);
+/* The node a file name stands for: a path, "json:{...}", "nbd://HOST/EXPORT", "nbd:HOST:PORT", ...
+ * A new JSON object, protocol or (json: only) more. */
+json_t *blk_describe_file(const char *name, GError **err);
 struct blk_node *blk_open_file(const char *path, bool read_only, GError **err); /* raw over file */
 void blk_close(struct blk_node *n); /* drains, flushes; accepts NULL */
 struct blk_node *blk_find(const char *node_name);
@@ -81,7 +86,8 @@ void blk_drain(struct blk_node *n); /* main thread; after return nothing is in f
 int blk_flush_sync(struct blk_node *n);
 
 struct blk_stats {
-    uint64_t ops[5], bytes[5], errors[5], ns[5]; /* by enum blk_op */
+    uint64_t ops[5], bytes[5], errors[5], ns[5], merged[5]; /* by enum blk_op; merged ones count */
+    uint64_t submissions; /* system calls that gave the host's ring requests */
 };
 void blk_stats(const struct blk_node *n, struct blk_stats *out);
 void blk_foreach(void (*fn)(struct blk_node *n, void *opaque), void *opaque);

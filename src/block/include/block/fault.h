@@ -22,6 +22,7 @@ struct blk_host_io {
     uint64_t offset_bytes, len_bytes;
     const struct iovec *iov; /* READ, WRITE */
     int iov_count;
+    bool fua; /* WRITE, WRITE_ZEROES: on the disk before it ends */
     const char *filename;
 };
 
