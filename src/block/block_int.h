@@ -74,7 +74,7 @@ struct blk_node {
 };
 
 extern const struct blk_driver blk_driver_file, blk_driver_raw, blk_driver_null, blk_driver_qcow2,
-    blk_driver_throttle;
+    blk_driver_throttle, blk_driver_nbd;
 
 /* Reads "file" of p: a node's name or a nested description. */
 bool blk_open_child(struct blk_node *n, struct props *p, GError **err);

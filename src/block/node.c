@@ -35,7 +35,7 @@ static const struct {
     {"vpc", NULL},
     {"vhdx", NULL},
     {"luks", NULL},
-    {"nbd", NULL},
+    {"nbd", &blk_driver_nbd},
     {"http", NULL},
     {"https", NULL},
     {"ssh", NULL},

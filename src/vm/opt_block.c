@@ -298,7 +298,8 @@ static json_t *file_layer(const struct drive *d, GError **err)
     if (!json_object_get(file, "driver")) {
         json_object_set_new(file, "driver", json_string("file"));
     }
-    if (d->has_aio) {
+    const char *driver = json_string_value(json_object_get(file, "driver"));
+    if (d->has_aio && driver && (!strcmp(driver, "file") || g_str_has_prefix(driver, "host_"))) {
         json_object_set_new(file, "aio", json_string(aio_names[d->aio]));
     }
     return file;
