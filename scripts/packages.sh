@@ -14,7 +14,7 @@ group_packages() {
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3" ;;
     test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils" ;;
     style) echo "clang-format clang python3 git" ;;
-    bench) echo "qemu-system-x86 qemu-utils" ;;
+    bench) echo "qemu-system-x86 qemu-utils cpio" ;;
     *) die "unknown package group '$1' (build, guest, test, style, bench)" ;;
     esac
 }
