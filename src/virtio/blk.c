@@ -42,10 +42,10 @@ static void get_config(struct virtio_dev *d, uint8_t *c)
     le32_put(c + CFG_OPT_IO, b->cfg.opt_io_bytes / unit);
     c[CFG_WRITEBACK] = __atomic_load_n(&b->write_cache, __ATOMIC_RELAXED);
     le16_put(c + CFG_NUM_QUEUES, (uint16_t)d->queue_count);
-    le32_put(c + CFG_MAX_DISCARD, VBLK_DISCARD_MAX);
+    le32_put(c + CFG_MAX_DISCARD, b->cfg.max_discard_sectors);
     le32_put(c + CFG_MAX_DISCARD_SEG, 1);
-    le32_put(c + CFG_DISCARD_ALIGN, unit / 512);
-    le32_put(c + CFG_MAX_WZ, VBLK_DISCARD_MAX);
+    le32_put(c + CFG_DISCARD_ALIGN, MAX_OF(b->cfg.discard_bytes, unit) / 512);
+    le32_put(c + CFG_MAX_WZ, b->cfg.max_zeroes_sectors);
     le32_put(c + CFG_MAX_WZ_SEG, 1);
     c[CFG_WZ_MAY_UNMAP] = 1;
 }
@@ -217,6 +217,9 @@ static bool check_blocks(struct virtio_blk *b, GError **err)
         return error_set(
             err, HANOK_ERROR_INVALID,
             "min_io_size and opt_io_size must be multiples of the logical block size.");
+    if (b->cfg.discard_bytes % lo)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "discard_granularity must be a multiple of the logical block size.");
     return true;
 }
 
@@ -271,6 +274,10 @@ struct pci_dev *virtio_blk_pci_new(const struct virtio_blk_config *cfg, GError *
         return NULL;
     struct virtio_blk *b = g_new0(struct virtio_blk, 1);
     b->cfg = *cfg;
+    if (!b->cfg.max_discard_sectors)
+        b->cfg.max_discard_sectors = VBLK_DISCARD_MAX;
+    if (!b->cfg.max_zeroes_sectors)
+        b->cfg.max_zeroes_sectors = VBLK_DISCARD_MAX;
     b->loop = cfg->loop ? cfg->loop : evloop_main();
     blk_limits(cfg->node, &b->limits);
     b->limits.read_only |= cfg->read_only;

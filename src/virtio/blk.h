@@ -17,7 +17,7 @@
 
 #define VBLK_QUEUES_MAX  64u
 #define VBLK_SLACK_IOVS  16u       /* header, status, buffers split at region borders */
-#define VBLK_DISCARD_MAX 0x400000u /* sectors of one discard or write-zeroes: 2 GiB */
+#define VBLK_DISCARD_MAX 0x400000u /* sectors of one discard or write-zeroes, default: 2 GiB */
 #define VBLK_NOTICES_MAX 16u
 #define VBLK_BATCH_MAX   32u
 

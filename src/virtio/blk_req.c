@@ -199,6 +199,7 @@ static uint8_t prepare_out(struct vblk_req *r, uint64_t sector)
 static uint8_t prepare_range(struct vblk_req *r, bool discard)
 {
     struct discard_range range;
+    uint32_t most = discard ? r->b->cfg.max_discard_sectors : r->b->cfg.max_zeroes_sectors;
     unsigned feature = discard ? VBLK_F_DISCARD : VBLK_F_WRITE_ZEROES;
 
     if (!(r->b->p.dev.host_features & BIT64(feature)))
@@ -208,7 +209,7 @@ static uint8_t prepare_range(struct vblk_req *r, bool discard)
     virtq_copy_out(&r->elem, sizeof(struct req_header), &range, sizeof(range));
     if (range.flags & (discard ? ~0u : ~(uint32_t)WZ_UNMAP))
         return S_UNSUPP;
-    if (range.sectors > VBLK_DISCARD_MAX || r->b->limits.read_only)
+    if (range.sectors > most || r->b->limits.read_only)
         return S_IOERR;
     r->blk.op = discard ? BLK_DISCARD : BLK_WRITE_ZEROES;
     r->blk.iov_count = 0;

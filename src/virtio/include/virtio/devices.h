@@ -64,6 +64,8 @@ struct virtio_blk_config {
     unsigned queue_size; /* 0 = 256; power of two, 2..1024 */
     uint32_t logical_block_bytes, physical_block_bytes; /* 0 = the image's */
     uint32_t min_io_bytes, opt_io_bytes;
+    uint32_t discard_bytes;                           /* granularity; 0 = a logical block */
+    uint32_t max_discard_sectors, max_zeroes_sectors; /* of 512 bytes; 0 = 2 GiB */
     bool read_only;
     bool share_rw;       /* others may write to the image meanwhile */
     bool no_write_cache; /* write-through: FLUSH is offered as no-op, writes are FUA */
