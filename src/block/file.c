@@ -148,8 +148,14 @@ static void file_unplug(struct blk_node *n)
     struct file *f = n->priv;
 
     assert(f->plugged > 0);
-    if (--f->plugged == 0 && f->ring_ok)
-        uring_flush(n);
+    if (--f->plugged || !f->ring_ok)
+        return;
+    uring_flush(n);
+    /* What the page cache had is done already: no need to wait for the loop's next turn. */
+    if (io_uring_cq_ready(&f->ring)) {
+        uring_reap(n);
+        blk_batch_done(n);
+    }
 }
 
 static void file_poll(struct blk_node *n)

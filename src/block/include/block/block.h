@@ -81,8 +81,8 @@ void blk_on_batch(struct blk_node *n, void (*fn)(void *opaque), void *opaque);
 
 void blk_submit(struct blk_req *req); /* req->node set; queues */
 void blk_plug(struct blk_node *n); /* batch: submissions until unplug become one io_uring_submit */
-void blk_unplug(struct blk_node *n);
-void blk_drain(struct blk_node *n); /* main thread; after return nothing is in flight */
+void blk_unplug(struct blk_node *n); /* may call done() of what has ended at once */
+void blk_drain(struct blk_node *n);  /* main thread; after return nothing is in flight */
 int blk_flush_sync(struct blk_node *n);
 
 struct blk_stats {
