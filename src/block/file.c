@@ -330,6 +330,7 @@ static void file_limits(struct blk_node *n, struct blk_limits *out)
 
     out->logical_block_bytes = f->logical_bytes;
     out->physical_block_bytes = f->physical_bytes;
+    out->direct = f->direct;
 }
 
 static bool file_resize(struct blk_node *n, uint64_t size_bytes, GError **err)

@@ -84,10 +84,11 @@ static bool read_cache_options(struct blk_node *n, struct props *p, GError **err
     return props_check_unused(cache, "cache of -blockdev", NULL, err);
 }
 
+static const char *const detect_names[] = {"off", "on", "unmap", NULL};
+
 static bool read_common_options(struct blk_node *n, struct props *p, GError **err)
 {
     static const char *const discard[] = {"ignore", "off", "unmap", "on", NULL};
-    static const char *const detect[] = {"off", "on", "unmap", NULL};
     unsigned d = 0, z = 0;
     const char *name = NULL;
 
@@ -96,7 +97,8 @@ static bool read_common_options(struct blk_node *n, struct props *p, GError **er
         !props_get_bool(p, "auto-read-only", &n->auto_read_only, err) ||
         !props_get_bool(p, "force-share", &n->force_share, err) ||
         !props_get_enum(p, "discard", discard, &d, err) ||
-        !props_get_enum(p, "detect-zeroes", detect, &z, err) || !read_cache_options(n, p, err))
+        !props_get_enum(p, "detect-zeroes", detect_names, &z, err) ||
+        !read_cache_options(n, p, err))
         return false;
     if (n->force_share && !n->read_only)
         return error_set(err, HANOK_ERROR_INVALID,
@@ -319,6 +321,8 @@ void blk_limits(const struct blk_node *n, struct blk_limits *out)
     out->size_bytes = __atomic_load_n(&n->size_bytes, __ATOMIC_RELAXED);
     out->read_only = n->read_only;
     out->write_cache = !n->write_through;
+    out->no_flush = n->no_flush;
+    out->detect_zeroes = detect_names[n->detect_zeroes];
 }
 
 bool blk_resize(struct blk_node *n, uint64_t size_bytes, GError **err)

@@ -81,6 +81,11 @@ void blk_release(struct blk_node *n)
     n->user = NULL;
 }
 
+const char *blk_in_use_by(const struct blk_node *n)
+{
+    return n->user ? n->user : n->parent ? n->parent->name : NULL;
+}
+
 const char *blk_user(const struct blk_node *n)
 {
     return n->user;

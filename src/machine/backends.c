@@ -322,6 +322,33 @@ static bool blockdev_open(struct machine *m, struct props *p, GError **err)
     return n != NULL;
 }
 
+bool machine_blockdev_add(struct machine *m, struct props *p, GError **err)
+{
+    const char *name = NULL;
+
+    if (!props_get_str(p, "node-name", &name, err))
+        return false;
+    if (!name || !*name)
+        return error_set(err, HANOK_ERROR_INVALID, "a node-name is needed");
+    return blockdev_open(m, p, err);
+}
+
+bool machine_blockdev_del(struct machine *m, const char *node_name, GError **err)
+{
+    for (guint i = 0; i < m->blockdevs->len; i++) {
+        struct blk_node *n = g_ptr_array_index(m->blockdevs, i);
+        if (strcmp(blk_node_name(n), node_name) != 0)
+            continue;
+        const char *user = blk_in_use_by(n);
+        if (user)
+            return error_set(err, HANOK_ERROR_BUSY, "Node '%s' is in use by %s", node_name, user);
+        g_ptr_array_remove_index(m->blockdevs, i);
+        blk_close(n);
+        return true;
+    }
+    return error_set(err, HANOK_ERROR_NOT_FOUND, "Cannot find node '%s'", node_name);
+}
+
 static bool blockdevs_open(struct machine *m, GError **err)
 {
     for (guint i = 0; i < m->cfg->blockdevs->len; i++) {

@@ -27,21 +27,6 @@ static json_t *image_info(struct blk_node *n)
     return o;
 }
 
-/* What the user asked of a node; the block layer keeps only what it acts on. */
-static struct props *asked_of_node(struct machine *m, struct blk_node *n)
-{
-    GPtrArray *list = machine_config(m)->blockdevs;
-    const char *wanted = blk_node_name(n);
-    for (unsigned i = 0; wanted && i < list->len; i++) {
-        const char *name = NULL;
-        props_get_str(g_ptr_array_index(list, i), "node-name", &name, NULL);
-        if (name && !strcmp(name, wanted)) {
-            return g_ptr_array_index(list, i);
-        }
-    }
-    return NULL;
-}
-
 /* The names that QMP gives the limits, in the order of enum throttle_kind. */
 static const char *const limit_names[THROTTLE_KINDS] = {"bps",  "bps_rd",  "bps_wr",
                                                         "iops", "iops_rd", "iops_wr"};
@@ -74,27 +59,20 @@ static void add_limits(json_t *o, const struct blk_node *n)
     }
 }
 
-static json_t *node_info(struct machine *m, struct blk_node *n)
+static json_t *node_info(struct blk_node *n)
 {
     struct blk_limits l;
-    struct props *asked = asked_of_node(m, n);
-    const char *file = blk_filename(n), *zeroes = "off";
-    bool direct = false, no_flush = false;
+    const char *file = blk_filename(n);
     blk_limits(n, &l);
-    if (asked) {
-        props_get_bool(asked, "cache.direct", &direct, NULL);
-        props_get_bool(asked, "cache.no-flush", &no_flush, NULL);
-        props_get_str(asked, "detect-zeroes", &zeroes, NULL);
-    }
     json_t *o = json_pack("{sssssbsssisbso}", "file", file ? file : "", "node-name",
                           blk_node_name(n) ? blk_node_name(n) : "", "ro", l.read_only, "drv",
                           blk_driver_name(n), "backing_file_depth", 0, "encrypted", 0, "image",
                           image_info(n));
-    json_object_set_new(o, "detect_zeroes", json_string(zeroes));
+    json_object_set_new(o, "detect_zeroes", json_string(l.detect_zeroes));
     json_object_set_new(o, "write_threshold", json_integer(0));
-    json_object_set_new(
-        o, "cache",
-        json_pack("{sbsbsb}", "writeback", l.write_cache, "direct", direct, "no-flush", no_flush));
+    json_object_set_new(o, "cache",
+                        json_pack("{sbsbsb}", "writeback", l.write_cache, "direct", l.direct,
+                                  "no-flush", l.no_flush));
     add_limits(o, n);
     return o;
 }
@@ -122,7 +100,7 @@ static void add_disk(struct pci_dev *d, void *opaque)
     g_autofree char *path = qdev_path(d);
     json_array_append_new(l->list, json_pack("{sssssssbsbssso}", "device", "", "qdev", path, "type",
                                              "unknown", "removable", 0, "locked", 0, "io-status",
-                                             status, "inserted", node_info(l->m, n)));
+                                             status, "inserted", node_info(n)));
 }
 
 json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
@@ -135,7 +113,7 @@ json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
 static void add_node(struct blk_node *n, void *opaque)
 {
     struct lister *l = opaque;
-    json_array_append_new(l->list, node_info(l->m, n));
+    json_array_append_new(l->list, node_info(n));
 }
 
 json_t *cmd_query_named_block_nodes(struct qmp_call *call, json_t *args, GError **err)
@@ -289,6 +267,17 @@ json_t *cmd_block_set_io_throttle(struct qmp_call *call, json_t *args, GError **
         return qmp_fail(err, "bps and iops limits are numbers not less than 0");
     }
     return blk_set_throttle(n, qmp_text(args, "group"), &l, err) ? qmp_ok() : NULL;
+}
+
+json_t *cmd_blockdev_add(struct qmp_call *call, json_t *args, GError **err)
+{
+    PROPS_AUTO p = props_from_json(args);
+    return machine_blockdev_add(call->m, p, err) ? qmp_ok() : NULL;
+}
+
+json_t *cmd_blockdev_del(struct qmp_call *call, json_t *args, GError **err)
+{
+    return machine_blockdev_del(call->m, qmp_text(args, "node-name"), err) ? qmp_ok() : NULL;
 }
 
 struct resized {

@@ -94,6 +94,11 @@ OBJECT(arg_throttle, "BlockIOThrottle", MAY("device", qmp_str), MAY("id", qmp_st
        MAY("bps_wr_max_length", qmp_int), MAY("iops_max_length", qmp_int),
        MAY("iops_rd_max_length", qmp_int), MAY("iops_wr_max_length", qmp_int),
        MAY("iops_size", qmp_int), MAY("group", qmp_str));
+ENUM(blockdev_driver, "BlockdevDriver", "file", "host_cdrom", "host_device", "nbd", "null-aio",
+     "null-co", "qcow2", "raw", "throttle");
+TAGGED_OBJECT(arg_blockdev_add, "BlockdevOptions", "driver", NEED("driver", blockdev_driver),
+              MAY("node-name", qmp_str));
+OBJECT(arg_blockdev_del, "q_obj_blockdev-del-arg", NEED("node-name", qmp_str));
 ENUM(data_format, "DataFormat", "utf8", "base64");
 OBJECT(arg_ringbuf_read, "q_obj_ringbuf-read-arg", NEED("device", qmp_str), NEED("size", qmp_int),
        MAY("format", data_format));
@@ -253,6 +258,8 @@ const struct qmp_command qmp_commands[] = {
     {"query-blockstats", &arg_nodes, &block_stats_list, cmd_query_blockstats},
     {"query-named-block-nodes", &arg_flat, &node_types, cmd_query_named_block_nodes},
     {"block_resize", &arg_block_resize, NULL, cmd_block_resize},
+    {"blockdev-add", &arg_blockdev_add, NULL, cmd_blockdev_add},
+    {"blockdev-del", &arg_blockdev_del, NULL, cmd_blockdev_del},
     {"block_set_io_throttle", &arg_throttle, NULL, cmd_block_set_io_throttle},
     {"query-chardev", NULL, &chardev_infos, cmd_query_chardev},
     {"query-chardev-backends", NULL, &name_entries, cmd_query_chardev_backends},

@@ -30,7 +30,7 @@ qmp_handler cmd_query_pci, cmd_query_chardev, cmd_query_chardev_backends, cmd_ri
     cmd_set_link, cmd_query_rx_filter;
 /* cmd_block.c: disks */
 qmp_handler cmd_query_block, cmd_query_blockstats, cmd_query_named_block_nodes, cmd_block_resize,
-    cmd_block_set_io_throttle;
+    cmd_block_set_io_throttle, cmd_blockdev_add, cmd_blockdev_del;
 
 const char *accel_name(struct machine *m);
 struct pci_bus;

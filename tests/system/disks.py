@@ -147,6 +147,33 @@ def test_limits_by_qmp():
             need(state["bps"] == 0 and "group" not in state, str(state))
 
 
+def test_nodes_come_and_go():
+    """As a manager attaches and detaches a disk."""
+    with tempfile.TemporaryDirectory() as work:
+        path = make("qcow2", Path(work) / "a.qcow2")
+        with Process(*BOARD, "-device", "pcie-root-port,id=rp") as vm:
+            qmp = Qmp(vm.qmp)
+            qmp.get("qmp_capabilities")
+            qmp.get("blockdev-add", driver="file", filename=path, node_name="s", cache={"direct": True}, discard="unmap")
+            qmp.get("blockdev-add", driver="qcow2", node_name="f", file="s", detect_zeroes="on")
+            nodes = {n["node-name"]: n for n in qmp.get("query-named-block-nodes")}
+            need(nodes["s"]["cache"]["direct"] and nodes["f"]["detect_zeroes"] == "on", str(nodes))
+            need("error" in qmp.ask("blockdev-add", driver="file", filename=path, node_name="s"), "a name twice")
+            need("error" in qmp.ask("blockdev-add", driver="file", filename=path), "no name")
+            need("error" in qmp.ask("blockdev-del", node_name="s"), "a node in use")
+            qmp.get("device_add", driver="virtio-blk-pci", drive="f", id="d0", bus="rp")
+            need("error" in qmp.ask("blockdev-del", node_name="f"), "a node of a device")
+            need(qmp.get("query-block")[0]["inserted"]["node-name"] == "f", "query-block")
+            need(run("check", "-r", "leaks", path, program=IMG).returncode == 1, "the image is locked")
+        with Process(*BOARD) as vm:
+            qmp = Qmp(vm.qmp)
+            qmp.get("qmp_capabilities")
+            qmp.get("blockdev-add", driver="qcow2", node_name="f", file={"driver": "file", "filename": path})
+            qmp.get("blockdev-del", node_name="f")
+            need("error" in qmp.ask("blockdev-del", node_name="f"), "gone already")
+            need(run("check", "-r", "leaks", path, program=IMG).returncode == 0, "the image is free")
+
+
 def test_throttle_group_as_libvirt_writes_it():
     with tempfile.TemporaryDirectory() as work:
         path = make("raw", Path(work) / "a.raw")
@@ -203,5 +230,5 @@ def test_option_forms():
 
 
 run_tests([(f.__name__.removeprefix("test_").replace("_", " "), f) for f in (
-    test_option_forms, test_limits_by_qmp, test_throttle_group_as_libvirt_writes_it, test_snapshot_leaves_the_image_alone,
+    test_option_forms, test_limits_by_qmp, test_nodes_come_and_go, test_throttle_group_as_libvirt_writes_it, test_snapshot_leaves_the_image_alone,
     test_resize_is_seen_by_the_guest, test_cache_modes_and_kill)])

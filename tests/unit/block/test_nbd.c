@@ -302,8 +302,9 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/nbd/addresses", test_addresses);
     g_test_add_func("/nbd/refusals", test_refusals);
+    g_autofree char *qemu_img = g_find_program_in_path("qemu-img");
     program = g_find_program_in_path("qemu-nbd");
-    if (program && g_find_program_in_path("qemu-img")) {
+    if (program && qemu_img) {
         int fd = g_file_open_tmp("hanok-nbd-XXXXXX", &image, NULL);
         g_assert_cmpint(ftruncate(fd, DISK_BYTES), ==, 0);
         close(fd);
@@ -320,5 +321,8 @@ int main(int argc, char **argv)
     int r = g_test_run();
     if (image)
         g_unlink(image);
+    g_free(program);
+    g_free(image);
+    g_free(socket_path);
     return r;
 }

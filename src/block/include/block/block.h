@@ -46,6 +46,8 @@ struct blk_limits {
     uint32_t physical_block_bytes;
     uint64_t max_transfer_bytes;
     bool can_discard, can_write_zeroes, read_only;
+    bool direct, no_flush;     /* cache.direct (of the file below), cache.no-flush */
+    const char *detect_zeroes; /* "off", "on" or "unmap" */
     bool write_cache; /* cache.writeback: what a device shows its guest unless told otherwise */
 };
 
@@ -73,7 +75,9 @@ bool blk_resize(struct blk_node *n, uint64_t size_bytes, GError **err); /* drain
 bool blk_claim(struct blk_node *n, const char *user, GError **err);
 bool blk_claim_shared(struct blk_node *n, const char *user, bool share_rw, GError **err);
 void blk_release(struct blk_node *n);
-const char *blk_user(const struct blk_node *n);           /* who claimed it, or NULL */
+const char *blk_user(const struct blk_node *n); /* who claimed it, or NULL */
+/* The same, or the name of the node that stands on this one. */
+const char *blk_in_use_by(const struct blk_node *n);
 void blk_attach(struct blk_node *n, struct evloop *loop); /* drained; before the first submit */
 
 /* fn is called in the loop's thread after done() of a batch of requests: one interrupt for many. */
