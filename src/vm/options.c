@@ -55,7 +55,8 @@ const struct option_desc option_table[] = {
 
     {"drive", ARG_TEXT,
      "file=FILE,if=virtio|none[,format=raw][,id=ID][,cache=..][,aio=..]"
-     "[,media=disk|cdrom][,readonly=on|off]",
+     "[,media=disk|cdrom][,readonly=on|off][,snapshot=on|off][,discard=unmap][,detect-zeroes=..]"
+     "[,throttling.iops-total=N][,file.PROP=VALUE]",
      "a disk image, and with if=virtio its device", opt_drive},
     {"blockdev", ARG_TEXT, "[driver=]NAME,node-name=NAME[,prop=value]",
      "one layer of a disk image; JSON too", opt_blockdev},
