@@ -113,6 +113,11 @@ static void file_submit(struct blk_node *n, struct blk_req *req)
             return;
         }
     }
+    if (req->op == BLK_WRITE && !f->direct && !f->is_blkdev && !blk_fault_on() &&
+        (f->batch_writes || (req->flags & BLK_REQ_FUA))) {
+        batch_queue(f, req);
+        return;
+    }
     if (f->ring_ok && !unaligned && !blk_fault_on() && (transfer || req->op == BLK_FLUSH) &&
         req->iov_count <= IOV_MAX && req->len_bytes <= INT32_MAX)
         uring_queue(n, req);
@@ -148,7 +153,10 @@ static void file_unplug(struct blk_node *n)
     struct file *f = n->priv;
 
     assert(f->plugged > 0);
-    if (--f->plugged || !f->ring_ok)
+    if (--f->plugged)
+        return;
+    batch_start(f);
+    if (!f->ring_ok)
         return;
     uring_flush(n);
     /* What the page cache had is done already: no need to wait for the loop's next turn. */
@@ -164,6 +172,7 @@ static void file_poll(struct blk_node *n)
     struct pollfd p[2] = {{.fd = f->done_fd, .events = POLLIN},
                           {.fd = f->ring_ok ? f->ring.ring_fd : -1, .events = POLLIN}};
 
+    batch_start(f);
     if (f->ring_ok)
         uring_flush(n);
     if (poll(p, 2, -1) < 0)
@@ -277,6 +286,7 @@ static bool file_open(struct blk_node *n, struct props *p, GError **err)
     f->fd = f->buffered_fd = f->done_fd = -1;
     f->align = 1;
     f->pending_tail = &f->pending;
+    f->writes_tail = &f->writes;
     pthread_mutex_init(&f->lock, NULL);
     if (!props_get_str(p, "filename", &path, err) ||
         !props_get_enum(p, "aio", aio_names, &aio, err) ||
@@ -300,6 +310,7 @@ static bool file_open(struct blk_node *n, struct props *p, GError **err)
     f->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (f->done_fd < 0)
         return error_errno(err, errno, "Cannot create an event descriptor");
+    f->batch_writes = batch_suits(f);
     open_engine(n, f, aio);
     return true;
 }

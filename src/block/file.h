@@ -20,8 +20,9 @@ struct file {
     /* immutable after open */
     int fd;
     int buffered_fd; /* without O_DIRECT: for requests whose offset or length is unaligned */
-    bool direct, is_blkdev, want_uring;
-    uint32_t align; /* O_DIRECT: of offset, length and memory */
+    bool direct, is_blkdev;
+    bool batch_writes; /* file_batch.c; those with FUA always when not direct */
+    uint32_t align;    /* O_DIRECT: of offset, length and memory */
     uint32_t logical_bytes, physical_bytes;
     bool zero_range_bad, punch_bad; /* worker threads, atomic: the host refused once */
     struct image_lock lock_state;   /* main thread */
@@ -39,6 +40,9 @@ struct file {
     /* under lock */
     pthread_mutex_t lock;
     struct blk_req *done;
+    struct blk_req *writes, **writes_tail;
+    bool writer_runs;
+    struct blk_work writer;
 };
 
 /* Lies in req->driver. */
@@ -57,6 +61,10 @@ static inline struct file_req *file_req(struct blk_req *req)
     return (struct file_req *)req->driver;
 }
 
+/* file_batch.c: loop thread */
+bool batch_suits(const struct file *f);
+void batch_queue(struct file *f, struct blk_req *req); /* a write */
+void batch_start(struct file *f);
 /* file_bounce.c: aligned memory for requests whose own is not */
 bool bounce_make(struct file *f, struct blk_req *req, bool spares); /* spares: loop thread */
 void bounce_end(struct file *f, struct blk_req *req, int ret, bool spares);
