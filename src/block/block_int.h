@@ -88,7 +88,8 @@ struct blk_work {
     struct blk_work *next;
     void (*fn)(struct blk_work *w);
 };
-void blk_workers_push(struct blk_work *w);
+void blk_workers_push(struct blk_work *w);      /* may wait for leaf work */
+void blk_workers_push_leaf(struct blk_work *w); /* waits for no other work */
 
 /* iov.c */
 size_t blk_iov_slice(const struct iovec *in, int in_count, uint64_t skip_bytes, struct iovec *out,

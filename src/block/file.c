@@ -58,7 +58,7 @@ void file_to_worker(struct blk_req *req)
     struct file_req *fr = file_req(req);
 
     fr->work.fn = work_fn;
-    blk_workers_push(&fr->work);
+    blk_workers_push_leaf(&fr->work);
 }
 
 static void done_ready(void *opaque, int fd, uint32_t events)

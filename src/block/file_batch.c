@@ -112,6 +112,6 @@ void batch_start(struct file *f)
     pthread_mutex_unlock(&f->lock);
     if (start) {
         f->writer.fn = writer;
-        blk_workers_push(&f->writer);
+        blk_workers_push_leaf(&f->writer);
     }
 }
