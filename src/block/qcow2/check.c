@@ -222,7 +222,7 @@ static bool need_reftable(struct qcow2 *q, GError **err)
     return true;
 }
 
-bool qcow2_check(struct blk_node *n, bool fix_leaks,
+bool qcow2_check(struct blk_node *n, unsigned fix,
                  void (*report)(void *opaque, bool is_leak, const char *text), void *opaque,
                  struct qcow2_check *out, GError **err)
 {
@@ -243,7 +243,7 @@ bool qcow2_check(struct blk_node *n, bool fix_leaks,
     c.counts = counts;
     out->total_clusters = (q->virtual_bytes + q->cluster_bytes - 1) >> q->cluster_bits;
     pthread_mutex_lock(&q->serial);
-    bool ok = need_reftable(q, err) && check_all(&c, fix_leaks, err);
+    bool ok = need_reftable(q, err) && check_all(&c, fix & QCOW2_FIX_LEAKS, err);
     pthread_mutex_unlock(&q->serial);
     return ok;
 }
