@@ -57,6 +57,8 @@ int q2_barrier(struct qcow2 *q)
     if (q->node->no_flush)
         return 0;
     int r = q2_io(q->file, BLK_FLUSH, 0, NULL, 0);
+    if (r == 0 && q->data != q->file)
+        r = q2_io(q->data, BLK_FLUSH, 0, NULL, 0);
     /* The kernel reports a failed write-back once and then calls the pages clean: a later success
      * would prove nothing. */
     q->failed = r < 0;

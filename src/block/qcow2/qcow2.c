@@ -44,6 +44,8 @@ static int qcow2_sync(struct blk_node *n, struct blk_req *req)
 {
     struct qcow2 *q = n->priv;
 
+    if (req->op == BLK_WRITE && (req->flags & BLK_REQ_COMPRESSED))
+        return q2_write_packed(q, req);
     pthread_mutex_lock(&q->serial);
     int r = run_locked(q, req);
     pthread_mutex_unlock(&q->serial);
@@ -131,9 +133,13 @@ static enum way way_of(struct qcow2 *q, const struct blk_req *req, uint64_t *hos
 
     if (q->quiesce)
         return WAY_WORKER;
+    if (req->op == BLK_FLUSH && q->data != q->file)
+        return q->node->no_flush && !q->meta_dirty && !q->failed ? WAY_NOW : WAY_WORKER;
     if (req->op == BLK_FLUSH)
         return q->meta_dirty || q->failed ? WAY_WORKER : q->node->no_flush ? WAY_NOW : WAY_FILE;
     if (req->op != BLK_READ && req->op != BLK_WRITE)
+        return WAY_WORKER;
+    if (req->flags & BLK_REQ_COMPRESSED)
         return WAY_WORKER;
     if (!q2_map_cached(q, req->offset_bytes, req->len_bytes, &e) || e.len_bytes < req->len_bytes)
         return WAY_WORKER;
@@ -144,9 +150,9 @@ static enum way way_of(struct qcow2 *q, const struct blk_req *req, uint64_t *hos
         return WAY_WORKER;
     if (req->op == BLK_READ)
         return WAY_FILE;
-    bool plain = e.copied && !q->corrupt && !q->failed &&
+    bool plain = e.copied && !q->corrupt && !q->failed && !q->for_check &&
                  !((req->flags & BLK_REQ_FUA) && q->meta_dirty) &&
-                 !q2_is_metadata(q, *host, req->len_bytes);
+                 (q->data != q->file || !q2_is_metadata(q, *host, req->len_bytes));
     return plain ? WAY_FILE : WAY_WORKER;
 }
 
@@ -187,14 +193,15 @@ static void qcow2_submit(struct blk_node *n, struct blk_req *req)
         req->driver[SCRATCH_SELF] = (uint64_t)(uintptr_t)q;
         req->done = fast_done;
         req->offset_bytes = host;
-        n->file->drv->submit(n->file, req);
+        struct blk_node *to = req->op == BLK_FLUSH ? q->file : q->data;
+        to->drv->submit(to, req);
     }
 }
 
 static void qcow2_poll(struct blk_node *n)
 {
     struct qcow2 *q = n->priv;
-    struct blk_node *leaf = n;
+    struct blk_node *leaf = q->data;
 
     pthread_mutex_lock(&q->tables);
     bool fast = q->fast_inflight > 0;
@@ -217,6 +224,8 @@ static bool prepare(struct blk_node *n, struct qcow2 *q, GError **err)
     q->node = n;
     q->done_fd = -1;
     q->queue_tail = &q->queue;
+    q->other_extensions = g_byte_array_new();
+    q->header_tail = g_byte_array_new();
     q->pending = g_array_new(FALSE, FALSE, sizeof(struct range));
     pthread_mutex_init(&q->serial, NULL);
     pthread_mutex_init(&q->tables, NULL);
@@ -228,15 +237,65 @@ static bool prepare(struct blk_node *n, struct qcow2 *q, GError **err)
 }
 
 /* Features that a writer may not know are to be switched off before the first change (spec
- * "autoclear_features"). */
+ * "autoclear_features"); bitmaps that are left alone stay true. */
 static bool clear_autoclear(struct qcow2 *q, GError **err)
 {
-    uint8_t none[8] = {0};
+    uint64_t keep = q->info.autoclear & (Q2_AUTOCLEAR_BITMAPS | Q2_AUTOCLEAR_RAW_DATA);
+    uint8_t field[8];
 
-    if (q->node->read_only || !q->info.autoclear)
+    if (q->node->read_only || q->info.autoclear == keep)
         return true;
-    int r = q2_io(q->file, BLK_WRITE, 88, none, sizeof(none));
-    return r == 0 || error_errno(err, -r, "Could not write to '%s'", blk_filename(q->node));
+    be64_put(field, keep);
+    int r = q2_header_put(q, Q2_HEADER_AUTOCLEAR, field, sizeof(field));
+    q->info.autoclear = keep;
+    return r == 0 || error_errno(err, -r, "Could not write to '%s'", q2_name(q));
+}
+
+static bool read_options(struct qcow2 *q, struct props *p, GError **err)
+{
+    static const char *const overlap[] = {"none", "constant", "cached", "all", NULL};
+    uint64_t both = 0;
+    unsigned checks = 2; /* what is always checked is what QEMU calls constant, and more */
+
+    q->l2_budget = 32 * MiB;
+    q->refblock_budget = 4 * MiB;
+    q->pass_discard[Q2_FREE_REQUEST] = q->node->unmap;
+    q->pass_discard[Q2_FREE_SNAPSHOT] = true;
+    if (!props_get_bool(p, "for-check", &q->for_check, err) ||
+        !props_get_bool(p, "lazy-refcounts", &q->keep_refcounts_lazy, err) ||
+        !props_get_bool(p, "pass-discard-request", &q->pass_discard[Q2_FREE_REQUEST], err) ||
+        !props_get_bool(p, "pass-discard-snapshot", &q->pass_discard[Q2_FREE_SNAPSHOT], err) ||
+        !props_get_bool(p, "pass-discard-other", &q->pass_discard[Q2_FREE_OTHER], err) ||
+        !props_get_enum(p, "overlap-check", overlap, &checks, err) ||
+        !props_get_size(p, "cache-size", &both, err))
+        return false;
+    if (both) { /* a quarter of what L2 tables get is enough for the refcounts */
+        q->l2_budget = both / 5 * 4;
+        q->refblock_budget = both / 5;
+    }
+    return props_get_size(p, "l2-cache-size", &q->l2_budget, err) &&
+           props_get_size(p, "refcount-cache-size", &q->refblock_budget, err);
+}
+
+static bool load(struct qcow2 *q, struct props *p, GError **err)
+{
+    bool lazy = q->keep_refcounts_lazy;
+
+    q->keep_refcounts_lazy = false;
+    if (!q2_header_read(q, err) || !q2_data_open(q, p, err) || !q2_tables_read(q, err) ||
+        !q2_backing_open(q, p, err))
+        return false;
+    if (q->info.data_file_raw && q->info.backing_file)
+        return error_set(err, HANOK_ERROR_CORRUPT,
+                         "'%s' has a backing file and a raw external data file, which exclude each "
+                         "other.",
+                         q2_name(q));
+    if (q->for_check || q->node->read_only)
+        return true;
+    if (!clear_autoclear(q, err) || (q->info.dirty && !q2_repair_dirty(q, err)))
+        return false;
+    q->keep_refcounts_lazy = (lazy || q->info.lazy_refcounts) && q->info.version >= 3;
+    return true;
 }
 
 static bool qcow2_open(struct blk_node *n, struct props *p, GError **err)
@@ -256,11 +315,21 @@ static bool qcow2_open(struct blk_node *n, struct props *p, GError **err)
                          "The block node '%s' is writable, but '%s' below it is read-only.",
                          n->name, n->file->name);
     q->file_end = n->file->size_bytes;
-    if (!q2_header_read(q, err) || !q2_tables_read(q, err) || !q2_backing_open(q, p, err) ||
-        !clear_autoclear(q, err))
+    if (!read_options(q, p, err) || !load(q, p, err))
         return false;
     n->size_bytes = q->virtual_bytes;
     return true;
+}
+
+/* All is on the disk: the image needs no repair. */
+static void close_marks(struct qcow2 *q)
+{
+    if (!q->marked_dirty || q->leave_dirty || q->failed || q->corrupt)
+        return;
+    int r = q2_flush(q, false);
+    q->keep_refcounts_lazy = false;
+    if (r == 0)
+        q2_dirty_end(q, q->pending->len ? -EBUSY : 0);
 }
 
 static void qcow2_close(struct blk_node *n)
@@ -273,6 +342,7 @@ static void qcow2_close(struct blk_node *n)
     while (q->worker_active)
         pthread_cond_wait(&q->worker_left, &q->queue_lock);
     pthread_mutex_unlock(&q->queue_lock);
+    close_marks(q);
     evloop_fd_del(q->done_watch);
     if (q->done_fd >= 0)
         close(q->done_fd);
@@ -280,6 +350,18 @@ static void qcow2_close(struct blk_node *n)
         q->backing->parent = NULL;
     if (q->owns_backing)
         blk_close(q->backing);
+    if (q->data && q->data != q->file)
+        q->data->parent = NULL;
+    if (q->owns_data)
+        blk_close(q->data);
+    q2_snapshots_free(q);
+    for (size_t i = 0; i < ARRAY_SIZE(q->features); i++)
+        g_free(q->features[i]);
+    for (uint32_t i = 0; q->info.bitmaps && i < q->info.bitmap_count; i++)
+        g_free(q->info.bitmaps[i].name);
+    g_free(q->info.bitmaps);
+    g_byte_array_free(q->other_extensions, TRUE);
+    g_byte_array_free(q->header_tail, TRUE);
     q2_cache_free(&q->l2);
     q2_cache_free(&q->refblocks);
     pthread_mutex_destroy(&q->serial);
@@ -295,6 +377,7 @@ static void qcow2_close(struct blk_node *n)
     free(q->packed);
     g_free(q->info.backing_file);
     g_free(q->info.backing_format);
+    g_free(q->info.data_file);
     g_free(q);
 }
 
@@ -311,6 +394,29 @@ static void qcow2_attach(struct blk_node *n, struct evloop *loop)
     q->done_watch = evloop_fd_add(loop, q->done_fd, EPOLLIN, done_ready, n);
     if (q->backing)
         blk_attach(q->backing, loop);
+    if (q->data && q->data != q->file)
+        blk_attach(q->data, loop);
+}
+
+static void qcow2_plug(struct blk_node *n)
+{
+    struct qcow2 *q = n->priv;
+
+    if (q->data != q->file)
+        blk_plug(q->data);
+}
+
+static void qcow2_unplug(struct blk_node *n)
+{
+    struct qcow2 *q = n->priv;
+
+    if (q->data != q->file)
+        blk_unplug(q->data);
+}
+
+static struct blk_node *backing_of(const struct blk_node *n)
+{
+    return ((const struct qcow2 *)n->priv)->backing;
 }
 
 static int qcow2_flush_sync(struct blk_node *n)
@@ -346,5 +452,10 @@ const struct blk_driver blk_driver_qcow2 = {
     .flush_sync = qcow2_flush_sync,
     .submit = qcow2_submit,
     .sync = qcow2_sync,
+    .plug = qcow2_plug,
+    .unplug = qcow2_unplug,
     .poll = qcow2_poll,
+    .status = q2_status,
+    .backing = backing_of,
+    .resize = q2_resize,
 };

@@ -1,0 +1,187 @@
+/* compress.c - compressed clusters: packed one behind the other, at any byte (spec "Compressed
+ * Clusters Descriptor").  A host cluster is counted once for each of those that touch it. */
+#include "qcow2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <zlib.h>
+#include <zstd.h>
+
+enum { WINDOW_BITS = 12 }; /* raw deflate, window of 4 KiB (spec) */
+
+static bool inflate_cluster(uint8_t *out, uint64_t out_len, uint8_t *in, uint64_t in_len)
+{
+    z_stream z = {
+        .next_in = in, .avail_in = (uInt)in_len, .next_out = out, .avail_out = (uInt)out_len};
+
+    if (inflateInit2(&z, -WINDOW_BITS) != Z_OK)
+        return false;
+    int r = inflate(&z, Z_FINISH);
+    bool full = z.avail_out == 0;
+    inflateEnd(&z);
+    /* The stored length is rounded up to sectors: bytes may be left over. */
+    return full && (r == Z_STREAM_END || r == Z_BUF_ERROR);
+}
+
+static bool unzstd_cluster(uint8_t *out, uint64_t out_len, const uint8_t *in, uint64_t in_len)
+{
+    ZSTD_DCtx *d = ZSTD_createDCtx();
+    ZSTD_inBuffer from = {in, in_len, 0};
+    ZSTD_outBuffer to = {out, out_len, 0};
+    size_t r = 1;
+
+    while (d && to.pos < to.size) {
+        size_t before_in = from.pos, before_out = to.pos;
+        r = ZSTD_decompressStream(d, &to, &from);
+        if (ZSTD_isError(r) || (from.pos == before_in && to.pos == before_out))
+            break;
+    }
+    ZSTD_freeDCtx(d);
+    return !ZSTD_isError(r) && to.pos == to.size;
+}
+
+int q2_unpack(struct qcow2 *q, uint64_t entry)
+{
+    uint64_t offset, len;
+
+    if (q->unpacked_entry == entry)
+        return 0;
+    q->unpacked_entry = 0;
+    q2_packed_place(q, entry, &offset, &len);
+    len = MIN_OF(len, 2 * q->cluster_bytes);
+    int r = q2_io(q->file, BLK_READ, offset, q->packed, len);
+    if (r < 0)
+        return r;
+    bool ok = q->info.zstd ? unzstd_cluster(q->unpacked, q->cluster_bytes, q->packed, len)
+                           : inflate_cluster(q->unpacked, q->cluster_bytes, q->packed, len);
+    if (!ok)
+        return -EIO;
+    q->unpacked_entry = entry;
+    return 0;
+}
+
+static uint64_t deflate_cluster(const uint8_t *in, uint64_t len, uint8_t *out)
+{
+    z_stream z = {.next_in = (uint8_t *)(uintptr_t)in,
+                  .avail_in = (uInt)len,
+                  .next_out = out,
+                  .avail_out = (uInt)(len - 1)};
+
+    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -WINDOW_BITS, 9, Z_DEFAULT_STRATEGY) !=
+        Z_OK)
+        return 0;
+    int r = deflate(&z, Z_FINISH);
+    uint64_t n = len - 1 - z.avail_out;
+    deflateEnd(&z);
+    return r == Z_STREAM_END ? n : 0;
+}
+
+uint64_t q2_pack(const struct qcow2 *q, const uint8_t *in, uint8_t *out)
+{
+    if (!q->info.zstd)
+        return deflate_cluster(in, q->cluster_bytes, out);
+    size_t n = ZSTD_compress(out, q->cluster_bytes - 1, in, q->cluster_bytes, ZSTD_CLEVEL_DEFAULT);
+    return ZSTD_isError(n) ? 0 : n;
+}
+
+/* ---- writing ---- */
+
+/* Behind the compressed cluster before it, where there is room, else in a new cluster. */
+static int find_place(struct qcow2 *q, uint64_t len, uint64_t *offset)
+{
+    uint64_t mask = q->cluster_bytes - 1, host, got;
+    uint64_t room = q->packed_at & mask ? q->cluster_bytes - (q->packed_at & mask) : 0;
+    bool count_first = room && q2_ref_max(q) > 1;
+
+    *offset = q->packed_at;
+    if (!count_first || room < len) {
+        int r = q2_alloc(q, 1, &host, &got);
+        if (r < 0)
+            return r;
+        /* q2_alloc() may have freed what packed_at pointed into */
+        if (!count_first || !q->packed_at || host != ALIGN_UP(*offset, q->cluster_bytes)) {
+            *offset = host;
+            count_first = false;
+        }
+    }
+    int r = count_first ? q2_ref_add(q, *offset >> q->cluster_bits) : 0;
+    if (r == -EOVERFLOW) {
+        r = room < len ? 0 : q2_alloc(q, 1, &host, &got);
+        *offset = host;
+    }
+    if (r == 0)
+        q->packed_at = *offset + len;
+    return r;
+}
+
+static int write_one(struct qcow2 *q, uint64_t offset, uint8_t *packed, uint64_t len)
+{
+    uint32_t x = 62 - (q->cluster_bits - 8);
+    struct table *l2;
+    uint64_t at = 0;
+    int r = q2_l2_writable(q, offset, &l2);
+
+    if (r == 0)
+        r = find_place(q, len, &at);
+    if (r < 0)
+        return r;
+    if (at >> x)
+        return -EFBIG;
+    if (q2_is_metadata(q, at, len))
+        return q2_corrupt(q, "clusters that hold tables are counted as free");
+    uint64_t more = ((at + len - 1) >> 9) - (at >> 9);
+    uint64_t entry = Q2_COMPRESSED | more << x | at;
+    r = q2_io(q->file, BLK_WRITE, at, packed, len);
+    if (r == 0)
+        r = q2_l2_set_packed(q, offset, entry);
+    else
+        q2_free_now(q, at & ~(q->cluster_bytes - 1),
+                    ((at + len - 1) >> q->cluster_bits) - (at >> q->cluster_bits) + 1);
+    return r;
+}
+
+static int write_cluster(struct qcow2 *q, const struct blk_req *req, uint64_t done, uint8_t *plain,
+                         uint8_t *packed)
+{
+    uint64_t n = MIN_OF(q->cluster_bytes, req->len_bytes - done), offset = req->offset_bytes + done;
+    struct iovec iov = {plain, n};
+    struct iovec part[64];
+    int parts;
+
+    for (uint64_t at = 0; at < n;) { /* gathered, so that it can be compressed */
+        uint64_t have = blk_iov_slice(req->iov, req->iov_count, done + at, part, 64, &parts);
+        for (int i = 0; i < parts && at < n; i++) {
+            uint64_t len = MIN_OF((uint64_t)part[i].iov_len, n - at);
+            memcpy(plain + at, part[i].iov_base, len);
+            at += len;
+        }
+        if (have == 0)
+            return -EINVAL;
+    }
+    memset(plain + n, 0, q->cluster_bytes - n);
+    uint64_t len = q2_pack(q, plain, packed);
+    pthread_mutex_lock(&q->serial);
+    int r = q2_may_write(q);
+    if (r == 0)
+        r = len ? write_one(q, offset, packed, len) : q2_write(q, offset, &iov, 1, 0, n);
+    r = q2_end_of_change(q, r);
+    pthread_mutex_unlock(&q->serial);
+    return r;
+}
+
+int q2_write_packed(struct qcow2 *q, const struct blk_req *req)
+{
+    uint64_t mask = q->cluster_bytes - 1, end = req->offset_bytes + req->len_bytes;
+    int r = 0;
+
+    if (q->data != q->file)
+        return -ENOTSUP;
+    if ((req->offset_bytes & mask) || ((end & mask) && end != q->virtual_bytes))
+        return -EINVAL;
+    g_autofree uint8_t *buf = g_try_malloc(2 * q->cluster_bytes);
+    if (!buf)
+        return -ENOMEM;
+    for (uint64_t done = 0; r == 0 && done < req->len_bytes; done += q->cluster_bytes)
+        r = write_cluster(q, req, done, buf, buf + q->cluster_bytes);
+    return r;
+}
