@@ -106,7 +106,9 @@ bool qcow2_make_empty(struct blk_node *n, GError **err)
     if (!q)
         return false;
     pthread_mutex_lock(&q->serial);
+    q->freeing = Q2_FREE_ALWAYS;
     int r = make_empty(q);
+    q->freeing = Q2_FREE_REQUEST;
     pthread_mutex_unlock(&q->serial);
     return said(q, r, err);
 }

@@ -162,21 +162,17 @@ static bool make_image(const char *path, const struct layout *l, const uint8_t *
 }
 
 /* Emptied under its lock, so that a machine that uses it keeps it. */
-static bool make_data_file(const char *image, const struct qcow2_create *c, GError **err)
+static bool make_data_file(const struct qcow2_create *c, GError **err)
 {
-    g_autofree char *dir = g_path_get_dirname(image);
-    g_autofree char *path = g_path_is_absolute(c->data_file)
-                                ? g_strdup(c->data_file)
-                                : g_build_filename(dir, c->data_file, NULL);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    int fd = open(c->data_file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 
     if (fd < 0)
-        return error_errno(err, errno, "Could not create '%s'", path);
-    struct blk_node *n = blk_open_file(path, false, err);
+        return error_errno(err, errno, "Could not create '%s'", c->data_file);
+    close(fd);
+    struct blk_node *n = blk_open_file(c->data_file, false, err);
     bool ok = n && blk_resize(n, 0, err) &&
               (!c->data_file_raw || blk_resize(n, ALIGN_UP(c->size_bytes, BLK_SECTOR_BYTES), err));
     blk_close(n);
-    close(fd);
     return ok;
 }
 
@@ -210,7 +206,7 @@ bool qcow2_create(const char *path, const struct qcow2_create *c, GError **err)
     if (!plan(c, &l, err))
         return false;
     g_autofree uint8_t *h = g_malloc0(l.cluster_bytes);
-    return make_header(c, &l, h, err) && (!c->data_file || make_data_file(path, c, err)) &&
+    return make_header(c, &l, h, err) && (!c->data_file || make_data_file(c, err)) &&
            make_image(path, &l, h, err) && (!c->preallocation || preallocate(path, c, err));
 }
 

@@ -126,9 +126,18 @@ bool q2_backing_open(struct qcow2 *q, struct props *p, GError **err)
     return true;
 }
 
+/* QEMU looks for a relative name from where it was started; an image that was moved together with
+ * its data is found too. */
+static char *data_path(struct qcow2 *q, GError **err)
+{
+    const char *name = q->info.data_file;
+
+    return g_file_test(name, G_FILE_TEST_EXISTS) ? g_strdup(name) : linked_path(q, name, err);
+}
+
 static struct blk_node *open_data(struct qcow2 *q, GError **err)
 {
-    g_autofree char *path = linked_path(q, q->info.data_file, err);
+    g_autofree char *path = data_path(q, err);
 
     if (!path)
         return NULL;

@@ -260,7 +260,7 @@ static bool read_options(struct qcow2 *q, struct props *p, GError **err)
     q->l2_budget = 32 * MiB;
     q->refblock_budget = 4 * MiB;
     q->pass_discard[Q2_FREE_REQUEST] = q->node->unmap;
-    q->pass_discard[Q2_FREE_SNAPSHOT] = true;
+    q->pass_discard[Q2_FREE_SNAPSHOT] = q->pass_discard[Q2_FREE_ALWAYS] = true;
     if (!props_get_bool(p, "for-check", &q->for_check, err) ||
         !props_get_bool(p, "lazy-refcounts", &q->keep_refcounts_lazy, err) ||
         !props_get_bool(p, "pass-discard-request", &q->pass_discard[Q2_FREE_REQUEST], err) ||

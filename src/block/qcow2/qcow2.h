@@ -75,7 +75,7 @@ struct range {
 
 enum q2_kind { Q2_UNALLOCATED, Q2_ZEROES, Q2_NORMAL, Q2_DEFLATED };
 
-enum q2_free { Q2_FREE_REQUEST, Q2_FREE_SNAPSHOT, Q2_FREE_OTHER };
+enum q2_free { Q2_FREE_REQUEST, Q2_FREE_SNAPSHOT, Q2_FREE_OTHER, Q2_FREE_ALWAYS };
 
 struct extent {
     enum q2_kind kind;
@@ -91,7 +91,7 @@ struct qcow2 {
     struct blk_node *node, *file, *backing; /* backing: NULL when there is none */
     struct blk_node *data;                  /* where guest data lies: file, or an external file */
     bool owns_backing, owns_data, regular_file, for_check, keep_refcounts_lazy;
-    bool pass_discard[3]; /* by enum q2_free: is the host's space given back? */
+    bool pass_discard[4]; /* by enum q2_free: is the host's space given back? */
     struct qcow2_info info;
     char *features[64]; /* names that the image gives to incompatible features, or NULL */
     uint32_t cluster_bits, l2_bits, refblock_bits, refcount_order;

@@ -190,9 +190,13 @@ static int resize_locked(struct qcow2 *q, uint64_t size)
 
     if (r == 0)
         r = q2_flush(q, false);
+    q->freeing = Q2_FREE_ALWAYS;
     if (r == 0)
         r = size > q->virtual_bytes ? grow(q, size) : shrink(q, size);
-    return r < 0 ? r : q2_flush(q, false);
+    if (r == 0)
+        r = q2_flush(q, false);
+    q->freeing = Q2_FREE_REQUEST;
+    return r;
 }
 
 bool qcow2_resize(struct blk_node *n, uint64_t size_bytes, enum blk_prealloc how, GError **err)

@@ -1,7 +1,6 @@
 /* test_qcow2.c - the qcow2 driver against a plain buffer, against qemu-img, against hostile bytes.
  */
-#include "block/block.h"
-#include "block/qcow2.h"
+#include "qcow2_bed.h"
 
 #include "base/error.h"
 #include "base/props.h"
@@ -43,60 +42,14 @@ static void bed_open(struct bed *b, const char *seed_name)
 
 static void bed_close(struct bed *b)
 {
-    const char *const argv[] = {"rm", "-rf", b->dir, NULL};
-
     blk_close(b->node);
-    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
-                 NULL);
+    remove_tree(b->dir);
     g_rand_free(b->rand);
     g_free(b->shadow);
     g_free(b->dir);
     g_free(b->image);
     g_free(b->raw);
     g_free(b->base);
-}
-
-/* Runs a program of the other side; its output when wanted. */
-static int run(const char *const *argv, char **out)
-{
-    int status = -1;
-    g_autofree char *said = NULL, *complained = NULL;
-
-    if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &said,
-                      &complained, &status, NULL))
-        return -1;
-    if (status)
-        g_test_message("%s %s: %s%s", argv[0], argv[1], said, complained);
-    if (out)
-        *out = g_steal_pointer(&said);
-    return status;
-}
-#define QEMU_IMG(...) run((const char *const[]){"qemu-img", __VA_ARGS__, NULL}, NULL)
-
-static bool have_qemu_img(void)
-{
-    g_autofree char *path = g_find_program_in_path("qemu-img");
-
-    if (!path)
-        g_test_skip("qemu-img is not installed (package qemu-utils)");
-    return path != NULL;
-}
-
-static struct blk_node *try_open(const char *path, const char *more, GError **err)
-{
-    g_autofree char *text =
-        g_strdup_printf("driver=qcow2,file.driver=file,file.filename=%s%s", path, more);
-    PROPS_AUTO p = props_parse(text, NULL, err);
-    return p ? blk_open(p, err) : NULL;
-}
-
-static struct blk_node *open_ok(const char *path, const char *more)
-{
-    GError *err = NULL;
-    struct blk_node *n = try_open(path, more, &err);
-
-    g_assert_no_error(err);
-    return n;
 }
 
 static void create(struct bed *b, const char *path, const char *backing, const char *format)
@@ -110,35 +63,6 @@ static void create(struct bed *b, const char *path, const char *backing, const c
 
     qcow2_create(path, &c, &err);
     g_assert_no_error(err);
-}
-
-struct wait {
-    struct blk_req req;
-    int ret;
-};
-
-static void on_done(struct blk_req *req, int ret)
-{
-    container_of(req, struct wait, req)->ret = ret;
-}
-
-static int io(struct blk_node *n, enum blk_op op, uint64_t off, void *buf, uint64_t len,
-              uint32_t flags)
-{
-    struct iovec iov[2] = {{buf, len / 3}, {(uint8_t *)buf + len / 3, len - len / 3}};
-    struct wait w = {.ret = 1,
-                     .req = {.op = op,
-                             .flags = flags,
-                             .offset_bytes = off,
-                             .len_bytes = len,
-                             .iov = iov,
-                             .iov_count = buf ? 2 : 0,
-                             .done = on_done,
-                             .node = n}};
-    blk_submit(&w.req);
-    blk_drain(n);
-    g_assert_cmpint(w.ret, <=, 0);
-    return w.ret;
 }
 
 static void check_equal(struct blk_node *n, const uint8_t *shadow)
@@ -215,25 +139,6 @@ static void random_step(struct bed *b)
         g_assert_cmpint(io(b->node, BLK_READ, off, buf, len, 0), ==, 0);
         g_assert_cmpint(memcmp(buf, b->shadow + off, len), ==, 0);
     }
-}
-
-static void on_finding(void *opaque, bool is_leak, const char *text)
-{
-    g_test_message("%s", text);
-}
-
-static void own_check(const char *path, bool leaks_allowed)
-{
-    GError *err = NULL;
-    struct qcow2_check found;
-    struct blk_node *n = open_ok(path, ",read-only=on,backing=");
-
-    g_assert_true(qcow2_check(n, false, on_finding, NULL, &found, &err));
-    g_assert_no_error(err);
-    g_assert_cmpuint(found.corruptions, ==, 0);
-    if (!leaks_allowed)
-        g_assert_cmpuint(found.leaks, ==, 0);
-    blk_close(n);
 }
 
 /* What a kill would leave: the file as it is now. */
@@ -486,14 +391,6 @@ static void test_internal_snapshot(void)
 }
 
 /* ---- refusals and hostile bytes ---- */
-
-static void poke(const char *path, off_t at, const void *p, size_t n)
-{
-    int fd = open(path, O_WRONLY);
-
-    g_assert_cmpint(pwrite(fd, p, n, at), ==, (ssize_t)n);
-    close(fd);
-}
 
 static void refused_with(struct bed *b, off_t at, unsigned byte, const char *more, const char *word)
 {

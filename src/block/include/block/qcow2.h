@@ -35,7 +35,7 @@ struct qcow2_create {
     bool lazy_refcounts, zstd, extended_l2, data_file_raw;
     enum blk_prealloc preallocation;
     const char *backing_file, *backing_format; /* NULL: none */
-    const char *data_file;                     /* NULL: none; made (or emptied) with the image */
+    const char *data_file;                     /* NULL: none; made, or emptied, with the image */
 };
 
 /* Replaces what is at path.  The caller holds the image's lock through a node that it closes
