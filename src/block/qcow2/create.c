@@ -148,14 +148,16 @@ static bool write_tables(int fd, const struct layout *l)
     return write_at(fd, table, l->reftable_clusters << l->cluster_bits, l->cluster_bytes);
 }
 
-static bool make_image(const char *path, const struct layout *l, const uint8_t *h, GError **err)
+static bool make_image(const char *path, const struct layout *l, const uint8_t *h, bool sync,
+                       GError **err)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
     if (fd < 0)
         return error_errno(err, errno, "Could not create '%s'", path);
     bool ok = ftruncate(fd, (off_t)(l->total << l->cluster_bits)) == 0 && write_tables(fd, l) &&
-              fdatasync(fd) == 0 && write_at(fd, h, l->cluster_bytes, 0) && fdatasync(fd) == 0;
+              (!sync || fdatasync(fd) == 0) && write_at(fd, h, l->cluster_bytes, 0) &&
+              (!sync || fdatasync(fd) == 0);
     int saved = errno;
     close(fd);
     return ok || error_errno(err, saved, "Could not write '%s'", path);
@@ -207,7 +209,8 @@ bool qcow2_create(const char *path, const struct qcow2_create *c, GError **err)
         return false;
     g_autofree uint8_t *h = g_malloc0(l.cluster_bytes);
     return make_header(c, &l, h, err) && (!c->data_file || make_data_file(c, err)) &&
-           make_image(path, &l, h, err) && (!c->preallocation || preallocate(path, c, err));
+           make_image(path, &l, h, !c->no_sync, err) &&
+           (!c->preallocation || preallocate(path, c, err));
 }
 
 bool qcow2_measure(const struct qcow2_create *c, uint64_t data_bytes, struct qcow2_measure *out,

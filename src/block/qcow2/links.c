@@ -23,7 +23,7 @@ static char *linked_path(struct qcow2 *q, const char *name, GError **err)
                   name, q2_name(q));
         return NULL;
     }
-    if (g_path_is_absolute(name))
+    if (g_path_is_absolute(name) || !strchr(q2_name(q), '/'))
         return g_strdup(name);
     g_autofree char *dir = g_path_get_dirname(q2_name(q));
     return g_build_filename(dir, name, NULL);

@@ -178,6 +178,8 @@ int q2_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes, str
         out->flags = BLK_STATUS_ALLOCATED | BLK_STATUS_ZERO;
     } else if (e.kind == Q2_DEFLATED) {
         out->flags = BLK_STATUS_ALLOCATED | BLK_STATUS_DATA | BLK_STATUS_COMPRESSED;
+        out->host = q->file;
+        q2_packed_place(q, e.entry, &out->host_bytes, &out->packed_bytes);
     } else {
         out->flags = BLK_STATUS_ALLOCATED | BLK_STATUS_DATA | BLK_STATUS_OFFSET;
         out->host = q->data;

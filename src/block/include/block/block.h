@@ -104,6 +104,7 @@ struct blk_status {
     uint32_t flags;
     uint64_t len_bytes;    /* from the offset asked for on; > 0 */
     uint64_t host_bytes;   /* offset in host */
+    uint64_t packed_bytes; /* COMPRESSED: where in host the cluster's packed bytes lie, at most */
     struct blk_node *host; /* the file node */
     unsigned depth;        /* of the layer that answers: 0 = n; what nobody has is the last's */
 };

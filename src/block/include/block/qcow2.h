@@ -33,6 +33,7 @@ struct qcow2_create {
     uint64_t cluster_bytes; /* a power of two, 512 bytes to 2 MiB */
     uint32_t refcount_bits; /* 1, 2, 4 .. 64; 0: 16 */
     bool lazy_refcounts, zstd, extended_l2, data_file_raw;
+    bool no_sync; /* the disk is not waited for: nobody uses the image before it is filled */
     enum blk_prealloc preallocation;
     const char *backing_file, *backing_format; /* NULL: none */
     const char *data_file;                     /* NULL: none; made, or emptied, with the image */
