@@ -10,6 +10,7 @@
 
 /* Runs a program of the other side; its output when wanted.  Its wait status. */
 int run(const char *const *argv, char **out);
+int try_run(const char *const *argv, char **out); /* says nothing about a failure */
 #define QEMU_IMG(...) run((const char *const[]){"qemu-img", __VA_ARGS__, NULL}, NULL)
 bool have_qemu_img(void); /* false: the test is marked as skipped */
 
