@@ -2,43 +2,9 @@
  * Clusters Descriptor").  A host cluster is counted once for each of those that touch it. */
 #include "qcow2.h"
 
+#include "block/qcow2_build.h"
+
 #include <errno.h>
-#include <stdlib.h>
-#include <zlib.h>
-#include <zstd.h>
-
-enum { WINDOW_BITS = 12 }; /* raw deflate, window of 4 KiB (spec) */
-
-static bool inflate_cluster(uint8_t *out, uint64_t out_len, uint8_t *in, uint64_t in_len)
-{
-    z_stream z = {
-        .next_in = in, .avail_in = (uInt)in_len, .next_out = out, .avail_out = (uInt)out_len};
-
-    if (inflateInit2(&z, -WINDOW_BITS) != Z_OK)
-        return false;
-    int r = inflate(&z, Z_FINISH);
-    bool full = z.avail_out == 0;
-    inflateEnd(&z);
-    /* The stored length is rounded up to sectors: bytes may be left over. */
-    return full && (r == Z_STREAM_END || r == Z_BUF_ERROR);
-}
-
-static bool unzstd_cluster(uint8_t *out, uint64_t out_len, const uint8_t *in, uint64_t in_len)
-{
-    ZSTD_DCtx *d = ZSTD_createDCtx();
-    ZSTD_inBuffer from = {in, in_len, 0};
-    ZSTD_outBuffer to = {out, out_len, 0};
-    size_t r = 1;
-
-    while (d && to.pos < to.size) {
-        size_t before_in = from.pos, before_out = to.pos;
-        r = ZSTD_decompressStream(d, &to, &from);
-        if (ZSTD_isError(r) || (from.pos == before_in && to.pos == before_out))
-            break;
-    }
-    ZSTD_freeDCtx(d);
-    return !ZSTD_isError(r) && to.pos == to.size;
-}
 
 int q2_unpack(struct qcow2 *q, uint64_t entry)
 {
@@ -47,41 +13,19 @@ int q2_unpack(struct qcow2 *q, uint64_t entry)
     if (q->unpacked_entry == entry)
         return 0;
     q->unpacked_entry = 0;
+    if (!q->packer)
+        q->packer = qcow2_packer_new(q->info.zstd);
+    if (!q->packer)
+        return -ENOMEM;
     q2_packed_place(q, entry, &offset, &len);
     len = MIN_OF(len, 2 * q->cluster_bytes);
     int r = q2_io(q->file, BLK_READ, offset, q->packed, len);
     if (r < 0)
         return r;
-    bool ok = q->info.zstd ? unzstd_cluster(q->unpacked, q->cluster_bytes, q->packed, len)
-                           : inflate_cluster(q->unpacked, q->cluster_bytes, q->packed, len);
-    if (!ok)
+    if (!qcow2_unpack(q->packer, q->packed, len, q->unpacked, q->cluster_bytes))
         return -EIO;
     q->unpacked_entry = entry;
     return 0;
-}
-
-static uint64_t deflate_cluster(const uint8_t *in, uint64_t len, uint8_t *out)
-{
-    z_stream z = {.next_in = (uint8_t *)(uintptr_t)in,
-                  .avail_in = (uInt)len,
-                  .next_out = out,
-                  .avail_out = (uInt)(len - 1)};
-
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -WINDOW_BITS, 9, Z_DEFAULT_STRATEGY) !=
-        Z_OK)
-        return 0;
-    int r = deflate(&z, Z_FINISH);
-    uint64_t n = len - 1 - z.avail_out;
-    deflateEnd(&z);
-    return r == Z_STREAM_END ? n : 0;
-}
-
-uint64_t q2_pack(const struct qcow2 *q, const uint8_t *in, uint8_t *out)
-{
-    if (!q->info.zstd)
-        return deflate_cluster(in, q->cluster_bytes, out);
-    size_t n = ZSTD_compress(out, q->cluster_bytes - 1, in, q->cluster_bytes, ZSTD_CLEVEL_DEFAULT);
-    return ZSTD_isError(n) ? 0 : n;
 }
 
 /* ---- writing ---- */
@@ -140,9 +84,10 @@ static int write_one(struct qcow2 *q, uint64_t offset, uint8_t *packed, uint64_t
     return r;
 }
 
-static int write_cluster(struct qcow2 *q, const struct blk_req *req, uint64_t done, uint8_t *plain,
-                         uint8_t *packed)
+static int write_cluster(struct qcow2 *q, const struct blk_req *req, uint64_t done,
+                         struct qcow2_packer *packer, uint8_t *plain)
 {
+    uint8_t *packed = plain + q->cluster_bytes;
     uint64_t n = MIN_OF(q->cluster_bytes, req->len_bytes - done), offset = req->offset_bytes + done;
     struct iovec iov = {plain, n};
     struct iovec part[64];
@@ -159,7 +104,7 @@ static int write_cluster(struct qcow2 *q, const struct blk_req *req, uint64_t do
             return -EINVAL;
     }
     memset(plain + n, 0, q->cluster_bytes - n);
-    uint64_t len = q2_pack(q, plain, packed);
+    uint64_t len = qcow2_pack(packer, plain, q->cluster_bytes, packed, q->cluster_bytes);
     pthread_mutex_lock(&q->serial);
     int r = q2_may_write(q);
     if (r == 0)
@@ -181,7 +126,11 @@ int q2_write_packed(struct qcow2 *q, const struct blk_req *req)
     g_autofree uint8_t *buf = g_try_malloc(2 * q->cluster_bytes);
     if (!buf)
         return -ENOMEM;
+    struct qcow2_packer *packer = qcow2_packer_new(q->info.zstd);
+    if (!packer)
+        return -ENOMEM;
     for (uint64_t done = 0; r == 0 && done < req->len_bytes; done += q->cluster_bytes)
-        r = write_cluster(q, req, done, buf, buf + q->cluster_bytes);
+        r = write_cluster(q, req, done, packer, buf);
+    qcow2_packer_free(packer);
     return r;
 }

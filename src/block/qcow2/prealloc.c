@@ -66,14 +66,12 @@ bool q2_preallocate(struct qcow2 *q, uint64_t from, uint64_t to, enum blk_preall
 {
     uint64_t hint = q->free_hint, old_end = ALIGN_UP(q->file_end, q->cluster_bytes), done;
     uint64_t end = ALIGN_UP(to, q->cluster_bytes);
+    uint64_t at =
+        q->backing ? ALIGN_UP(from, q->cluster_bytes) : ALIGN_DOWN(from, q->cluster_bytes);
     int r = 0;
 
-    if (q->backing && q->subs == 1)
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "An image with a backing file can be preallocated with extended_l2=on "
-                         "only: the clusters would hide the backing file.");
     q->free_hint = MAX_OF(hint, old_end >> q->cluster_bits); /* where the file reads as zeroes */
-    for (uint64_t at = ALIGN_DOWN(from, q->cluster_bytes); r == 0 && at < end; at += done)
+    for (; r == 0 && at < end; at += done)
         r = give_run(q, at, end, &done);
     q->free_hint = hint;
     if (r == 0)

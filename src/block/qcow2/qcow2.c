@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/props.h"
+#include "block/qcow2_build.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -372,6 +373,7 @@ static void qcow2_close(struct blk_node *n)
     g_array_free(q->pending, TRUE);
     g_free(q->l1);
     g_free(q->reftable);
+    qcow2_packer_free(q->packer);
     free(q->cow);
     free(q->unpacked);
     free(q->packed);

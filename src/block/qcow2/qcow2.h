@@ -123,6 +123,7 @@ struct qcow2 {
     uint64_t pending_clusters;
     enum q2_free freeing;             /* what is going on */
     uint8_t *cow, *unpacked, *packed; /* unpacked, cow: a cluster; packed: two */
+    struct qcow2_packer *packer;      /* for reading; NULL: not needed yet */
     uint64_t unpacked_entry;          /* what `unpacked` holds, 0: nothing */
     bool failed;                      /* a flush failed: what is on disk is unknown */
     bool marked_dirty;                /* the dirty bit on the disk is ours, */
@@ -244,8 +245,6 @@ int q2_l1_write(struct qcow2 *q);
 
 /* compress.c */
 int q2_unpack(struct qcow2 *q, uint64_t entry); /* holder of serial: into q->unpacked */
-/* Any thread: the length, or 0 when it does not become shorter. */
-uint64_t q2_pack(const struct qcow2 *q, const uint8_t *in, uint8_t *out);
 int q2_write_packed(struct qcow2 *q, const struct blk_req *req); /* takes serial by itself */
 
 /* read.c: holder of serial */

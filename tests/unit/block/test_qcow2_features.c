@@ -297,6 +297,30 @@ static void test_preallocation(void)
     }
 }
 
+/* What is added lies behind the backing image's end, or was made zero: a place hides nothing. */
+static void test_preallocated_growth_over_a_backing_image(void)
+{
+    struct bed b;
+
+    bed_open(&b, NULL);
+    g_assert_true(g_file_set_contents(b.other, (char *)b.data, HALF, NULL));
+    memset(b.data + HALF, 0, HALF);
+    for (unsigned extended = 0; extended < 2; extended++) {
+        make(b.image, &(struct qcow2_create){.size_bytes = HALF / 2 + 512,
+                                             .extended_l2 = extended,
+                                             .backing_file = "other.img",
+                                             .backing_format = "raw"});
+        reopen(&b, "");
+        OK(qcow2_resize(b.n, SIZE, BLK_PREALLOC_FALLOC, &err));
+        g_autofree uint8_t *now = g_malloc0(SIZE);
+        memcpy(now, b.data, HALF / 2 + 512);
+        expect(&b, now, 0, SIZE);
+        settle(&b);
+        g_assert_cmpuint(host_bytes(b.image), >=, SIZE - HALF / 2 - 2 * CLUSTER);
+    }
+    bed_close(&b);
+}
+
 /* ---- compressed clusters ---- */
 
 struct packer {
@@ -718,6 +742,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/resize", test_resize);
     g_test_add_func("/qcow2/growing-hides-the-backing-image", test_growing_hides_the_backing_image);
     g_test_add_func("/qcow2/preallocation", test_preallocation);
+    g_test_add_func("/qcow2/preallocated-growth-over-a-backing-image",
+                    test_preallocated_growth_over_a_backing_image);
     g_test_add_func("/qcow2/compressed", test_compressed);
     g_test_add_func("/qcow2/subclusters", test_subclusters);
     g_test_add_func("/qcow2/lazy-refcounts", test_lazy_refcounts);
