@@ -5,27 +5,75 @@
 #include "block/qcow2_build.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
-int q2_unpack(struct qcow2 *q, uint64_t entry)
+struct unpacking {
+    uint8_t *packed, *plain; /* two clusters, one cluster */
+    struct qcow2_packer *packer;
+};
+
+/* What the last one left, or new. */
+static int unpacking_begin(struct qcow2 *q, struct unpacking *u)
+{
+    *u = (struct unpacking){.packer = q->packer};
+    q->packer = NULL;
+    if (posix_memalign((void **)&u->packed, 4096, 2 * q->cluster_bytes))
+        u->packed = NULL;
+    if (posix_memalign((void **)&u->plain, 4096, q->cluster_bytes))
+        u->plain = NULL;
+    if (!u->packer)
+        u->packer = qcow2_packer_new(q->info.zstd);
+    return u->packed && u->plain && u->packer ? 0 : -ENOMEM;
+}
+
+static void unpacking_end(struct qcow2 *q, struct unpacking *u)
+{
+    if (q->packer)
+        qcow2_packer_free(u->packer);
+    else
+        q->packer = u->packer;
+    free(u->packed);
+    free(u->plain);
+}
+
+static int unpack(struct qcow2 *q, uint64_t entry, struct unpacking *u)
 {
     uint64_t offset, len;
 
-    if (q->unpacked_entry == entry)
-        return 0;
-    q->unpacked_entry = 0;
-    if (!q->packer)
-        q->packer = qcow2_packer_new(q->info.zstd);
-    if (!q->packer)
-        return -ENOMEM;
     q2_packed_place(q, entry, &offset, &len);
     len = MIN_OF(len, 2 * q->cluster_bytes);
-    int r = q2_io(q->file, BLK_READ, offset, q->packed, len);
+    int r = q2_io(q->file, BLK_READ, offset, u->packed, len);
     if (r < 0)
         return r;
-    if (!qcow2_unpack(q->packer, q->packed, len, q->unpacked, q->cluster_bytes))
-        return -EIO;
-    q->unpacked_entry = entry;
-    return 0;
+    return qcow2_unpack(u->packer, u->packed, len, u->plain, q->cluster_bytes) ? 0 : -EIO;
+}
+
+int q2_unpack(struct qcow2 *q, uint64_t entry, uint64_t from, const struct iovec *iov, int count,
+              uint64_t skip, uint64_t len)
+{
+    struct unpacking u;
+
+    if (q->unpacked_entry == entry) {
+        q2_iov_put(iov, count, skip, q->unpacked + from, len);
+        return 0;
+    }
+    int r = unpacking_begin(q, &u);
+    uint64_t frees = q->frees;
+    if (r == 0) {
+        q2_let_go(q);
+        r = unpack(q, entry, &u);
+        if (r == 0)
+            q2_iov_put(iov, count, skip, u.plain + from, len);
+        q2_take_back(q);
+    }
+    if (r == 0 && frees == q->frees) { /* kept for who reads on in the same cluster */
+        uint8_t *old = q->unpacked;
+        q->unpacked = u.plain;
+        u.plain = old;
+        q->unpacked_entry = entry;
+    }
+    unpacking_end(q, &u);
+    return r;
 }
 
 /* ---- writing ---- */
@@ -105,11 +153,14 @@ static int write_cluster(struct qcow2 *q, const struct blk_req *req, uint64_t do
     }
     memset(plain + n, 0, q->cluster_bytes - n);
     uint64_t len = qcow2_pack(packer, plain, q->cluster_bytes, packed, q->cluster_bytes);
+    struct q2_claim claim;
     pthread_mutex_lock(&q->serial);
+    q2_claim(q, &claim, offset, n);
     int r = q2_may_write(q);
     if (r == 0)
         r = len ? write_one(q, offset, packed, len) : q2_write(q, offset, &iov, 1, 0, n);
     r = q2_end_of_change(q, r);
+    q2_unclaim(q, &claim);
     pthread_mutex_unlock(&q->serial);
     return r;
 }

@@ -300,8 +300,7 @@ int q2_tables_alloc(struct qcow2 *q)
     q2_cache_init(&q->l2, q->cluster_bytes, q->l2_budget);
     q2_cache_init(&q->refblocks, q->cluster_bytes, q->refblock_budget);
     if (posix_memalign((void **)&q->cow, 4096, q->cluster_bytes) ||
-        posix_memalign((void **)&q->unpacked, 4096, q->cluster_bytes) ||
-        posix_memalign((void **)&q->packed, 4096, 2 * q->cluster_bytes))
+        posix_memalign((void **)&q->unpacked, 4096, q->cluster_bytes))
         return -ENOMEM;
     return 0;
 }

@@ -19,26 +19,28 @@ enum { SCRATCH_RET = 0, SCRATCH_DONE = BLK_SCRATCH_FORMAT, SCRATCH_SELF };
 
 /* ---- blocking requests ---- */
 
+static int change_locked(struct qcow2 *q, struct blk_req *req)
+{
+    uint64_t offset = req->offset_bytes, len = req->len_bytes;
+    struct q2_claim claim;
+    int r;
+
+    q2_claim(q, &claim, offset, len);
+    if (req->op == BLK_WRITE)
+        r = q2_write(q, offset, req->iov, req->iov_count, 0, len);
+    else if (req->op == BLK_WRITE_ZEROES)
+        r = q2_write_zeroes(q, offset, len, (req->flags & BLK_REQ_UNMAP) != 0);
+    else
+        r = q2_discard(q, offset, len);
+    q2_unclaim(q, &claim);
+    return r == 0 && (req->flags & BLK_REQ_FUA) ? q2_flush(q, true) : r;
+}
+
 static int run_locked(struct qcow2 *q, struct blk_req *req)
 {
-    int r = -ENOTSUP;
-
-    switch (req->op) {
-    case BLK_READ:
+    if (req->op == BLK_READ)
         return q2_read(q, req->offset_bytes, req->iov, req->iov_count, 0, req->len_bytes);
-    case BLK_WRITE:
-        r = q2_write(q, req->offset_bytes, req->iov, req->iov_count, 0, req->len_bytes);
-        break;
-    case BLK_FLUSH:
-        return q2_flush(q, true);
-    case BLK_DISCARD:
-        return q2_discard(q, req->offset_bytes, req->len_bytes);
-    case BLK_WRITE_ZEROES:
-        r = q2_write_zeroes(q, req->offset_bytes, req->len_bytes,
-                            (req->flags & BLK_REQ_UNMAP) != 0);
-        break;
-    }
-    return r == 0 && (req->flags & BLK_REQ_FUA) ? q2_flush(q, true) : r;
+    return req->op == BLK_FLUSH ? q2_flush(q, true) : change_locked(q, req);
 }
 
 static int qcow2_sync(struct blk_node *n, struct blk_req *req)
@@ -53,8 +55,9 @@ static int qcow2_sync(struct blk_node *n, struct blk_req *req)
     return r;
 }
 
-static struct blk_req *next_locked(struct qcow2 *q)
+static struct blk_req *next_locked(struct q2_worker *w)
 {
+    struct qcow2 *q = w->q;
     struct blk_req *req = q->queue;
 
     if (req) {
@@ -63,19 +66,21 @@ static struct blk_req *next_locked(struct qcow2 *q)
             q->queue_tail = &q->queue;
         return req;
     }
-    q->worker_active = false;
+    w->active = false;
+    q->active_workers--;
     pthread_cond_broadcast(&q->worker_left);
     return NULL;
 }
 
 static void work_fn(struct blk_work *w)
 {
-    struct qcow2 *q = container_of(w, struct qcow2, work);
+    struct q2_worker *self = container_of(w, struct q2_worker, work);
+    struct qcow2 *q = self->q;
     struct blk_req *req;
     uint64_t one = 1;
 
     pthread_mutex_lock(&q->queue_lock);
-    while ((req = next_locked(q))) {
+    while ((req = next_locked(self))) {
         pthread_mutex_unlock(&q->queue_lock);
         int r = qcow2_sync(q->node, req);
         pthread_mutex_lock(&q->queue_lock);
@@ -110,17 +115,21 @@ static void done_ready(void *opaque, int fd, uint32_t events)
 
 static void to_worker(struct qcow2 *q, struct blk_req *req)
 {
+    struct q2_worker *start = NULL;
+
     req->next = NULL;
     pthread_mutex_lock(&q->queue_lock);
     *q->queue_tail = req;
     q->queue_tail = &req->next;
-    bool start = !q->worker_active;
-    q->worker_active = true;
-    pthread_mutex_unlock(&q->queue_lock);
+    for (unsigned i = 0; !start && i < Q2_WORKERS; i++)
+        start = q->workers[i].active ? NULL : &q->workers[i];
     if (start) {
-        q->work.fn = work_fn;
-        blk_workers_push(&q->work);
+        *start = (struct q2_worker){.work.fn = work_fn, .q = q, .active = true};
+        q->active_workers++;
     }
+    pthread_mutex_unlock(&q->queue_lock);
+    if (start)
+        blk_workers_push(&start->work);
 }
 
 /* ---- requests that go straight on (loop thread) ---- */
@@ -232,6 +241,7 @@ static bool prepare(struct blk_node *n, struct qcow2 *q, GError **err)
     pthread_mutex_init(&q->tables, NULL);
     pthread_mutex_init(&q->queue_lock, NULL);
     pthread_cond_init(&q->fast_idle, NULL);
+    pthread_cond_init(&q->unclaimed, NULL);
     pthread_cond_init(&q->worker_left, NULL);
     q->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return q->done_fd >= 0 || error_errno(err, errno, "Cannot create an event descriptor");
@@ -340,7 +350,7 @@ static void qcow2_close(struct blk_node *n)
     if (!q)
         return;
     pthread_mutex_lock(&q->queue_lock);
-    while (q->worker_active)
+    while (q->active_workers)
         pthread_cond_wait(&q->worker_left, &q->queue_lock);
     pthread_mutex_unlock(&q->queue_lock);
     close_marks(q);
@@ -369,6 +379,7 @@ static void qcow2_close(struct blk_node *n)
     pthread_mutex_destroy(&q->tables);
     pthread_mutex_destroy(&q->queue_lock);
     pthread_cond_destroy(&q->fast_idle);
+    pthread_cond_destroy(&q->unclaimed);
     pthread_cond_destroy(&q->worker_left);
     g_array_free(q->pending, TRUE);
     g_free(q->l1);
@@ -376,7 +387,6 @@ static void qcow2_close(struct blk_node *n)
     qcow2_packer_free(q->packer);
     free(q->cow);
     free(q->unpacked);
-    free(q->packed);
     g_free(q->info.backing_file);
     g_free(q->info.backing_format);
     g_free(q->info.data_file);

@@ -1,12 +1,14 @@
 /* qcow2.h - the parts of the qcow2 format driver and the state they share.
  *
  *   submit --(all mapped, contiguous, cached)--> the same request goes on to the file node
- *         \--(anything else)--> queue --> one worker: q2_read / q2_write / ... --> done list
+ *         \--(anything else)--> queue --> workers: q2_read / q2_write / ... --> done list
  *
  * Whatever needs a table that is not in memory, allocates, frees, decompresses or reads a backing
- * image is blocking code in a worker, one request at a time: there a debugger shows a plain call
- * stack, and the order of writes is the order of the lines.  The file format is described in
- * QEMU's docs/interop/qcow2.txt, whose terms are used here ("spec" below).
+ * image is blocking code in a worker: there a debugger shows a plain call stack, and the order of
+ * writes is the order of the lines.  Tables are looked at and changed under `serial`; transfers of
+ * guest data, and decompression, run without it, several at once.  Who changes entries claims the
+ * clusters of its range first, so that what it found out stays true while it lets go.  The file
+ * format is described in QEMU's docs/interop/qcow2.txt, whose terms are used here ("spec" below).
  *
  * Threads: fields say who may touch them.  `serial` is held by whoever runs blocking code (the
  * worker, the main thread's flush_sync, or the worker of an image that this one backs); only its
@@ -56,6 +58,7 @@
 #define Q2_SUBS               32u /* subclusters of a cluster, with extended L2 entries */
 #define Q2_ALL_SUBS           0xffffffffull
 #define Q2_NAME_MAX           1023u
+#define Q2_WORKERS            4u /* of one image */
 
 struct table {
     uint64_t offset; /* in the file; 0: empty */
@@ -86,6 +89,18 @@ struct extent {
     uint64_t len_bytes;
 };
 
+/* On the stack of whoever changes the entries of a range and lets go of serial meanwhile. */
+struct q2_claim {
+    uint64_t first, end;
+    struct q2_claim *next;
+};
+
+struct q2_worker {
+    struct blk_work work;
+    struct qcow2 *q;
+    bool active;
+};
+
 struct qcow2 {
     /* immutable after open, but for the main thread's cold operations on a drained node */
     struct blk_node *node, *file, *backing; /* backing: NULL when there is none */
@@ -110,7 +125,8 @@ struct qcow2 {
     uint64_t *l1; /* host byte order */
     struct table_cache l2;
     bool meta_dirty, corrupt, quiesce;
-    unsigned fast_inflight; /* transfers to or from clusters that run without serial */
+    unsigned fast_inflight; /* requests that went on to the file node */
+    unsigned slow_inflight; /* transfers of workers that let go of serial meanwhile */
     uint64_t reftable_offset, file_end;
     uint32_t reftable_entries;
     /* holder of serial only */
@@ -121,21 +137,24 @@ struct qcow2 {
     uint64_t packed_at; /* where the next compressed cluster may go on; 0: nowhere */
     GArray *pending;    /* struct range: unlinked, but still counted */
     uint64_t pending_clusters;
-    enum q2_free freeing;             /* what is going on */
-    uint8_t *cow, *unpacked, *packed; /* unpacked, cow: a cluster; packed: two */
-    struct qcow2_packer *packer;      /* for reading; NULL: not needed yet */
-    uint64_t unpacked_entry;          /* what `unpacked` holds, 0: nothing */
-    bool failed;                      /* a flush failed: what is on disk is unknown */
-    bool marked_dirty;                /* the dirty bit on the disk is ours, */
-    bool leave_dirty;                 /* and stays: the next to open the image repairs it */
+    enum q2_free freeing;        /* what is going on */
+    uint8_t *cow, *unpacked;     /* a cluster each */
+    struct qcow2_packer *packer; /* for reading; NULL: not needed yet, or somebody has it */
+    uint64_t unpacked_entry;     /* what `unpacked` holds, 0: nothing */
+    uint64_t frees;              /* how often clusters were given back: what is older may lie */
+    struct q2_claim *claims;     /* ranges whose entries somebody is changing */
+    bool failed;                 /* a flush failed: what is on disk is unknown */
+    bool marked_dirty;           /* the dirty bit on the disk is ours, */
+    bool leave_dirty;            /* and stays: the next to open the image repairs it */
     pthread_mutex_t serial, tables;
     pthread_cond_t fast_idle; /* with tables */
+    pthread_cond_t unclaimed; /* with serial */
     /* under queue_lock */
     pthread_mutex_t queue_lock;
     pthread_cond_t worker_left;
-    struct blk_work work;
+    struct q2_worker workers[Q2_WORKERS];
     struct blk_req *queue, **queue_tail, *done;
-    bool worker_active;
+    unsigned active_workers;
     /* loop thread */
     struct evloop_fd *done_watch;
     int done_fd;
@@ -244,10 +263,19 @@ void q2_free_entry(struct qcow2 *q, uint64_t entry);
 int q2_l1_write(struct qcow2 *q);
 
 /* compress.c */
-int q2_unpack(struct qcow2 *q, uint64_t entry); /* holder of serial: into q->unpacked */
+/* Holder of serial, who lets go meanwhile.  Bytes [from, from+len) of the cluster of this entry. */
+int q2_unpack(struct qcow2 *q, uint64_t entry, uint64_t from, const struct iovec *iov, int count,
+              uint64_t skip, uint64_t len);
 int q2_write_packed(struct qcow2 *q, const struct blk_req *req); /* takes serial by itself */
 
-/* read.c: holder of serial */
+/* claim.c: holder of serial */
+void q2_claim(struct qcow2 *q, struct q2_claim *c, uint64_t offset, uint64_t len); /* may wait */
+void q2_unclaim(struct qcow2 *q, struct q2_claim *c);
+/* Around a transfer: serial is let go of, and clusters that were in use stay what they are. */
+void q2_let_go(struct qcow2 *q);
+void q2_take_back(struct qcow2 *q);
+
+/* read.c: holder of serial, who lets go of it meanwhile */
 int q2_read(struct qcow2 *q, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t skip,
             uint64_t len);
 
@@ -271,14 +299,17 @@ int q2_refblock_for(struct qcow2 *q, uint64_t cluster, bool make, struct table *
 int q2_refcounts_rebuild(struct qcow2 *q, const uint32_t *counts, uint64_t clusters,
                          uint32_t order);
 
-/* write.c: holder of serial */
+void q2_iov_put(const struct iovec *iov, int count, uint64_t skip, const uint8_t *from,
+                uint64_t len); /* from NULL: zeroes */
+
+/* write.c: holder of serial, who lets go meanwhile; and of a claim on the range */
 int q2_write(struct qcow2 *q, uint64_t offset, const struct iovec *iov, int iov_count,
              uint64_t skip, uint64_t len); /* iov NULL: zeroes */
 /* may_wait: not on the thread that ends the requests in flight. */
 int q2_flush(struct qcow2 *q, bool may_wait);
 int q2_may_write(struct qcow2 *q); /* before the first change of a request */
 int q2_end_of_change(struct qcow2 *q, int r);
-/* zero.c: holder of serial */
+/* zero.c: as write.c */
 int q2_write_zeroes(struct qcow2 *q, uint64_t offset, uint64_t len, bool unmap);
 int q2_discard(struct qcow2 *q, uint64_t offset, uint64_t len);
 

@@ -3,8 +3,8 @@
 
 #include <errno.h>
 
-static void iov_put(const struct iovec *iov, int count, uint64_t skip, const uint8_t *from,
-                    uint64_t len)
+void q2_iov_put(const struct iovec *iov, int count, uint64_t skip, const uint8_t *from,
+                uint64_t len)
 {
     for (int i = 0; i < count && len; i++) {
         if (skip >= iov[i].iov_len) {
@@ -31,31 +31,29 @@ static int read_backing(struct qcow2 *q, uint64_t offset, const struct iovec *io
     int r = there ? q2_io_iov(q->backing, BLK_READ, offset, iov, count, skip, there) : 0;
 
     if (r == 0 && there < len) /* a backing image may be shorter: zeroes behind its end */
-        iov_put(iov, count, skip + there, NULL, len - there);
+        q2_iov_put(iov, count, skip + there, NULL, len - there);
     return r;
 }
 
 static int read_extent(struct qcow2 *q, uint64_t offset, const struct extent *e,
                        const struct iovec *iov, int count, uint64_t skip)
 {
-    int r;
+    int r = -EIO;
 
-    switch (e->kind) {
-    case Q2_ZEROES:
-        iov_put(iov, count, skip, NULL, e->len_bytes);
+    if (e->kind == Q2_ZEROES) {
+        q2_iov_put(iov, count, skip, NULL, e->len_bytes);
         return 0;
-    case Q2_UNALLOCATED:
-        return read_backing(q, offset, iov, count, skip, e->len_bytes);
-    case Q2_NORMAL:
-        return q2_io_iov(q->data, BLK_READ, e->host_bytes, iov, count, skip, e->len_bytes);
-    case Q2_DEFLATED:
-        r = q2_unpack(q, e->entry);
-        if (r == 0)
-            iov_put(iov, count, skip, q->unpacked + (offset & (q->cluster_bytes - 1)),
-                    e->len_bytes);
-        return r;
     }
-    return -EIO;
+    if (e->kind == Q2_DEFLATED)
+        return q2_unpack(q, e->entry, offset & (q->cluster_bytes - 1), iov, count, skip,
+                         e->len_bytes);
+    q2_let_go(q);
+    if (e->kind == Q2_UNALLOCATED)
+        r = read_backing(q, offset, iov, count, skip, e->len_bytes);
+    else if (e->kind == Q2_NORMAL)
+        r = q2_io_iov(q->data, BLK_READ, e->host_bytes, iov, count, skip, e->len_bytes);
+    q2_take_back(q);
+    return r;
 }
 
 int q2_read(struct qcow2 *q, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t skip,

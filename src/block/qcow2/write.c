@@ -12,15 +12,24 @@
  *     it waits in `pending`, and is uncounted after the barrier behind the L1 table.
  *  5. Hence a refcount block in memory never says less than the disk needs: it may be written at
  *     any time.
- *  6. A cluster is not uncounted while a request that the loop's thread let through may still be
- *     on its way to it: q2_flush() waits until these have ended.
+ *  6. A cluster is not uncounted while a request that the loop's thread let through, or a
+ *     worker's transfer, may still be on its way to it: q2_flush() waits until these have ended.
  *  7. Data is written in place only where the entry says COPIED, and never over the header, the L1
  *     table or the refcount table, whatever an entry says.
  *  8. A guest's flush ends after a barrier behind everything above; a write with FUA likewise.
- *  9. After a failed barrier, or tables that contradict themselves, nothing is written any more. */
+ *  9. Of two changes to one cluster's entry the second begins when the first is done: who lets go
+ *     of `serial` during a transfer has claimed the clusters of its range.
+ * 10. Snapshots, sizes, widths of counts and emptying switch over by one write of the header's
+ *     first sector, behind a barrier; what only the old or only the new state needs stays counted
+ *     until another barrier behind it.  While counts and COPIED flags of many clusters change the
+ *     dirty bit is on the disk (version 3).
+ * 11. With lazy refcounts the dirty bit is on the disk before the first change and goes after the
+ *     last; meanwhile counts are written when it suits.
+ * 12. After a failed barrier, or tables that contradict themselves, nothing is written any more. */
 #include "qcow2.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 enum { PENDING_MAX = 4096, ZERO_BYTES = 64 * 1024 };
 static uint8_t zeroes[ZERO_BYTES];
@@ -32,9 +41,9 @@ static bool wait_fast(struct qcow2 *q, bool may_wait)
 {
     pthread_mutex_lock(&q->tables);
     q->quiesce = may_wait;
-    while (may_wait && q->fast_inflight)
+    while (may_wait && (q->fast_inflight || q->slow_inflight))
         pthread_cond_wait(&q->fast_idle, &q->tables);
-    bool idle = q->fast_inflight == 0;
+    bool idle = q->fast_inflight == 0 && q->slow_inflight == 0;
     q->quiesce = false;
     pthread_mutex_unlock(&q->tables);
     return idle;
@@ -48,6 +57,7 @@ static int free_pending(struct qcow2 *q, bool may_wait)
     q->pending = g_array_new(FALSE, FALSE, sizeof(struct range));
     q->pending_clusters = 0;
     q->unpacked_entry = 0;
+    q->frees++;
     for (guint i = 0; i < list->len; i++) {
         struct range *range = &g_array_index(list, struct range, i);
         int r = q2_free_now(q, range->offset_bytes, range->clusters);
@@ -118,14 +128,30 @@ static int write_data(struct qcow2 *q, uint64_t host, const struct iovec *iov, i
 /* The guest's bytes [offset, offset+len), less than a cluster, as they were, to host. */
 static int copy_part(struct qcow2 *q, uint64_t offset, uint64_t host, uint64_t len, bool fresh)
 {
-    struct iovec iov = {q->cow, len};
+    struct iovec iov = {NULL, len};
 
     if (len == 0)
         return 0;
+    if (posix_memalign(&iov.iov_base, 4096, len))
+        return -ENOMEM;
     int r = q2_read(q, offset, &iov, 1, 0, len);
-    if (r < 0 || (fresh && blk_iov_is_zero(&iov, 1)))
-        return r;
-    return q2_io(q->data, BLK_WRITE, host, q->cow, len);
+    if (r == 0 && !(fresh && blk_iov_is_zero(&iov, 1))) {
+        q2_let_go(q);
+        r = q2_io(q->data, BLK_WRITE, host, iov.iov_base, len);
+        q2_take_back(q);
+    }
+    free(iov.iov_base);
+    return r;
+}
+
+/* Guest data, or zeroes when iov is NULL. */
+static int transfer(struct qcow2 *q, uint64_t host, const struct iovec *iov, int count,
+                    uint64_t skip, uint64_t len)
+{
+    q2_let_go(q);
+    int r = write_data(q, host, iov, count, skip, len);
+    q2_take_back(q);
+    return r;
 }
 
 struct target {
@@ -186,7 +212,7 @@ static int write_new(struct qcow2 *q, uint64_t offset, const struct extent *e,
     if (r == 0)
         r = copy_part(q, end, t.host + (end - first), to - end, t.fresh);
     if (r == 0)
-        r = write_data(q, t.host + (offset - first), iov, count, skip, *done);
+        r = transfer(q, t.host + (offset - first), iov, count, skip, *done);
     if (r == 0)
         r = q2_l2_set(q, from, to - from, t.host, Q2_SET_DATA);
     else if (!t.reused && q->data == q->file)
@@ -215,7 +241,7 @@ int q2_write(struct qcow2 *q, uint64_t offset, const struct iovec *iov, int iov_
             done = e.len_bytes;
             r = guard(q, e.host_bytes, done);
             if (r == 0)
-                r = write_data(q, e.host_bytes, iov, iov_count, skip, done);
+                r = transfer(q, e.host_bytes, iov, iov_count, skip, done);
         } else {
             r = write_new(q, offset, &e, iov, iov_count, skip, &done);
         }

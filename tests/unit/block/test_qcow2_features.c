@@ -381,6 +381,101 @@ static void test_compressed(void)
     compressed_with(&(struct qcow2_create){.refcount_bits = 2, .extended_l2 = true});
 }
 
+/* ---- many at once ---- */
+
+enum { THREADS = 5, ROUNDS = 250, OWNERS = THREADS + 1 };
+
+struct owner {
+    pthread_t thread;
+    struct bed *b;
+    unsigned number;
+    bool by_loop; /* through the queue, as a device does */
+};
+
+static int one_request(struct owner *o, enum blk_op op, uint64_t off, void *buf)
+{
+    if (o->by_loop)
+        return io(o->b->n, op, off, buf, 512, BLK_REQ_UNMAP);
+    switch (op) {
+    case BLK_READ:
+        return blk_pread(o->b->n, off, buf, 512);
+    case BLK_WRITE:
+        return blk_pwrite(o->b->n, off, buf, 512, 0);
+    case BLK_FLUSH:
+        return blk_pflush(o->b->n);
+    default:
+        return blk_pzero(o->b->n, off, 512, BLK_REQ_UNMAP);
+    }
+}
+
+/* Every owner has sectors in every cluster, and looks after them only. */
+static void *look_after(void *opaque)
+{
+    struct owner *o = opaque;
+    GRand *r = g_rand_new_with_seed(o->number);
+    uint8_t buf[512];
+
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t sector = (uint64_t)g_rand_int_range(r, 0, HALF / 512 / OWNERS) * OWNERS;
+        uint64_t off = (sector + o->number) * 512;
+        uint8_t *mine = o->b->data + off;
+        unsigned what = (unsigned)g_rand_int_range(r, 0, 12);
+        if (what < 6) {
+            memset(mine, g_rand_int_range(r, 1, 256), 512);
+            g_assert_cmpint(one_request(o, BLK_WRITE, off, mine), ==, 0);
+        } else if (what < 7) {
+            memset(mine, 0, 512);
+            g_assert_cmpint(one_request(o, BLK_WRITE_ZEROES, off, NULL), ==, 0);
+        } else if (what < 8) {
+            g_assert_cmpint(one_request(o, BLK_FLUSH, 0, NULL), ==, 0);
+        }
+        g_assert_cmpint(one_request(o, BLK_READ, off, buf), ==, 0);
+        g_assert_cmpint(memcmp(buf, mine, 512), ==, 0);
+    }
+    g_rand_free(r);
+    return NULL;
+}
+
+static void threads_with(const struct qcow2_create *how)
+{
+    struct owner o[OWNERS];
+    struct bed b;
+
+    bed_open(&b, NULL);
+    make(b.other, &(struct qcow2_create){.zstd = true});
+    b.n = open_ok(b.other, "");
+    memset(b.data + CLUSTER, 9, 4 * CLUSTER);
+    g_assert_cmpint(io(b.n, BLK_WRITE, 0, b.data, HALF, BLK_REQ_COMPRESSED), ==, 0);
+    memset(b.data + HALF, 0, HALF);
+    make(b.image, how);
+    reopen(&b, ",discard=unmap,file.discard=unmap");
+    write_all(&b, b.data, 8 * CLUSTER, CLUSTER);
+    OK(qcow2_snapshot_create(b.n, "below", &err));
+    for (unsigned i = 0; i < OWNERS; i++) {
+        o[i] = (struct owner){.b = &b, .number = i, .by_loop = i == THREADS};
+        if (i < THREADS)
+            g_assert_cmpint(pthread_create(&o[i].thread, NULL, look_after, &o[i]), ==, 0);
+    }
+    look_after(&o[THREADS]);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(o[i].thread, NULL);
+    expect(&b, b.data, 0, SIZE);
+    settle(&b);
+    bed_close(&b);
+}
+
+static void test_threads(void)
+{
+    struct qcow2_create c = {.backing_file = "other.img", .backing_format = "qcow2"};
+
+    threads_with(&c);
+    c.extended_l2 = true;
+    threads_with(&c);
+    c = (struct qcow2_create){
+        .backing_file = "other.img", .backing_format = "qcow2", .cluster_bytes = 512};
+    threads_with(&c);
+}
+
 /* ---- subclusters ---- */
 
 static void test_subclusters(void)
@@ -745,6 +840,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/preallocated-growth-over-a-backing-image",
                     test_preallocated_growth_over_a_backing_image);
     g_test_add_func("/qcow2/compressed", test_compressed);
+    g_test_add_func("/qcow2/threads", test_threads);
     g_test_add_func("/qcow2/subclusters", test_subclusters);
     g_test_add_func("/qcow2/lazy-refcounts", test_lazy_refcounts);
     g_test_add_func("/qcow2/repair", test_repair);
