@@ -59,8 +59,12 @@ int q2_barrier(struct qcow2 *q)
     int r = q2_io(q->file, BLK_FLUSH, 0, NULL, 0);
     if (r == 0 && q->data != q->file)
         r = q2_io(q->data, BLK_FLUSH, 0, NULL, 0);
-    /* The kernel reports a failed write-back once and then calls the pages clean: a later success
-     * would prove nothing. */
-    q->failed = r < 0;
+    if (r < 0) {
+        /* The kernel reports a failed write-back once and then calls the pages clean: a later
+         * success would prove nothing. */
+        pthread_mutex_lock(&q->tables);
+        q->failed = true;
+        pthread_mutex_unlock(&q->tables);
+    }
     return r;
 }
