@@ -70,7 +70,8 @@ bool q2_preallocate(struct qcow2 *q, uint64_t from, uint64_t to, enum blk_preall
         q->backing ? ALIGN_UP(from, q->cluster_bytes) : ALIGN_DOWN(from, q->cluster_bytes);
     int r = 0;
 
-    q->free_hint = MAX_OF(hint, old_end >> q->cluster_bits); /* where the file reads as zeroes */
+    if (q->regular_file) /* where the file reads as zeroes */
+        q->free_hint = MAX_OF(hint, old_end >> q->cluster_bits);
     for (; r == 0 && at < end; at += done)
         r = give_run(q, at, end, &done);
     q->free_hint = hint;

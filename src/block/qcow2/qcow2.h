@@ -295,6 +295,7 @@ int q2_corrupt(struct qcow2 *q, const char *what); /* returns -EIO */
 /* reftable.c: holder of serial */
 int q2_refcounts_write(struct qcow2 *q);
 int q2_refblock_for(struct qcow2 *q, uint64_t cluster, bool make, struct table **out);
+int q2_refblocks_make(struct qcow2 *q, uint64_t blocks, uint64_t *first);
 /* New refcount structures behind everything there is, from counts[0..clusters). */
 int q2_refcounts_rebuild(struct qcow2 *q, const uint32_t *counts, uint64_t clusters,
                          uint32_t order);

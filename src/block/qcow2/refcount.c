@@ -200,10 +200,24 @@ int q2_alloc(struct qcow2 *q, uint64_t want, uint64_t *host, uint64_t *got)
     return take(q, cluster, *got, host);
 }
 
+/* A run longer than what one refcount block counts besides itself: behind everything, with the
+ * blocks that count it in one piece before it. */
+static int alloc_long_run(struct qcow2 *q, uint64_t want, uint64_t *host)
+{
+    uint64_t per_block = BIT64(q->refblock_bits), blocks = 1, first;
+
+    while (blocks * per_block < blocks + want)
+        blocks++;
+    int r = q2_refblocks_make(q, blocks, &first);
+    return r < 0 ? r : take(q, first + blocks, want, host);
+}
+
 int q2_alloc_contiguous(struct qcow2 *q, uint64_t want, uint64_t *host)
 {
     uint64_t start = q->free_hint, have = 0;
 
+    if (want >= BIT64(q->refblock_bits) - 1)
+        return alloc_long_run(q, want, host);
     while (have < want) { /* across refcount blocks; one made on the way begins a new run */
         uint64_t cluster = start + have, n;
         struct table *t;

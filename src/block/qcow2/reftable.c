@@ -163,6 +163,49 @@ int q2_refblock_for(struct qcow2 *q, uint64_t cluster, bool make, struct table *
     return 0;
 }
 
+/* Blocks where there are none yet, behind everything, lying in the first clusters that they count:
+ * *first is the first of them. */
+int q2_refblocks_make(struct qcow2 *q, uint64_t blocks, uint64_t *first)
+{
+    uint64_t index = q->reftable_entries, span = q->cluster_bits + q->refblock_bits;
+    int r = 0;
+
+    while (index && !q->reftable[index - 1])
+        index--;
+    for (;;) { /* a longer table comes to lie behind everything itself */
+        index = MAX_OF(index, (q->file_end >> span) + ((q->file_end & (BIT64(span) - 1)) != 0));
+        if (index + blocks <= q->reftable_entries)
+            break;
+        r = reftable_grow(q, index + blocks - 1);
+        if (r < 0)
+            return r;
+    }
+    *first = index << q->refblock_bits;
+    if ((*first + blocks) << q->cluster_bits >> 55)
+        return -EFBIG;
+    for (uint64_t i = 0; r == 0 && i < blocks; i++) {
+        struct table *t;
+        uint64_t place = (*first + i) << q->cluster_bits;
+        r = q2_refblock_load(q, place, true, &t);
+        if (r < 0)
+            return r;
+        q->reftable[index + i] = place;
+        pthread_mutex_lock(&q->tables);
+        reftable_touch(q, (uint32_t)(index + i));
+        q->file_end = MAX_OF(q->file_end, place + q->cluster_bytes);
+        pthread_mutex_unlock(&q->tables);
+    }
+    for (uint64_t i = 0; r == 0 && i < blocks; i++) {
+        struct table *t;
+        r = q2_refblock_for(q, *first + i, false, &t);
+        if (r < 0)
+            return r;
+        q2_count_put(t->data, i & (BIT64(q->refblock_bits) - 1), q->refcount_order, 1);
+        q2_table_touch(q, &q->refblocks, t);
+    }
+    return r;
+}
+
 /* ---- all anew ---- */
 
 struct rebuild {
@@ -262,13 +305,29 @@ static int switch_rebuilt(struct qcow2 *q, const struct rebuild *b)
     return r < 0 ? r : q2_barrier(q);
 }
 
+/* Behind everything there is; on a device, whose end says nothing, behind everything in use. */
+static uint64_t free_tail(const struct qcow2 *q, const uint32_t *counts, uint64_t clusters)
+{
+    uint64_t n = clusters, used = q->reftable_offset + (uint64_t)q->reftable_entries * 8;
+
+    if (q->regular_file)
+        return MAX_OF(clusters, ALIGN_UP(q->file_end, q->cluster_bytes) >> q->cluster_bits);
+    for (uint32_t i = 0; i < q->reftable_entries; i++) { /* the old ones stand until the switch */
+        uint64_t place = q->reftable[i] & ~511ull;
+        if (q2_offset_ok(q, place))
+            used = MAX_OF(used, place + q->cluster_bytes);
+    }
+    while (n && !counts[n - 1])
+        n--;
+    return MAX_OF(n, ALIGN_UP(used, q->cluster_bytes) >> q->cluster_bits);
+}
+
 int q2_refcounts_rebuild(struct qcow2 *q, const uint32_t *counts, uint64_t clusters, uint32_t order)
 {
-    struct rebuild b = {
-        .counts = counts,
-        .clusters = clusters,
-        .first = MAX_OF(clusters, ALIGN_UP(q->file_end, q->cluster_bytes) >> q->cluster_bits),
-        .order = order};
+    struct rebuild b = {.counts = counts,
+                        .clusters = clusters,
+                        .first = free_tail(q, counts, clusters),
+                        .order = order};
 
     if (!plan_rebuild(q, &b))
         return -EFBIG;
@@ -285,7 +344,7 @@ int q2_refcounts_rebuild(struct qcow2 *q, const uint32_t *counts, uint64_t clust
     pthread_mutex_lock(&q->tables);
     q->reftable_offset = b.table << q->cluster_bits;
     q->reftable_entries = (uint32_t)b.entries;
-    q->file_end = b.end << q->cluster_bits;
+    q->file_end = MAX_OF(q->file_end, b.end << q->cluster_bits);
     pthread_mutex_unlock(&q->tables);
     q->refcount_order = order;
     q->info.refcount_bits = 1u << order;

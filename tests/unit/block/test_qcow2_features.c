@@ -3,6 +3,7 @@
 #include "qcow2_bed.h"
 
 #include "base/util.h"
+#include "qcow2/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -246,6 +247,32 @@ static void test_resize(void)
         settle(&b);
         bed_close(&b);
     }
+}
+
+/* Tables longer than what a refcount block counts: 64 clusters of 512 bytes. */
+static void test_long_tables(void)
+{
+    struct bed b;
+    uint64_t size = 200ull << 20;
+
+    bed_open(&b, NULL);
+    struct qcow2_create c = {
+        .size_bytes = size, .cluster_bytes = 512, .version = 3, .refcount_bits = 64};
+    make(b.image, &c);
+    reopen(&b, "");
+    write_all(&b, b.data, 0, CLUSTER);
+    OK(blk_resize(b.n, 1 << 30, &err));
+    OK(qcow2_snapshot_create(b.n, "one", &err));
+    write_all(&b, b.data, CLUSTER, SIZE - CLUSTER);
+    expect(&b, b.data, 0, SIZE);
+    OK(blk_resize(b.n, 3ull << 30, &err));
+    OK(qcow2_snapshot_create(b.n, "two", &err));
+    settle(&b);
+    reopen(&b, "");
+    OK(qcow2_snapshot_delete(b.n, "one", &err));
+    expect(&b, b.data, 0, SIZE);
+    settle(&b);
+    bed_close(&b);
 }
 
 /* The backing image is longer: growing does not let it through. */
@@ -587,6 +614,65 @@ static void test_repair(void)
     }
 }
 
+/* A device has an end of its own: nothing is put behind it. */
+static void test_repair_and_growth_on_a_device(void)
+{
+    enum { DEVICE = 6 << 20 };
+    struct qcow2_check found;
+    struct bed b;
+    uint8_t none[16] = {0}, junk[4096];
+    struct stat st;
+
+    memset(junk, 0xee, sizeof(junk));
+    bed_open(&b, &(struct qcow2_create){.size_bytes = HALF});
+    reopen(&b, "");
+    write_all(&b, b.data, 0, HALF / 2);
+    settle(&b);
+    g_assert_cmpint(truncate(b.image, DEVICE), ==, 0);
+    for (off_t at = 2 << 20; at < DEVICE; at += sizeof(junk)) /* what somebody left there */
+        poke(b.image, at, junk, sizeof(junk));
+    uint64_t table = be64_at(b.image, 48), block = be64_at(b.image, (off_t)table);
+    poke(b.image, (off_t)block + 16, none, sizeof(none));
+    b.n = open_ok(b.image, ",for-check=on");
+    ((struct qcow2 *)b.n->priv)->regular_file = false;
+    OK(qcow2_check(b.n, QCOW2_FIX_LEAKS | QCOW2_FIX_ERRORS, on_finding, NULL, &found, &err));
+    reopen(&b, "");
+    ((struct qcow2 *)b.n->priv)->regular_file = false;
+    memset(b.data + HALF / 2, 0, SIZE - HALF / 2);
+    OK(qcow2_resize(b.n, HALF + HALF / 2, BLK_PREALLOC_METADATA, &err));
+    expect(&b, b.data, 0, HALF + HALF / 2);
+    memset(b.data + HALF / 2 + 512, 6, HALF - 1024);
+    write_all(&b, b.data, HALF / 2 + 512, HALF - 1024);
+    expect(&b, b.data, 0, HALF + HALF / 2);
+    settle(&b);
+    g_assert_cmpint(stat(b.image, &st), ==, 0);
+    g_assert_cmpuint(st.st_size, ==, DEVICE);
+    bed_close(&b);
+}
+
+static void test_empty_disk(void)
+{
+    struct bed b;
+    GError *why = NULL;
+
+    bed_open(&b, NULL);
+    struct qcow2_create c = {.version = 3, .cluster_bytes = CLUSTER}; /* of no bytes */
+    qcow2_create(b.image, &c, &why);
+    g_assert_no_error(why);
+    reopen(&b, "");
+    OK(qcow2_snapshot_create(b.n, "nothing", &err));
+    OK(blk_resize(b.n, SIZE, &err));
+    write_all(&b, b.data, 0, SIZE);
+    OK(qcow2_snapshot_create(b.n, "all", &err));
+    OK(qcow2_snapshot_apply(b.n, "nothing", &err));
+    settle(&b);
+    reopen(&b, "");
+    OK(qcow2_snapshot_apply(b.n, "all", &err));
+    expect(&b, b.data, 0, SIZE);
+    settle(&b);
+    bed_close(&b);
+}
+
 static void test_leaks_are_freed(void)
 {
     struct qcow2_check found;
@@ -835,6 +921,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/snapshot-keeps-the-size", test_snapshot_keeps_the_size);
     g_test_add_func("/qcow2/snapshot-refusals", test_snapshot_refusals);
     g_test_add_func("/qcow2/resize", test_resize);
+    g_test_add_func("/qcow2/long-tables", test_long_tables);
     g_test_add_func("/qcow2/growing-hides-the-backing-image", test_growing_hides_the_backing_image);
     g_test_add_func("/qcow2/preallocation", test_preallocation);
     g_test_add_func("/qcow2/preallocated-growth-over-a-backing-image",
@@ -844,6 +931,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/subclusters", test_subclusters);
     g_test_add_func("/qcow2/lazy-refcounts", test_lazy_refcounts);
     g_test_add_func("/qcow2/repair", test_repair);
+    g_test_add_func("/qcow2/repair-and-growth-on-a-device", test_repair_and_growth_on_a_device);
+    g_test_add_func("/qcow2/empty-disk", test_empty_disk);
     g_test_add_func("/qcow2/leaks-are-freed", test_leaks_are_freed);
     g_test_add_func("/qcow2/corrupt-mark-goes-with-repair", test_corrupt_mark_goes_with_repair);
     g_test_add_func("/qcow2/data-file", test_data_file);
