@@ -2,7 +2,7 @@
  * and with qemu-img and qemu-io on the same file.  After each turn both sides check the image and
  * read it, and what they read is what a plain buffer says.
  *
- * HANOK_TEST_SEQUENCES: how many images (default 24).  HANOK_TEST_SEED: this one, whose number a
+ * HANOK_TEST_SEQUENCES: how many images (default 12).  HANOK_TEST_SEED: this one, whose number a
  * failure printed. */
 #include "qcow2_bed.h"
 
@@ -257,9 +257,70 @@ static void op_amend(struct world *w)
     must(w, qcow2_amend(w->n, &a, NULL, NULL, &err), &err, "amend");
 }
 
+static const char *const open_as[] = {",discard=unmap", ",discard=unmap,file.discard=unmap"};
+
+static void reopen(struct world *w, const char *more)
+{
+    blk_close(w->n);
+    w->n = NULL;
+    w->n = open_ok(w->image, more);
+}
+
+/* Into the backing image; a snapshot would see other bytes through its holes then. */
+static void op_commit(struct world *w)
+{
+    bool keep = pick(w, 2);
+
+    if (!w->how.backing_file || w->snap_count)
+        return;
+    note(w, "commit%s", keep ? " -d" : "");
+    if (!w->n) {
+        if (run((const char *const[]){"qemu-img", "commit", "-q", keep ? "-d" : "-q", w->image,
+                                      NULL},
+                NULL))
+            failed(w, "commit");
+        return;
+    }
+    GError *err = NULL;
+    g_autofree char *more = g_strdup_printf(",backing.driver=raw,backing.read-only=off,"
+                                            "backing.file.driver=file,backing.file.filename=%s/%s",
+                                            w->dir, w->how.backing_file);
+    reopen(w, more);
+    must(w, blk_commit(w->n, blk_backing(w->n), NULL, NULL, &err), &err, "commit");
+    if (!keep)
+        must(w, qcow2_make_empty(w->n, &err), &err, "empty");
+    reopen(w, open_as[pick(w, 2)]);
+}
+
+/* Onto a copy of the backing image, whose name is longer or shorter. */
+static void op_rebase(struct world *w)
+{
+    static const char *const names[] = {"base.img", "another-name-of-the-base.img", "b"};
+    const char *name = names[pick(w, ARRAY_SIZE(names))];
+
+    if (!w->how.backing_file || !strcmp(name, w->how.backing_file))
+        return;
+    g_autofree char *from = g_build_filename(w->dir, w->how.backing_file, NULL);
+    g_autofree char *to = g_build_filename(w->dir, name, NULL);
+    copy_file(from, to);
+    g_unlink(from);
+    w->how.backing_file = name;
+    note(w, "rebase -u %s", name);
+    if (!w->n) {
+        if (run((const char *const[]){"qemu-img", "rebase", "-u", "-b", name, "-F", "raw", w->image,
+                                      NULL},
+                NULL))
+            failed(w, "rebase");
+        return;
+    }
+    GError *err = NULL;
+    must(w, qcow2_set_backing(w->n, name, "raw", &err), &err, "rebase");
+    reopen(w, open_as[pick(w, 2)]);
+}
+
 static void step(struct world *w)
 {
-    switch (pick(w, 16)) {
+    switch (pick(w, 18)) {
     case 0:
     case 1:
         op_zero(w);
@@ -287,6 +348,12 @@ static void step(struct world *w)
     case 10:
     case 11:
         op_write(w, !w->how.data_file);
+        break;
+    case 16:
+        op_commit(w);
+        break;
+    case 17:
+        op_rebase(w);
         break;
     case 12:
         if (w->n && io(w->n, BLK_FLUSH, 0, NULL, 0, 0))
@@ -446,7 +513,7 @@ static void sequence(guint32 seed)
 static void test_sequences(void)
 {
     const char *wanted = g_getenv("HANOK_TEST_SEQUENCES"), *one = g_getenv("HANOK_TEST_SEED");
-    unsigned count = wanted ? (unsigned)strtoul(wanted, NULL, 10) : 24;
+    unsigned count = wanted ? (unsigned)strtoul(wanted, NULL, 10) : 12;
 
     if (!have_qemu_img())
         return;
