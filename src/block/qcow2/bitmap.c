@@ -74,6 +74,7 @@ bool q2_bitmaps_read(struct qcow2 *q, GError **err)
 struct visit {
     void (*fn)(void *opaque, uint64_t offset, uint64_t len);
     void *opaque;
+    uint64_t table_bytes; /* read so far: tables that lie on one another would have no end */
     int r;
 };
 
@@ -86,6 +87,11 @@ static bool visit_one(struct qcow2 *q, const uint8_t *e, uint32_t index, void *o
     v->fn(v->opaque, offset, (uint64_t)entries * 8);
     if (entries == 0 || entries > TABLE_ENTRIES_MAX || !q2_offset_ok(q, offset))
         return true; /* said by fn */
+    v->table_bytes += (uint64_t)entries * 8;
+    if (v->table_bytes > q->file_end)
+        v->r = -EIO;
+    if (v->r < 0)
+        return false;
     g_autofree uint64_t *table = q2_table_read(q, offset, entries, &v->r);
     for (uint32_t i = 0; table && i < entries; i++) {
         uint64_t place = table[i] & Q2_OFFSET_MASK;
@@ -98,7 +104,7 @@ static bool visit_one(struct qcow2 *q, const uint8_t *e, uint32_t index, void *o
 int q2_bitmaps_visit(struct qcow2 *q, void (*fn)(void *opaque, uint64_t offset, uint64_t len),
                      void *opaque)
 {
-    struct visit v = {fn, opaque, 0};
+    struct visit v = {.fn = fn, .opaque = opaque};
 
     if (!q->info.has_bitmaps)
         return 0;
