@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { SETS_MAX = 8192 };
+
 void q2_cache_init(struct table_cache *c, uint64_t cluster_bytes, uint64_t budget_bytes)
 {
     uint64_t sets = budget_bytes / cluster_bytes / Q2_CACHE_WAYS;
 
     *c = (struct table_cache){.sets = 2};
-    while (c->sets < sets && c->sets < 512)
+    while (c->sets < sets && c->sets < SETS_MAX)
         c->sets *= 2;
     c->slots = g_new0(struct table, (size_t)c->sets * Q2_CACHE_WAYS);
 }

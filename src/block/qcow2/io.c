@@ -50,6 +50,18 @@ int q2_io_iov(struct blk_node *n, enum blk_op op, uint64_t offset, const struct 
     return 0;
 }
 
+int q2_table_write(struct qcow2 *q, uint64_t offset, const uint64_t *table, uint32_t from,
+                   uint32_t to)
+{
+    g_autofree uint64_t *be = g_try_new(uint64_t, to - from);
+
+    if (!be)
+        return -ENOMEM;
+    for (uint32_t i = from; i < to; i++)
+        be64_put(&be[i - from], table[i]);
+    return q2_io(q->file, BLK_WRITE, offset + (uint64_t)from * 8, be, (uint64_t)(to - from) * 8);
+}
+
 int q2_barrier(struct qcow2 *q)
 {
     if (q->failed)

@@ -13,17 +13,18 @@ int q2_l1_write(struct qcow2 *q)
     int r = q2_barrier(q); /* the L2 tables it points to */
     if (r < 0)
         return r;
-    g_autofree uint64_t *be = g_try_new(uint64_t, to - from);
-    if (!be)
-        return -ENOMEM;
-    for (uint32_t i = from; i < to; i++)
-        be64_put(&be[i - from], q->l1[i]);
-    r = q2_io(q->file, BLK_WRITE, q->l1_offset + (uint64_t)from * 8, be, (uint64_t)(to - from) * 8);
+    r = q2_table_write(q, q->l1_offset, q->l1, from, to);
     if (r < 0)
         return r;
     q->l1_dirty_from = UINT32_MAX;
     q->l1_dirty_to = 0;
     return 0;
+}
+
+int q2_l2_at(struct qcow2 *q, uint64_t place, struct table **out)
+{
+    return q2_offset_ok(q, place) ? q2_l2_load(q, place, false, out)
+                                  : q2_corrupt(q, "an L1 entry points outside the file");
 }
 
 static int l2_new(struct qcow2 *q, uint64_t l1_index, uint64_t old, struct table **out)
@@ -35,8 +36,7 @@ static int l2_new(struct qcow2 *q, uint64_t l1_index, uint64_t old, struct table
     if (r == 0)
         r = q2_l2_load(q, host, true, out);
     if (r == 0 && old) { /* a snapshot's too: copied, the entries keep their clear COPIED bits */
-        r = q2_offset_ok(q, old) ? q2_l2_load(q, old, false, &from)
-                                 : q2_corrupt(q, "an L1 entry points outside the file");
+        r = q2_l2_at(q, old, &from);
         if (r == 0) /* loading may have moved the new one out of the cache */
             r = q2_l2_load(q, host, false, out);
     }

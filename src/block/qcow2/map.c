@@ -132,9 +132,7 @@ int q2_map(struct qcow2 *q, uint64_t offset, uint64_t len, struct extent *out)
         map_nothing(q, offset, len, out);
         return 0;
     }
-    if (!q2_offset_ok(q, place))
-        return q2_corrupt(q, "an L1 entry points outside the file");
-    int r = q2_l2_load(q, place, false, &t);
+    int r = q2_l2_at(q, place, &t);
     if (r < 0)
         return r;
     return map_in_table(q, t->data, offset, len, out)

@@ -265,8 +265,9 @@ static bool clear_autoclear(struct qcow2 *q, GError **err)
 static bool read_options(struct qcow2 *q, struct props *p, GError **err)
 {
     static const char *const overlap[] = {"none", "constant", "cached", "all", NULL};
-    uint64_t both = 0;
-    unsigned checks = 2; /* what is always checked is what QEMU calls constant, and more */
+    uint64_t both = 0, entry = 0;
+    uint32_t interval = 0; /* as entry: how QEMU's cache works, ours is bounded without */
+    unsigned checks = 2;   /* what is always checked is what QEMU calls constant, and more */
 
     q->l2_budget = 32 * MiB;
     q->refblock_budget = 4 * MiB;
@@ -278,7 +279,9 @@ static bool read_options(struct qcow2 *q, struct props *p, GError **err)
         !props_get_bool(p, "pass-discard-snapshot", &q->pass_discard[Q2_FREE_SNAPSHOT], err) ||
         !props_get_bool(p, "pass-discard-other", &q->pass_discard[Q2_FREE_OTHER], err) ||
         !props_get_enum(p, "overlap-check", overlap, &checks, err) ||
-        !props_get_size(p, "cache-size", &both, err))
+        !props_get_size(p, "cache-size", &both, err) ||
+        !props_get_size(p, "l2-cache-entry-size", &entry, err) ||
+        !props_get_u32(p, "cache-clean-interval", &interval, err))
         return false;
     if (both) { /* a quarter of what L2 tables get is enough for the refcounts */
         q->l2_budget = both / 5 * 4;

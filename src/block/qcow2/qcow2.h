@@ -227,6 +227,9 @@ int q2_bitmaps_visit(struct qcow2 *q, void (*fn)(void *opaque, uint64_t offset, 
 int q2_io(struct blk_node *n, enum blk_op op, uint64_t offset, void *buf, uint64_t len);
 int q2_io_iov(struct blk_node *n, enum blk_op op, uint64_t offset, const struct iovec *iov,
               int iov_count, uint64_t skip, uint64_t len);
+/* Entries [from, to) of a table in host byte order that lies at offset. */
+int q2_table_write(struct qcow2 *q, uint64_t offset, const uint64_t *table, uint32_t from,
+                   uint32_t to);
 int q2_barrier(struct qcow2 *q); /* what was written is on the disk */
 
 /* cache.c */
@@ -257,6 +260,7 @@ enum q2_state { Q2_SET_NONE, Q2_SET_ZERO, Q2_SET_DATA };
 /* [offset, offset+len) in whole subclusters: host is where the first cluster lies, then rising;
  * or no place; or the places they have.  What they pointed to before is let go. */
 int q2_l2_set(struct qcow2 *q, uint64_t offset, uint64_t len, uint64_t host, enum q2_state state);
+int q2_l2_at(struct qcow2 *q, uint64_t place, struct table **out); /* where an L1 entry points */
 int q2_l2_set_packed(struct qcow2 *q, uint64_t offset, uint64_t entry);
 int q2_l2_writable(struct qcow2 *q, uint64_t offset, struct table **out);
 void q2_free_entry(struct qcow2 *q, uint64_t entry);

@@ -21,13 +21,7 @@ int q2_refcounts_write(struct qcow2 *q)
     r = q2_barrier(q);
     if (r < 0)
         return r;
-    g_autofree uint64_t *be = g_try_new(uint64_t, to - from);
-    if (!be)
-        return -ENOMEM;
-    for (uint32_t i = from; i < to; i++)
-        be64_put(&be[i - from], q->reftable[i]);
-    r = q2_io(q->file, BLK_WRITE, q->reftable_offset + (uint64_t)from * 8, be,
-              (uint64_t)(to - from) * 8);
+    r = q2_table_write(q, q->reftable_offset, q->reftable, from, to);
     if (r < 0)
         return r;
     q->reftable_dirty_from = UINT32_MAX;
@@ -72,12 +66,7 @@ static int write_growth(struct qcow2 *q, const struct growth *g, uint64_t *table
         if (r < 0)
             return r;
     }
-    g_autofree uint64_t *be = g_try_new(uint64_t, g->entries);
-    if (!be)
-        return -ENOMEM;
-    for (uint64_t i = 0; i < g->entries; i++)
-        be64_put(&be[i], table[i]);
-    return q2_io(q->file, BLK_WRITE, at + (g->blocks << q->cluster_bits), be, g->entries * 8);
+    return q2_table_write(q, at + (g->blocks << q->cluster_bits), table, 0, (uint32_t)g->entries);
 }
 
 static int switch_table(struct qcow2 *q, uint64_t offset, uint64_t clusters)
@@ -279,12 +268,7 @@ static int write_rebuilt(struct qcow2 *q, const struct rebuild *b, uint64_t *tab
         r = q2_io(q->file, BLK_WRITE, at, q->cow, q->cluster_bytes);
         at += q->cluster_bytes;
     }
-    g_autofree uint64_t *be = g_try_new(uint64_t, b->entries);
-    if (!be)
-        return -ENOMEM;
-    for (uint64_t i = 0; i < b->entries; i++)
-        be64_put(&be[i], table[i]);
-    return r < 0 ? r : q2_io(q->file, BLK_WRITE, at, be, b->entries * 8);
+    return r < 0 ? r : q2_table_write(q, at, table, 0, (uint32_t)b->entries);
 }
 
 /* The header's first sector changes in one write. */

@@ -113,9 +113,7 @@ static int drop_whole_table(struct qcow2 *q, uint32_t l1_index)
 
     if (!place)
         return 0;
-    if (!q2_offset_ok(q, place))
-        return q2_corrupt(q, "an L1 entry points outside the file");
-    int r = q2_l2_load(q, place, false, &t);
+    int r = q2_l2_at(q, place, &t);
     if (r < 0)
         return r;
     for (uint64_t i = 0; i < BIT64(q->l2_bits); i++)

@@ -369,27 +369,6 @@ static int apply_snapshot(struct qcow2 *q, uint32_t index)
     return q2_dirty_end(q, r);
 }
 
-bool qcow2_snapshot_apply(struct blk_node *n, const char *which, GError **err)
-{
-    struct qcow2 *q = usable(n, true, err);
-    int i = q ? usable_snapshot(q, which, err) : -1;
-
-    if (i < 0)
-        return false;
-    blk_drain(n);
-    pthread_mutex_lock(&q->serial);
-    int r = q2_may_write(q);
-    if (r == 0)
-        r = q2_flush(q, false);
-    q->freeing = Q2_FREE_SNAPSHOT;
-    if (r == 0)
-        r = apply_snapshot(q, (uint32_t)i);
-    q->freeing = Q2_FREE_REQUEST;
-    q->unpacked_entry = 0;
-    pthread_mutex_unlock(&q->serial);
-    return said(q, r, "apply a snapshot", err);
-}
-
 static int drop_snapshot(struct qcow2 *q, uint32_t index)
 {
     struct qcow2_snapshot gone = q->snapshots[index];
@@ -427,7 +406,9 @@ static int drop_snapshot(struct qcow2 *q, uint32_t index)
     return q2_dirty_end(q, r);
 }
 
-bool qcow2_snapshot_delete(struct blk_node *n, const char *which, GError **err)
+static bool with_snapshot(struct blk_node *n, const char *which,
+                          int (*fn)(struct qcow2 *q, uint32_t index), const char *what,
+                          GError **err)
 {
     struct qcow2 *q = usable(n, true, err);
     int i = q ? usable_snapshot(q, which, err) : -1;
@@ -441,11 +422,21 @@ bool qcow2_snapshot_delete(struct blk_node *n, const char *which, GError **err)
         r = q2_flush(q, false);
     q->freeing = Q2_FREE_SNAPSHOT;
     if (r == 0)
-        r = drop_snapshot(q, (uint32_t)i);
+        r = fn(q, (uint32_t)i);
     q->freeing = Q2_FREE_REQUEST;
     q->unpacked_entry = 0;
     pthread_mutex_unlock(&q->serial);
-    return said(q, r, "delete a snapshot", err);
+    return said(q, r, what, err);
+}
+
+bool qcow2_snapshot_apply(struct blk_node *n, const char *which, GError **err)
+{
+    return with_snapshot(n, which, apply_snapshot, "apply a snapshot", err);
+}
+
+bool qcow2_snapshot_delete(struct blk_node *n, const char *which, GError **err)
+{
+    return with_snapshot(n, which, drop_snapshot, "delete a snapshot", err);
 }
 
 bool qcow2_snapshot_show(struct blk_node *n, const char *which, GError **err)

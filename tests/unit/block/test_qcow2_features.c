@@ -883,6 +883,29 @@ static void test_width_must_hold_the_counts(void)
     bed_close(&b);
 }
 
+/* Fewer tables fit into memory than are written to: they go out and come back. */
+static void test_small_caches(void)
+{
+    struct bed b;
+
+    bed_open(&b, &(struct qcow2_create){.cluster_bytes = 512});
+    reopen(&b, ",l2-cache-size=4k,refcount-cache-size=4k,overlap-check=constant,lazy-refcounts=on,"
+               "cache-clean-interval=60,pass-discard-request=on");
+    for (uint64_t i = 0; i < SIZE / 512; i++) { /* each in another table */
+        uint64_t sector = i * 67 % (SIZE / 512);
+        if (i % 7 == 0)
+            memset(b.data + sector * 512, 0, 512);
+        else
+            write_all(&b, b.data, sector * 512, 512);
+    }
+    expect(&b, b.data, 0, SIZE);
+    settle(&b);
+    reopen(&b, ",cache-size=1M");
+    expect(&b, b.data, 0, SIZE);
+    settle(&b);
+    bed_close(&b);
+}
+
 static void test_create_refusals(void)
 {
     static const struct {
@@ -940,6 +963,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/set-backing-and-commit", test_set_backing_and_commit);
     g_test_add_func("/qcow2/amend", test_amend);
     g_test_add_func("/qcow2/width-must-hold-the-counts", test_width_must_hold_the_counts);
+    g_test_add_func("/qcow2/small-caches", test_small_caches);
     g_test_add_func("/qcow2/create-refusals", test_create_refusals);
     return g_test_run();
 }
