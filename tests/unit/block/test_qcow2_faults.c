@@ -80,6 +80,7 @@ struct state {
     uint8_t now[SIZE];        /* if all succeeds */
     uint8_t flushed[SIZE];    /* what the last flush promised, */
     bool touched[SIZE / 512]; /* but for what was begun since */
+    uint8_t snap[SIZE];       /* what the snapshot holds */
 };
 
 static void touch(struct state *s, uint64_t off, uint64_t len)
@@ -109,6 +110,24 @@ static bool do_zero(struct blk_node *n, struct state *s, enum blk_op op, uint64_
     return io(n, op, off, NULL, len, BLK_REQ_UNMAP) == 0;
 }
 
+static bool do_apply(struct blk_node *n, struct state *s)
+{
+    for (unsigned i = 0; i < SIZE / 512; i++)
+        s->touched[i] |= memcmp(s->now + i * 512, s->snap + i * 512, 512) != 0;
+    memcpy(s->now, s->snap, SIZE);
+    return qcow2_snapshot_apply(n, "s", NULL);
+}
+
+/* Another width of counts, and a header written as a whole. */
+static bool do_amend(struct blk_node *n)
+{
+    struct qcow2_amend a = QCOW2_AMEND_NOTHING;
+
+    a.refcount_bits = qcow2_info(n)->refcount_bits == 16 ? 32 : 16;
+    return (qcow2_info(n)->version == 2 || qcow2_amend(n, &a, NULL, NULL, NULL)) &&
+           qcow2_set_backing(n, NULL, NULL, NULL);
+}
+
 static bool step(struct blk_node *n, struct state *s, unsigned i)
 {
     switch (i) {
@@ -123,6 +142,7 @@ static bool step(struct blk_node *n, struct state *s, unsigned i)
     case 3:
         return do_zero(n, s, BLK_WRITE_ZEROES, CLUSTER, 2 * CLUSTER);
     case 5:
+        memcpy(s->snap, s->now, SIZE);
         return qcow2_snapshot_create(n, "s", NULL);
     case 6:
         return do_write(n, s, 4 * CLUSTER, 8 * CLUSTER, 3, 0);
@@ -132,11 +152,11 @@ static bool step(struct blk_node *n, struct state *s, unsigned i)
         return do_write(n, s, 700 << 10, CLUSTER, 4, 0) && io(n, BLK_FLUSH, 0, NULL, 0, 0) == 0 &&
                (did_flush(s), true);
     case 9:
-        return qcow2_snapshot_delete(n, "s", NULL);
+        return do_apply(n, s) && qcow2_snapshot_delete(n, "s", NULL);
     case 10:
         return do_write(n, s, 256 << 10, 5 * CLUSTER, 5, 0);
     case 12:
-        return blk_resize(n, SIZE + (64 << 10), NULL) && blk_resize(n, SIZE, NULL);
+        return blk_resize(n, SIZE + (64 << 10), NULL) && blk_resize(n, SIZE, NULL) && do_amend(n);
     default:
         return do_write(n, s, 300 << 10, 2048, 6, BLK_REQ_FUA);
     }
