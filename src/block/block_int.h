@@ -40,6 +40,11 @@ struct blk_driver {
     /* Any thread, blocking: for the layer above that works in threads; NULL: not possible.  The
      * request is not counted and its done() not called. */
     int (*sync)(struct blk_node *n, struct blk_req *req);
+    /* Any thread; NULL: all of it is data.  offset, len lie in the node and len > 0; *out is
+     * zeroed, and what is set never reaches past len. */
+    int (*status)(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
+                  struct blk_status *out);
+    struct blk_node *(*backing)(const struct blk_node *n); /* NULL: drivers without */
     /* hot, loop thread */
     void (*submit)(struct blk_node *n, struct blk_req *req);
     void (*plug)(struct blk_node *n);
@@ -82,6 +87,9 @@ void blk_complete(struct blk_req *req, int ret);
 /* After the last blk_complete() of a wake-up. */
 void blk_batch_done(struct blk_node *n);
 void blk_complete_later(struct blk_node *n, struct blk_req *req, int ret);
+
+/* What ends a request before its driver sees it: 0 nothing, 1 success at once, else -errno. */
+int blk_check_request(struct blk_node *n, struct blk_req *req);
 
 /* workers.c: blocking work off the loop.  fn runs in a worker thread; one item is queued once. */
 struct blk_work {

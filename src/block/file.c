@@ -399,6 +399,7 @@ const struct blk_driver blk_driver_file = {
     .flush_sync = file_flush_sync,
     .submit = file_submit,
     .sync = file_sync_aligned,
+    .status = file_status,
     .plug = file_plug,
     .unplug = file_unplug,
     .poll = file_poll,

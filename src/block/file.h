@@ -74,6 +74,9 @@ void file_done(struct blk_req *req, int ret); /* loop thread: ends the request *
 void file_to_worker(struct blk_req *req);
 /* file_sync.c: worker thread (or any, for one request) */
 int file_sync(struct blk_node *n, struct blk_req *req);
+/* Any thread: what the host's file system knows about holes. */
+int file_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
+                struct blk_status *out);
 /* The request's memory as the kernel shall see it: the submitter's list or the bounce buffer. */
 const struct iovec *file_req_iov(struct blk_req *req, int *count);
 /* file_uring.c: loop thread */

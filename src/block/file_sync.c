@@ -158,3 +158,31 @@ int file_sync(struct blk_node *n, struct blk_req *req)
     }
     return -ENOTSUP;
 }
+
+int file_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
+                struct blk_status *out)
+{
+    struct file *f = n->priv;
+    uint64_t end = offset + len;
+
+    *out = (struct blk_status){.flags = BLK_STATUS_ALLOCATED | BLK_STATUS_OFFSET | BLK_STATUS_DATA,
+                               .len_bytes = len,
+                               .host_bytes = offset,
+                               .host = n};
+    off_t data = lseek(f->fd, (off_t)offset, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) { /* a hole up to the end, or behind it */
+        out->flags ^= BLK_STATUS_DATA | BLK_STATUS_ZERO;
+        return 0;
+    }
+    if (data < 0 || (uint64_t)data < offset)
+        return 0; /* this host knows of no holes */
+    if ((uint64_t)data > offset) {
+        out->flags ^= BLK_STATUS_DATA | BLK_STATUS_ZERO;
+        out->len_bytes = MIN_OF(end, (uint64_t)data) - offset;
+        return 0;
+    }
+    off_t hole = lseek(f->fd, (off_t)offset, SEEK_HOLE);
+    if (hole > (off_t)offset)
+        out->len_bytes = MIN_OF(end, ALIGN_UP((uint64_t)hole, BLK_SECTOR_BYTES)) - offset;
+    return 0;
+}

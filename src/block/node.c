@@ -435,8 +435,7 @@ static void later_ready(void *opaque, int fd, uint32_t events)
     run_later(opaque);
 }
 
-/* 0 when the driver must be asked, else what the request ends with (1 = success at once). */
-static int check_request(struct blk_node *n, struct blk_req *req)
+int blk_check_request(struct blk_node *n, struct blk_req *req)
 {
     uint64_t size = n->size_bytes;
 
@@ -469,7 +468,7 @@ void blk_submit(struct blk_req *req)
         if (n->detect_zeroes == BLK_DETECT_UNMAP)
             req->flags |= BLK_REQ_UNMAP;
     }
-    int now = check_request(n, req);
+    int now = blk_check_request(n, req);
     if (now)
         blk_complete_later(n, req, now < 0 ? now : 0);
     else if (!n->throttle || n->drv == &blk_driver_throttle || throttle_pass(n->throttle, req))

@@ -22,7 +22,17 @@ struct blk_node;
 struct props;
 
 enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
-enum { BLK_REQ_FUA = 1, BLK_REQ_UNMAP = 2 /* write-zeroes may deallocate */ };
+enum {
+    BLK_REQ_FUA = 1,
+    BLK_REQ_UNMAP = 2,      /* write-zeroes may deallocate */
+    BLK_REQ_COMPRESSED = 4, /* WRITE of whole clusters (or up to the image's end); else -EINVAL */
+};
+enum blk_prealloc {
+    BLK_PREALLOC_OFF,
+    BLK_PREALLOC_METADATA,
+    BLK_PREALLOC_FALLOC,
+    BLK_PREALLOC_FULL
+};
 
 struct blk_req {
     /* set by the submitter, before each submit: layers may change them on the way */
@@ -88,6 +98,47 @@ void blk_plug(struct blk_node *n); /* batch: submissions until unplug become one
 void blk_unplug(struct blk_node *n); /* may call done() of what has ended at once */
 void blk_drain(struct blk_node *n);  /* main thread; after return nothing is in flight */
 int blk_flush_sync(struct blk_node *n);
+
+/* Blocking, from any thread, several at once; 0 or -errno.  Not counted in the statistics, and not
+ * seen by blk_drain().  For tools and for work beside a machine's queues. */
+int blk_pread(struct blk_node *n, uint64_t offset, void *buf, uint64_t len);
+int blk_pwrite(struct blk_node *n, uint64_t offset, const void *buf, uint64_t len, uint32_t flags);
+int blk_pzero(struct blk_node *n, uint64_t offset, uint64_t len, uint32_t flags);
+int blk_pdiscard(struct blk_node *n, uint64_t offset, uint64_t len);
+int blk_pflush(struct blk_node *n);
+
+/* What is known about a range without reading it. */
+enum {
+    BLK_STATUS_ALLOCATED = 1,  /* this layer says what it holds, not its backing image */
+    BLK_STATUS_DATA = 2,       /* bytes are stored for it */
+    BLK_STATUS_ZERO = 4,       /* reads as zeroes */
+    BLK_STATUS_OFFSET = 8,     /* host, host_bytes are valid: uncompressed bytes lie there */
+    BLK_STATUS_COMPRESSED = 16 /* qcow2's compressed clusters */
+};
+struct blk_status {
+    uint32_t flags;
+    uint64_t len_bytes;    /* from the offset asked for on; > 0 */
+    uint64_t host_bytes;   /* offset in host */
+    uint64_t packed_bytes; /* COMPRESSED: where in host the cluster's packed bytes lie, at most */
+    struct blk_node *host; /* the file node */
+    unsigned depth;        /* of the layer that answers: 0 = n; what nobody has is the last's */
+};
+/* Of layer n alone.  Blocking, any thread.  0 or -errno.  holes: allocated data is looked up in the
+ * file below too, so that its holes are known as zeroes (convert wants that, map does not). */
+int blk_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
+               struct blk_status *out);
+/* Of n and the images below it, down to but without base (NULL: all of them).  What no layer has
+ * is !ALLOCATED, and ZERO when base is NULL. */
+int blk_status_above(struct blk_node *n, const struct blk_node *base, uint64_t offset, uint64_t len,
+                     bool holes, struct blk_status *out);
+struct blk_node *blk_backing(const struct blk_node *n); /* the opened backing image, or NULL */
+
+/* Copies what the layers from top down to, without, base hold into base, which is an image of top's
+ * chain opened writable and is made longer when it is shorter than top.  Main thread.  progress may
+ * be NULL; it returns false to stop. */
+typedef bool (*blk_progress_fn)(void *opaque, uint64_t done_bytes, uint64_t total_bytes);
+bool blk_commit(struct blk_node *top, struct blk_node *base, blk_progress_fn progress, void *opaque,
+                GError **err);
 
 struct blk_stats {
     uint64_t ops[5], bytes[5], errors[5], ns[5], merged[5]; /* by enum blk_op; merged ones count */
