@@ -60,6 +60,12 @@ static int filter_sync(struct blk_node *n, struct blk_req *req)
     return n->file->drv->sync ? n->file->drv->sync(n->file, req) : -ENOTSUP;
 }
 
+static int filter_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
+                         struct blk_status *out)
+{
+    return blk_status(n->file, offset, len, holes, out);
+}
+
 const struct blk_driver blk_driver_throttle = {
     .name = "throttle",
     .open = filter_open,
@@ -68,4 +74,5 @@ const struct blk_driver blk_driver_throttle = {
     .resize = filter_resize,
     .submit = filter_submit,
     .sync = filter_sync,
+    .status = filter_status,
 };
