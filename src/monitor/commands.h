@@ -26,9 +26,11 @@ qmp_handler cmd_qom_list_types, cmd_device_list_properties, cmd_qom_list_propert
     cmd_qom_get, cmd_qom_set, cmd_device_add, cmd_device_del, cmd_object_add, cmd_object_del,
     cmd_netdev_add, cmd_netdev_del, cmd_balloon, cmd_query_balloon;
 /* cmd_dev.c: what the devices and back ends are doing */
-qmp_handler cmd_query_pci, cmd_query_block, cmd_query_blockstats, cmd_query_named_block_nodes,
-    cmd_block_resize, cmd_query_chardev, cmd_query_chardev_backends, cmd_ringbuf_read, cmd_set_link,
-    cmd_query_rx_filter;
+qmp_handler cmd_query_pci, cmd_query_chardev, cmd_query_chardev_backends, cmd_ringbuf_read,
+    cmd_set_link, cmd_query_rx_filter;
+/* cmd_block.c: disks */
+qmp_handler cmd_query_block, cmd_query_blockstats, cmd_query_named_block_nodes, cmd_block_resize,
+    cmd_block_set_io_throttle, cmd_blockdev_add, cmd_blockdev_del;
 
 const char *accel_name(struct machine *m);
 struct pci_bus;
