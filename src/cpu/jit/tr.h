@@ -155,6 +155,8 @@ struct tblock {
     uint32_t entry_host, entry_mem;
     uint32_t in; /* links that come here */
     uint8_t count;
+    uint8_t ahead; /* cosim.c: 1 + instructions that may run twice; 0: not counted yet */
+    bool ahead_fpu; /* among them some of the vector and x87 units */
     uint16_t faults;
     struct tr_fault *fault; /* behind the struct's other tail data */
     uint16_t off[];         /* guest offset of each instruction */

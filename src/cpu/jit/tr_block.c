@@ -130,6 +130,8 @@ static void scan(struct tr *t)
 
 static void emit(struct tr *t)
 {
+    if (is_flow(t->in))
+        tr_x87_settle(t);
     switch (t->in->op.kind) {
     case TK_INTERP:
         tr_interp(t);

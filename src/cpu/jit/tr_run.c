@@ -5,6 +5,7 @@
  * It comes out at a jump to what is not translated (tr.link names it, so that it can be linked), at an
  * address that only the run knew (link 0), at a poll, or because the interpreter is to run an
  * instruction (tr.fault_pc).  In each case the registers are in st and st.rip is exact. */
+#include "cosim.h"
 #include "fpu.h"
 #include "tr_emit.h"
 
@@ -166,6 +167,8 @@ uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index)
     /* Dropped by its own store, turned back (REP), or asked for. */
     if (t->id && c->st.rip == next && key == tr_key(c) && !interp_must_stop(c))
         return 0;
+    if (unlikely(c->cosim != NULL))
+        cosim_stopped(c, index);
     return 1;
 }
 
@@ -232,6 +235,13 @@ static void came_out(struct jit_cpu *c)
     }
 }
 
+/* The emitters know 64-bit code, and 32-bit code in flat segments. */
+static bool knows_mode(const struct jit_cpu *c)
+{
+    const uint32_t need = KEY_FLAT | KEY_CS32 | KEY_SS32;
+    return c->mode == MODE_LONG64 || (c->mode_key & need) == need;
+}
+
 bool tr_run(struct jit_cpu *c, struct block *b)
 {
     struct tr_cache *k = c->tr.cache;
@@ -240,7 +250,7 @@ bool tr_run(struct jit_cpu *c, struct block *b)
 
     c->tr.left = false;
     c->tr.link = 0;
-    if (b->host2 || !b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold)
+    if (b->host2 || !b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold || !knows_mode(c))
         return false;
     struct tlb_exec *e = tlb_exec_slot(c, c->st.rip);
     if (c->tr.key[c->tlb_ctx] != key) {
@@ -252,7 +262,7 @@ bool tr_run(struct jit_cpu *c, struct block *b)
     struct tblock *t = translation(c, b, key, e->id);
     if (!t)
         return false;
-    if (left)
+    if (left && likely(!c->cosim))
         remember(c, t, e, link);
     __atomic_store_n(&c->tr.go, 1, __ATOMIC_SEQ_CST);
     if (unlikely(interp_must_stop(c)))
@@ -261,8 +271,12 @@ bool tr_run(struct jit_cpu *c, struct block *b)
     c->block = NULL;
     void (*enter)(uint64_t) = (void (*)(uint64_t))(uintptr_t)tr_rx(k, k->glue.enter);
     c->tr.link = 0;
+    if (unlikely(c->cosim != NULL))
+        cosim_before(c, t);
     enter(tr_rx(k, t->entry_mem));
     came_out(c);
+    if (unlikely(c->cosim != NULL))
+        cosim_after(c);
     return true;
 }
 
@@ -306,6 +320,8 @@ bool tr_init(struct jit_cpu *c)
     c->tr.cache = tr_cache_new(c);
     if (!c->tr.cache)
         return false;
+    if (set_of(c)->tr.cosim && !(c->cosim = cosim_new(c)))
+        return false;
     c->tr.ret_sp = c->tr.cache->ret_top;
     pthread_once(&handlers, handlers_install);
     return true;
@@ -318,6 +334,8 @@ void tr_fini(struct jit_cpu *c)
         fprintf(stderr, "blocks %lu insns %lu bytes %lu dropped %lu flushes %lu translate %lu us exits %lu indirect %lu fills %lu bounces %lu bails %lu interp %lu native %lu overflows %lu cold %lu\n",
         t->blocks,t->insns,t->code_bytes,t->dropped,t->flushes,t->translate_ns/1000,t->exits,t->exits_indirect,t->fills,t->bounces,t->bails,t->interp_calls,t->native_faults,t->ret_overflows, t->interpreted);
     }
+    cosim_free(c->cosim);
+    c->cosim = NULL;
     tr_cache_free(c->tr.cache);
     c->tr.cache = NULL;
 }
