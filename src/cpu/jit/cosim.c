@@ -17,7 +17,7 @@
 #define ACCESS_BYTES 64u
 #define LEFT_FAULT   1 /* sigsetjmp's value, as in interp.c */
 #define LEFT_AHEAD   3
-#define VECTOR_BYTES (XS_YMMH + 256)
+#define VECTOR_BYTES X86_XSAVE_MAX
 #define FL_MASK      (AF_CF | AF_PF | AF_ZF | AF_SF | AF_OF | 0x1000u)
 
 struct step {
@@ -193,15 +193,16 @@ static bool integer_ok(const struct insn *i)
     }
 }
 
-static bool may_run_twice(struct jit_cpu *c, const struct insn *i)
+/* vectors: it belongs to the vector and x87 units. */
+static bool may_run_twice(struct jit_cpu *c, const struct insn *i, bool *vectors)
 {
-    const struct fpu_rule *rule = fpu_rule_find(i->mnemonic);
     struct tr_insn d;
 
     tr_scan(c, i, &d);
-    if (d.op.kind != TK_INTERP)
-        return true;
-    return i->flags & INSN_FPU ? rule && rule->kind != FPU_EMULATED : integer_ok(i);
+    *vectors = (i->flags & INSN_FPU) || d.op.kind == TK_VECTOR;
+    if (d.map && i->mnemonic == ZYDIS_MNEMONIC_MOVSD) /* not the string instruction */
+        return *vectors;
+    return d.op.kind != TK_INTERP || *vectors || integer_ok(i);
 }
 
 /* Of the block, once. */
@@ -209,10 +210,11 @@ static void look(struct cosim *s, struct tblock *t)
 {
     if (!t->ahead) {
         unsigned k = 0;
-        while (k < t->count && may_run_twice(s->c, &t->src->insn[k]))
+        bool vectors;
+        while (k < t->count && may_run_twice(s->c, &t->src->insn[k], &vectors)) {
+            t->ahead_fpu |= vectors;
             k++;
-        for (unsigned n = 0; n < k; n++)
-            t->ahead_fpu |= fpu_rule_find(t->src->insn[n].mnemonic) != NULL;
+        }
         t->ahead = (uint8_t)(k + 1);
     }
     s->insns = t->ahead - 1u;
@@ -413,8 +415,12 @@ static const char *compare_vectors(struct cosim *s)
     fpu_sync_to_state(c);
     if (memcmp(now + XS_XMM, want + XS_XMM, 256))
         return "XMM registers";
-    if ((c->tr.vec_mask & XF_AVX) && memcmp(now + XS_YMMH, want + XS_YMMH, 256))
-        return "upper halves of YMM registers";
+    for (unsigned n = 0; n < XSAVE_PARTS; n++) {
+        const struct xsave_part *part = &xsave_parts()[n];
+        if ((c->tr.vec_mask & BIT64(part->bit)) &&
+            memcmp(now + part->offset, want + part->offset, part->size))
+            return "upper parts of vector registers";
+    }
     if (memcmp(now + XS_MXCSR, want + XS_MXCSR, 4))
         return "MXCSR";
     if (memcmp(now + XS_FCW, want + XS_FCW, 5))
@@ -535,6 +541,8 @@ static const char *verdict(struct cosim *s, unsigned k, int vector)
     bool faulted_here = s->ending == FAULTED && k == s->done;
     const char *what;
 
+    if (k == s->done && k < s->block->count && s->block->src->insn[k].rep)
+        return NULL; /* its turns before the fault stay done */
     if (k > s->done)
         return s->ending == FAULTED ? "whether an instruction faults" : NULL;
     what = compare(s, k);
@@ -564,13 +572,13 @@ static void judge(struct cosim *s, unsigned k, int vector)
     const char *what = verdict(s, k, vector);
 
     if (what && (disturbed(s, k) || may_fault_once(s, k))) {
-        s->stats.disturbed++;
+        TR_COUNT(s->stats.disturbed, 1);
     } else if (what) {
         report(s, k, what);
     } else {
-        s->stats.blocks++;
-        s->stats.insns += MIN_OF(k, s->done);
-        s->stats.partly += k > s->done;
+        TR_COUNT(s->stats.blocks, 1);
+        TR_COUNT(s->stats.insns, MIN_OF(k, s->done));
+        TR_COUNT(s->stats.partly, k > s->done);
     }
     s->block = NULL;
 }

@@ -157,7 +157,7 @@ static __attribute__((noinline)) enum vcpu_exit loop(struct jit_cpu *c)
         }
         c->tr.bail = false;
         if (c->tr.cache)
-            c->tr.cache->stats.interpreted++;
+            TR_COUNT(c->tr.cache->stats.interpreted, 1);
         run_block(c, b);
     }
 }

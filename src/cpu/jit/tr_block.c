@@ -251,9 +251,9 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
     g_assert(tb->end - tb->code < BLOCK_BYTES_MAX);
     tr_add(k, tb);
     b->tr = tb;
-    k->stats.blocks++;
-    k->stats.insns += t.count;
-    k->stats.code_bytes += tb->end - tb->code;
-    k->stats.translate_ns += now_ns() - start_ns;
+    TR_COUNT(k->stats.blocks, 1);
+    TR_COUNT(k->stats.insns, t.count);
+    TR_COUNT(k->stats.code_bytes, tb->end - tb->code);
+    TR_COUNT(k->stats.translate_ns, now_ns() - start_ns);
     return tb;
 }

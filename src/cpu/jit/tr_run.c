@@ -58,7 +58,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
     if (k && pc - tr_rx(k, 0) < k->used) {
         if (sig == SIGSEGV && tr_in_guard(k, (uint64_t)(uintptr_t)info->si_addr)) {
             regs[REG_RSP] = (greg_t)tr_ret_wrap(k, (uint64_t)regs[REG_RSP]);
-            k->stats.ret_overflows++;
+            TR_COUNT(k->stats.ret_overflows, 1);
             return;
         }
         const struct tr_fault *f = fault_at(k, pc);
@@ -67,7 +67,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
             c->tr.desc = DESC_PC;
             regs[REG_RIP] =
                 (greg_t)tr_rx(k, f->flags == TR_HOST ? k->glue.exit_host : k->glue.exit_mem);
-            k->stats.native_faults++;
+            TR_COUNT(k->stats.native_faults, 1);
             return;
         }
     }
@@ -95,7 +95,7 @@ static struct tblock *caller(struct jit_cpu *c)
 static _Noreturn void to_interpreter(struct jit_cpu *c)
 {
     c->tr.bail = 1;
-    c->tr.cache->stats.bails++;
+    TR_COUNT(c->tr.cache->stats.bails, 1);
     cpu_restart(c);
 }
 
@@ -120,7 +120,7 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
 
     c->cur = NULL;
     c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
-    c->tr.cache->stats.fills++;
+    TR_COUNT(c->tr.cache->stats.fills, 1);
     tr_x87_note(c, t, TR_DESC_INSN(desc));
     if (comes_first(c, &t->src->insn[TR_DESC_INSN(desc)], linear))
         to_interpreter(c);
@@ -133,7 +133,7 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
     if (desc & (TR_DESC_WRITE | TR_DESC_NO_BOUNCE))
         to_interpreter(c);
     mmu_read_slow(c, linear, c->tr.bounce, size, ACC_READ);
-    c->tr.cache->stats.bounces++;
+    TR_COUNT(c->tr.cache->stats.bounces, 1);
     return (uint64_t)(uintptr_t)c->tr.bounce;
 }
 
@@ -160,7 +160,7 @@ uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index)
     c->block_rip = t->rip;
     c->cur = i;
     c->st.rip = next;
-    c->tr.cache->stats.interp_calls++;
+    TR_COUNT(c->tr.cache->stats.interp_calls, 1);
     alone[0].fn(c, alone);
     c->cur = NULL;
     c->block = NULL;
@@ -214,7 +214,7 @@ static void came_out(struct jit_cpu *c)
 {
     struct tr_cache *k = c->tr.cache;
 
-    k->stats.exits++;
+    TR_COUNT(k->stats.exits, 1);
     if (c->tr.fault_pc) {
         struct tblock *t = tr_by_pc(k, c->tr.fault_pc);
         unsigned index = c->tr.desc;
@@ -230,7 +230,7 @@ static void came_out(struct jit_cpu *c)
         c->st.rip = k->link[c->tr.link].rip;
         c->tr.left = true;
     } else {
-        k->stats.exits_indirect++;
+        TR_COUNT(k->stats.exits_indirect, 1);
         c->tr.left = true;
     }
 }
@@ -329,11 +329,6 @@ bool tr_init(struct jit_cpu *c)
 
 void tr_fini(struct jit_cpu *c)
 {
-    if (c->tr.cache && c->tr.cache->perf) {
-        const struct tr_stats *t = &c->tr.cache->stats;
-        fprintf(stderr, "blocks %lu insns %lu bytes %lu dropped %lu flushes %lu translate %lu us exits %lu indirect %lu fills %lu bounces %lu bails %lu interp %lu native %lu overflows %lu cold %lu\n",
-        t->blocks,t->insns,t->code_bytes,t->dropped,t->flushes,t->translate_ns/1000,t->exits,t->exits_indirect,t->fills,t->bounces,t->bails,t->interp_calls,t->native_faults,t->ret_overflows, t->interpreted);
-    }
     cosim_free(c->cosim);
     c->cosim = NULL;
     tr_cache_free(c->tr.cache);
