@@ -148,6 +148,11 @@ OBJECT(cpu_info, "CpuInfoFast", NEED("cpu-index", qmp_int), NEED("qom-path", qmp
        NEED("thread-id", qmp_int), MAY("props", cpu_props_type), NEED("target", qmp_str),
        MAY("qom-type", qmp_str));
 ARRAY(cpu_infos, cpu_info);
+OPEN_OBJECT(jit_counters, "JitCounters", MAY("blocks-translated", qmp_int));
+OBJECT(jit_cpu_info, "JitCpuInfo", NEED("cpu-index", qmp_int), NEED("counters", jit_counters));
+ARRAY(jit_cpu_infos, jit_cpu_info);
+OBJECT(jit_info, "JitInfo", NEED("accelerator", qmp_str), NEED("cpus", jit_cpu_infos));
+OBJECT(readable_text, "HumanReadableText", NEED("human-readable-text", qmp_str));
 OBJECT(hotplug_cpu, "HotpluggableCPU", NEED("type", qmp_str), NEED("vcpus-count", qmp_int),
        NEED("props", cpu_props_type), MAY("qom-path", qmp_str));
 ARRAY(hotplug_cpus, hotplug_cpu);
@@ -234,6 +239,8 @@ const struct qmp_command qmp_commands[] = {
     {"query-dump", NULL, &dump_info, cmd_query_dump},
 
     {"query-cpus-fast", NULL, &cpu_infos, cmd_query_cpus_fast},
+    {"query-jit", NULL, &jit_info, cmd_query_jit},
+    {"x-query-jit", NULL, &readable_text, cmd_x_query_jit},
     {"query-hotpluggable-cpus", NULL, &hotplug_cpus, cmd_query_hotpluggable_cpus},
     {"query-cpu-definitions", NULL, &cpu_definitions, cmd_query_cpu_definitions},
     {"query-cpu-model-expansion", &arg_expansion, &expansion_info, cmd_query_cpu_model_expansion},

@@ -176,6 +176,9 @@ def start_dialogue(process, path):
     cpus = q.get("query-cpus-fast")
     need(Path(f"/proc/{process.pid}/task/{cpus[0]['thread-id']}").exists(), "thread-id is no thread of the process")
     need(q.get("qom-list", path=cpus[0]["qom-path"]) == [], "qom-list of a CPU")
+    counters = q.get("query-jit")["cpus"][0]["counters"]
+    need(all(name in q.get("x-query-jit")["human-readable-text"] for name in counters) and
+         {"blocks-translated", "tlb-fills", "exits"} <= set(counters), str(counters))
     peripherals = {p["name"]: p["type"] for p in q.get("qom-list", path="/machine/peripheral")}
     need(peripherals.get("balloon0") == "child<virtio-balloon-pci>", str(peripherals))
     q.get("query-iothreads")

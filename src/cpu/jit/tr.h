@@ -156,6 +156,8 @@ struct tblock {
     uint32_t entry_host, entry_mem;
     uint32_t in; /* links that come here */
     uint8_t count;
+    uint8_t ahead; /* cosim.c: 1 + instructions that may run twice; 0: not counted yet */
+    bool ahead_fpu; /* among them some of the vector and x87 units */
     uint16_t faults;
     struct tr_fault *fault; /* behind the struct's other tail data */
     uint16_t off[];         /* guest offset of each instruction */
@@ -250,11 +252,14 @@ struct tr_jump { /* indirect targets by address */
 };
 #define TR_JUMP_SHIFT 5 /* of sizeof(struct tr_jump) */
 #define TR_JUMPS 4096u
+/* Written by the vcpu's thread by TR_COUNT, read by any. */
 struct tr_stats {
     uint64_t blocks, insns, code_bytes, dropped, flushes, translate_ns;
     uint64_t exits, exits_indirect, exits_link, fills, bounces, bails, interp_calls, native_faults,
         ret_overflows, interpreted;
 };
+#define TR_COUNT(counter, n)                                                                       \
+    __atomic_store_n(&(counter), (counter) + (uint64_t)(n), __ATOMIC_RELAXED)
 struct tr_cache {
     struct tr_jump jump[TR_JUMPS]; /* first: at a low address */
     struct tr_glue glue;
@@ -307,6 +312,10 @@ static inline uint64_t tr_rx(const struct tr_cache *k, uint32_t off)
 {
     return (uint64_t)(uintptr_t)k->rx + off;
 }
+
+/* ---- tr_stats.c: any thread; see vcpu_counters() ---- */
+void tr_counters(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX]);
+extern const struct vcpu_counter tr_counter_names[];
 
 /* ---- tr_glue.c ---- */
 void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);

@@ -130,6 +130,8 @@ static void scan(struct tr *t)
 
 static void emit(struct tr *t)
 {
+    if (is_flow(t->in))
+        tr_x87_settle(t);
     switch (t->in->op.kind) {
     case TK_INTERP:
         tr_interp(t);
@@ -254,9 +256,9 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
     g_assert(tb->aside_end - tb->aside < BLOCK_BYTES_MAX);
     tr_add(k, tb);
     b->tr = tb;
-    k->stats.blocks++;
-    k->stats.insns += t.count;
-    k->stats.code_bytes += tb->end - tb->code + tb->aside_end - tb->aside;
-    k->stats.translate_ns += now_ns() - start_ns;
+    TR_COUNT(k->stats.blocks, 1);
+    TR_COUNT(k->stats.insns, t.count);
+    TR_COUNT(k->stats.code_bytes, tb->end - tb->code + tb->aside_end - tb->aside);
+    TR_COUNT(k->stats.translate_ns, now_ns() - start_ns);
     return tb;
 }

@@ -202,7 +202,7 @@ void tr_cache_flush(struct jit_cpu *c)
             c->tlb[ctx].exec[c->tlb[ctx].exec_log[n]].id = 0;
     c->tr.link = 0;
     c->tr.ret_sp = k->ret_top;
-    k->stats.flushes++;
+    TR_COUNT(k->stats.flushes, 1);
 }
 
 /* ---- space ---- */
@@ -392,7 +392,7 @@ void tr_drop(struct jit_cpu *c, struct block *b)
         t->id = 0;
         if (j->rip == t->rip)
             *j = (struct tr_jump){0};
-        k->stats.dropped++;
+        TR_COUNT(k->stats.dropped, 1);
     }
     b->tr = NULL;
 }
