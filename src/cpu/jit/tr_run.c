@@ -185,8 +185,6 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
         b->heat++;
         return NULL;
     }
-    if (c->tr.cache->full)
-        tr_cache_flush(c);
     t = tr_translate(c, b, key, id);
     if (!t && !c->tr.cache->full)
         b->cold = true;
@@ -253,6 +251,10 @@ bool tr_run(struct jit_cpu *c, struct block *b)
     c->tr.link = 0;
     if (b->host2 || !b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold || !knows_mode(c))
         return false;
+    if (unlikely(k->full)) { /* numbers of links mean nothing after that */
+        tr_cache_flush(c);
+        left = false;
+    }
     struct tlb_exec *e = tlb_exec_slot(c, c->st.rip);
     if (c->tr.key[c->tlb_ctx] != key) {
         mmu_flush_exec_ids(c, c->tlb_ctx);
