@@ -9,10 +9,11 @@ group_packages() {
     case $1 in
     build)
         echo "gcc libc6-dev make meson ninja-build pkg-config libglib2.0-dev libjansson-dev libzydis-dev
-              libslirp-dev liburing-dev libnbd-dev libseccomp-dev libzstd-dev libdeflate-dev libcap-ng-dev acpica-tools"
+              libslirp-dev liburing-dev libnbd-dev libseccomp-dev libzstd-dev libdeflate-dev libcap-ng-dev
+              libxml2-dev acpica-tools"
         ;;
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3" ;;
-    test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils" ;;
+    test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils libvirt0" ;;
     style) echo "clang-format clang python3 git" ;;
     bench) echo "qemu-system-x86 qemu-utils cpio" ;;
     *) die "unknown package group '$1' (build, guest, test, style, bench)" ;;
