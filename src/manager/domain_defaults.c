@@ -478,18 +478,16 @@ static void other_defaults(struct devices *v)
     }
 }
 
-/* The emulator beside this program, or the one in PATH. */
-static char *default_emulator(void)
+char *program_beside(const char *name)
 {
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *dir = self ? g_path_get_dirname(self) : g_strdup(".");
-    char *beside = g_build_filename(dir, "hanok-vm", NULL);
+    char *beside = g_build_filename(dir, name, NULL);
     if (g_file_test(beside, G_FILE_TEST_IS_EXECUTABLE)) {
         return beside;
     }
     g_free(beside);
-    char *found = g_find_program_in_path("hanok-vm");
-    return found ? found : g_strdup("/usr/bin/hanok-vm");
+    return g_find_program_in_path(name);
 }
 
 bool domain_post_parse(struct domain *d, GError **err)
@@ -503,7 +501,8 @@ bool domain_post_parse(struct domain *d, GError **err)
         d->uuid = uuid_make();
     }
     if (!v->emulator) {
-        v->emulator = default_emulator();
+        v->emulator = program_beside("hanok-vm");
+        set_str(&v->emulator, "/usr/bin/hanok-vm");
     }
     for (unsigned i = 0; i < v->disks->len; i++) {
         disk_defaults(v->disks->pdata[i]);
