@@ -1,5 +1,6 @@
 /* verb_tune.c - processors and memory: where and how much. */
 #include "cmd.h"
+#include "scope.h"
 #include "stats.h"
 
 #include "base/util.h"
@@ -7,51 +8,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-/* --live, --config, --current: what a change is for.  Without any: what runs, else the definition.
- */
-struct scope {
-    bool live, config;
-};
-
-static bool read_scope(struct cmd *c, const struct vm *vm, struct scope *s)
-{
-    s->live = cmd_flag(c, "live");
-    s->config = cmd_flag(c, "config");
-    if (!s->live && !s->config) {
-        s->live = vm->active;
-        s->config = !vm->active;
-    }
-    if (s->live && !vm->active) {
-        cmd_fail("domain '%s' is not running; --config changes its definition", vm->name);
-        return false;
-    }
-    if (s->config && !vm->persistent) {
-        cmd_fail("domain '%s' has no definition; --live changes the running machine", vm->name);
-        return false;
-    }
-    return true;
-}
-
-/* Loads, lets change() do its work, stores: the definition, the running copy, or both. */
-typedef bool change_fn(struct domain *d, void *opaque, GError **err);
-
-static bool change_config(struct vm *vm, change_fn *change, void *opaque, GError **err)
-{
-    g_autofree char *before = store_read(vm->store, vm->name, err);
-    DOMAIN_AUTO d = before ? domain_load(before, err) : NULL;
-    return d && change(d, opaque, err) && domain_validate(d, err) &&
-           vm_define(vm->store, d, before, err);
-}
-
-static bool change_live(struct vm *vm, change_fn *change, void *opaque, GError **err)
-{
-    struct store_lock *l = store_lock(vm->store, vm->name, err);
-    DOMAIN_AUTO d = l ? vm_live(vm, err) : NULL;
-    bool ok = d && change(d, opaque, err) && vm_write_live(vm, d, err);
-    store_unlock(l);
-    return ok;
-}
 
 /* ---- pins ---- */
 
@@ -108,12 +64,12 @@ static int apply_pin(struct cmd *c, struct vm *vm, struct pin_change *p)
     g_autoptr(GError) err = NULL;
     struct scope s;
     unsigned long bits[64];
-    if (!read_scope(c, vm, &s)) {
+    if (!scope_read(c, vm, &s)) {
         return 1;
     }
     if (!cpuset_parse(p->cpuset, MIN_OF(host_cpus(), 4096u), bits, &err) ||
-        (s.live && (!pin_live(vm, p, &err) || !change_live(vm, set_pin, p, &err))) ||
-        (s.config && !change_config(vm, set_pin, p, &err))) {
+        (s.live && (!pin_live(vm, p, &err) || !scope_change_live(vm, set_pin, p, &err))) ||
+        (s.config && !scope_change_config(vm, set_pin, p, &err))) {
         return cmd_error(&err);
     }
     return 0;
@@ -278,17 +234,17 @@ static int do_setvcpus(struct cmd *c)
     int64_t n = 0;
     struct scope s;
     VM_AUTO vm = cmd_vm(c);
-    if (!vm || !cmd_number(c, "count", &n) || !read_scope(c, vm, &s)) {
+    if (!vm || !cmd_number(c, "count", &n) || !scope_read(c, vm, &s)) {
         return 1;
     }
     if (cmd_flag(c, "maximum")) {
         if (s.live) {
             return cmd_fail("the maximum is changed in the definition: add --config");
         }
-        return change_config(vm, set_max_vcpus, &n, &err) ? 0 : cmd_error(&err);
+        return scope_change_config(vm, set_max_vcpus, &n, &err) ? 0 : cmd_error(&err);
     }
-    if ((s.live && (!set_live_vcpus(vm, n, &err) || !change_live(vm, set_vcpus, &n, &err))) ||
-        (s.config && !change_config(vm, set_vcpus, &n, &err))) {
+    if ((s.live && (!set_live_vcpus(vm, n, &err) || !scope_change_live(vm, set_vcpus, &n, &err))) ||
+        (s.config && !scope_change_config(vm, set_vcpus, &n, &err))) {
         return cmd_error(&err);
     }
     return 0;
@@ -332,11 +288,12 @@ static int do_setmem(struct cmd *c)
     int64_t kib = 0;
     struct scope s;
     VM_AUTO vm = cmd_vm(c);
-    if (!vm || !cmd_kib(c, "size", &kib) || !read_scope(c, vm, &s)) {
+    if (!vm || !cmd_kib(c, "size", &kib) || !scope_read(c, vm, &s)) {
         return 1;
     }
-    if ((s.live && (!change_live(vm, set_current, &kib, &err) || !balloon_to(vm, kib, &err))) ||
-        (s.config && !change_config(vm, set_current, &kib, &err))) {
+    if ((s.live &&
+         (!scope_change_live(vm, set_current, &kib, &err) || !balloon_to(vm, kib, &err))) ||
+        (s.config && !scope_change_config(vm, set_current, &kib, &err))) {
         return cmd_error(&err);
     }
     return 0;
@@ -354,28 +311,23 @@ static int do_setmaxmem(struct cmd *c)
         return cmd_fail(
             "the maximum of a running machine cannot change; --config changes its definition");
     }
-    return change_config(vm, set_maximum, &kib, &err) ? 0 : cmd_error(&err);
+    return scope_change_config(vm, set_maximum, &kib, &err) ? 0 : cmd_error(&err);
 }
 
-#define SCOPE                                                                                      \
-    {"live", "the running machine", OPT_FLAG}, {"config", "the definition", OPT_FLAG},             \
-    {                                                                                              \
-        "current", "what there is now (default)", OPT_FLAG                                         \
-    }
 static const struct opt vcpupin_opts[] = {DOMAIN_OPT,
                                           {"vcpu", "its number", 0},
                                           {"cpulist", "host CPUs, such as 0-1,^1", 0},
-                                          SCOPE,
+                                          SCOPE_OPTS,
                                           {NULL}};
 static const struct opt emulatorpin_opts[] = {
-    DOMAIN_OPT, {"cpulist", "host CPUs", 0}, SCOPE, {NULL}};
+    DOMAIN_OPT, {"cpulist", "host CPUs", 0}, SCOPE_OPTS, {NULL}};
 static const struct opt setvcpus_opts[] = {DOMAIN_OPT,
                                            {"count", "how many", OPT_REQUIRED},
                                            {"maximum", "the maximum, in the definition", OPT_FLAG},
-                                           SCOPE,
+                                           SCOPE_OPTS,
                                            {NULL}};
 static const struct opt setmem_opts[] = {
-    DOMAIN_OPT, {"size", "KiB, or with a unit", OPT_REQUIRED}, SCOPE, {NULL}};
+    DOMAIN_OPT, {"size", "KiB, or with a unit", OPT_REQUIRED}, SCOPE_OPTS, {NULL}};
 
 static const struct verb verbs[] = {{"vcpupin", "show or set where virtual CPUs run", true,
                                      do_vcpupin, vcpupin_opts, "hanok vcpupin web 0 1"},

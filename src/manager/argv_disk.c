@@ -286,13 +286,14 @@ bool argv_disks(struct argv *a)
 {
     GPtrArray *disks = a->d->devices.disks;
     for (unsigned i = 0; i < disks->len; i++) {
-        const struct disk *k = disks->pdata[i];
+        struct disk *k = disks->pdata[i];
         unsigned node = 1;
         for (unsigned j = i + 1; j < disks->len; j++) {
             node += argv_disk_depth(disks->pdata[j]);
         }
         g_autofree char *text = disk_source_text(k);
         if (text) {
+            xml_num_set(&k->source.index, node); /* a running machine's XML shows it */
             json_t *nodes = json_array();
             bool ok = argv_disk_nodes(k, node, nodes, a->err);
             size_t n;

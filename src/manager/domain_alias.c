@@ -79,31 +79,48 @@ static void name_controller(struct controller *c, bool q35)
     }
 }
 
-static void name_chrs(struct devices *v)
+static bool taken(GPtrArray *list, size_t info_offset, const char *name)
 {
-    for (unsigned i = 0; i < v->serials->len; i++) {
-        name_it(&((struct chr *)v->serials->pdata[i])->info, "serial%u", i);
-    }
-    for (unsigned i = 0; i < v->parallels->len; i++) {
-        name_it(&((struct chr *)v->parallels->pdata[i])->info, "parallel%u", i);
-    }
-    for (unsigned i = 0; i < v->consoles->len; i++) {
-        struct chr *c = v->consoles->pdata[i];
-        if (i == 0 && c->target.type == CHR_TARGET_SERIAL && v->serials->len) {
-            name_it(&c->info, "%s", ((struct chr *)v->serials->pdata[0])->info.alias.name);
-        } else {
-            name_it(&c->info, "console%u", i);
+    for (unsigned i = 0; i < list->len; i++) {
+        const struct dev_info *info = (const void *)((char *)list->pdata[i] + info_offset);
+        if (!g_strcmp0(info->alias.name, name)) {
+            return true;
         }
     }
-    for (unsigned i = 0; i < v->channels->len; i++) {
-        name_it(&((struct chr *)v->channels->pdata[i])->info, "channel%u", i);
+    return false;
+}
+
+/* PREFIX0, PREFIX1, ...: by position, but never a name that another one has (one that was plugged
+ * in after others went). */
+static void name_list(GPtrArray *list, size_t info_offset, const char *prefix)
+{
+    for (unsigned i = 0; i < list->len; i++) {
+        struct dev_info *info = (void *)((char *)list->pdata[i] + info_offset);
+        char name[48];
+        unsigned n = i;
+        if (info->alias.name) {
+            continue;
+        }
+        do {
+            g_snprintf(name, sizeof(name), "%s%u", prefix, n++);
+        } while (taken(list, info_offset, name));
+        name_it(info, "%s", name);
     }
 }
 
-#define NAME_LIST(list, type, fmt)                                                                 \
-    for (unsigned i = 0; i < (list)->len; i++) {                                                   \
-        name_it(&((struct type *)(list)->pdata[i])->info, fmt, i);                                 \
+#define NAME_LIST(list, type, prefix) name_list(list, offsetof(struct type, info), prefix)
+
+static void name_chrs(struct devices *v)
+{
+    struct chr *first = v->consoles->len ? v->consoles->pdata[0] : NULL;
+    NAME_LIST(v->serials, chr, "serial");
+    NAME_LIST(v->parallels, chr, "parallel");
+    if (first && first->target.type == CHR_TARGET_SERIAL && v->serials->len) {
+        name_it(&first->info, "%s", ((struct chr *)v->serials->pdata[0])->info.alias.name);
     }
+    NAME_LIST(v->consoles, chr, "console");
+    NAME_LIST(v->channels, chr, "channel");
+}
 
 void domain_assign_aliases(struct domain *d)
 {
@@ -117,18 +134,18 @@ void domain_assign_aliases(struct domain *d)
     for (unsigned i = 0; i < v->disks->len; i++) {
         name_disk(v->disks->pdata[i], lsi);
     }
-    NAME_LIST(v->filesystems, filesystem, "fs%u");
-    NAME_LIST(v->interfaces, interface, "net%u");
-    NAME_LIST(v->inputs, input, "input%u");
-    NAME_LIST(v->tpms, tpm, "tpm%u");
-    NAME_LIST(v->sounds, sound, "sound%u");
-    NAME_LIST(v->videos, video, "video%u");
-    NAME_LIST(v->hostdevs, hostdev, "hostdev%u");
-    NAME_LIST(v->redirdevs, redirdev, "redir%u");
-    NAME_LIST(v->hubs, hub, "hub%u");
-    NAME_LIST(v->watchdogs, watchdog, "watchdog%u");
-    NAME_LIST(v->rngs, rng, "rng%u");
-    NAME_LIST(v->panics, panic, "panic%u");
+    NAME_LIST(v->filesystems, filesystem, "fs");
+    NAME_LIST(v->interfaces, interface, "net");
+    NAME_LIST(v->inputs, input, "input");
+    NAME_LIST(v->tpms, tpm, "tpm");
+    NAME_LIST(v->sounds, sound, "sound");
+    NAME_LIST(v->videos, video, "video");
+    NAME_LIST(v->hostdevs, hostdev, "hostdev");
+    NAME_LIST(v->redirdevs, redirdev, "redir");
+    NAME_LIST(v->hubs, hub, "hub");
+    NAME_LIST(v->watchdogs, watchdog, "watchdog");
+    NAME_LIST(v->rngs, rng, "rng");
+    NAME_LIST(v->panics, panic, "panic");
     name_chrs(v);
     name_it(&v->memballoon.info, "balloon0");
     if (v->vsock.node.present) {
