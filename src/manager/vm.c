@@ -507,8 +507,12 @@ bool vm_undefine(struct vm *vm, GError **err)
         g_autofree char *log = vm_log_path(vm);
         ok = store_has(vm->store, vm->name) ||
              error_set(err, HANOK_ERROR_NOT_FOUND, "domain '%s' has no definition", vm->name);
+        g_autofree char *kernel = g_strdup_printf("%s/boot/%s-kernel", vm->store->cache, vm->name);
+        g_autofree char *initrd = g_strdup_printf("%s/boot/%s-initrd", vm->store->cache, vm->name);
         ok = ok && store_remove(vm->store, vm->name, err);
         if (ok) {
+            unlink(kernel); /* an installer's, if it came from one */
+            unlink(initrd);
             unlink(marker);
             unlink(last);
             if (!vm->active) {

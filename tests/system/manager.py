@@ -383,4 +383,5 @@ TESTS = [
     ("QEMU is driven by the same words", qemu_is_driven_by_the_same_words),
     ("wrong words are answered with a sentence", words_that_are_wrong_are_answered_with_a_sentence),
 ]
-run_tests([t for t in TESTS if not sys.argv[1:] or any(w in t[0] for w in sys.argv[1:])])
+if __name__ == "__main__":
+    run_tests([t for t in TESTS if not sys.argv[1:] or any(w in t[0] for w in sys.argv[1:])])
