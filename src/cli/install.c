@@ -168,6 +168,20 @@ static bool add_cpu(struct build *b, const uint32_t topology[3])
     return true;
 }
 
+/* 'hanok image build' leaves FILE.vmlinuz and FILE.initrd beside FILE. */
+static bool kernel_beside(struct cmd *c, char **kernel, char **initrd)
+{
+    GPtrArray *disks = cmd_all(c, "disk");
+    PROPS_AUTO p = disks ? props_parse(disks->pdata[0], "path", NULL) : NULL;
+    const char *path = NULL;
+    if (!p || !props_get_str(p, "path", &path, NULL) || !path) {
+        return false;
+    }
+    *kernel = g_strconcat(path, ".vmlinuz", NULL);
+    *initrd = g_strconcat(path, ".initrd", NULL);
+    return !access(*kernel, R_OK) && !access(*initrd, R_OK);
+}
+
 static bool add_os(struct build *b)
 {
     struct cmd *c = b->c;
@@ -200,6 +214,13 @@ static bool add_os(struct build *b)
                              "kernel=, initrd= or kernel_args=",
                              *w);
         }
+    }
+    g_autofree char *own_kernel = NULL, *own_initrd = NULL;
+    if (!kernel && cmd_flag(c, "import") && kernel_beside(c, &own_kernel, &own_initrd)) {
+        kernel = own_kernel;
+        initrd = own_initrd;
+        args = args ? args : "root=/dev/vda rw console=ttyS0";
+        fprintf(stderr, "hanok: booting with the kernel beside the image, %s\n", kernel);
     }
     if (!devs->len) {
         g_string_append_printf(devs, "<boot dev='%s'/>",

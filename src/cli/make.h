@@ -8,6 +8,8 @@ int clone_run(struct cmd *c);
 extern const struct opt clone_opts[];
 int install_run(struct cmd *c);
 extern const struct opt install_opts[];
+int image_run(struct cmd *c);
+extern const struct opt image_opts[];
 int doctor_run(struct cmd *c);
 
 #endif

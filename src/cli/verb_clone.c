@@ -66,6 +66,23 @@ static bool to_be_copied(const struct disk *k)
            k->source.file;
 }
 
+/* A kernel that lies beside the image (hanok image build) is copied with it. */
+static bool clone_boot_file(struct clone *l, char **file, const char *from, const char *to,
+                            const char *suffix, GError **err)
+{
+    g_autofree char *old = g_strconcat(from, suffix, NULL), *copy = g_strconcat(to, suffix, NULL);
+    if (g_strcmp0(*file, old)) {
+        return true;
+    }
+    if (!image_copy(old, copy, IMAGE_COPY_BEST, NULL, err)) {
+        return false;
+    }
+    g_ptr_array_add(l->made, g_strdup(copy));
+    g_free(*file);
+    *file = g_steal_pointer(&copy);
+    return true;
+}
+
 static bool clone_disk(struct clone *l, struct disk *k, const char *old_name, GError **err)
 {
     struct cmd *c = l->c;
@@ -92,6 +109,10 @@ static bool clone_disk(struct clone *l, struct disk *k, const char *old_name, GE
             return false;
         }
         g_ptr_array_add(l->made, g_strdup(to));
+        if (!clone_boot_file(l, &l->d->os.kernel, k->source.file, to, ".vmlinuz", err) ||
+            !clone_boot_file(l, &l->d->os.initrd, k->source.file, to, ".initrd", err)) {
+            return false;
+        }
     }
     g_free(k->source.file);
     k->source.file = g_steal_pointer(&to);

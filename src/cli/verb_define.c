@@ -109,6 +109,19 @@ static bool listed(const char *list, const struct disk *k)
     return false;
 }
 
+/* The kernel and RAM disk that 'hanok image build' left beside the image. */
+static void remove_boot_files(struct cmd *c, struct store *s, const struct domain *d,
+                              const struct disk *k)
+{
+    const char *const files[][2] = {{d->os.kernel, ".vmlinuz"}, {d->os.initrd, ".initrd"}};
+    for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
+        g_autofree char *own = g_strconcat(k->source.file, files[i][1], NULL);
+        if (!g_strcmp0(files[i][0], own) && !used_by_others(s, d->name, own)) {
+            unlink(own);
+        }
+    }
+}
+
 static int remove_storage(struct cmd *c, struct store *s, const struct domain *d)
 {
     const char *list = cmd_str(c, "storage");
@@ -129,6 +142,7 @@ static int remove_storage(struct cmd *c, struct store *s, const struct domain *d
             status = cmd_fail("'%s' could not be removed: %s", k->source.file, strerror(errno));
         } else {
             cmd_say(c, "Volume '%s'(%s) removed.", k->target.dev, k->source.file);
+            remove_boot_files(c, s, d, k);
         }
     }
     return status;

@@ -8,6 +8,8 @@ static const struct verb verbs[] = {
      "http://deb.debian.org/debian/dists/bookworm/main/installer-amd64/"},
     {"clone", "copy a machine (virt-clone)", false, clone_run, clone_opts,
      "hanok clone --original web --auto-clone"},
+    {"image", "build a disk image with a system in it", false, image_run, image_opts,
+     "hanok image build debian12 --package openssh-server"},
     {"doctor", "what this host can do, and what to do about the rest", true, doctor_run, NULL,
      "hanok doctor"},
     {NULL}};

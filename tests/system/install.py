@@ -261,6 +261,51 @@ def doctor_says_what_to_do():
             need(found[what]["grade"] == "PASS" or found[what].get("fix"), f"{what} has no fix: {found[what]}")
 
 
+def image_to_nothing():
+    """From packages to a machine, its copy, and nothing: what the manager is for."""
+    if not shutil.which("mmdebstrap"):
+        raise Skip("mmdebstrap is not installed")
+    with Session() as s:
+        images = s.dir / "data/hanok/images"
+        r = s.run("image", "build", "debian12", "--size", "2G", "--root-password", "se'cret", timeout=1500)
+        if r.returncode and re.search("Could not (resolve|connect)|Failed to fetch|Temporary failure", r.stderr):
+            raise Skip("no Debian mirror can be reached")
+        need(r.returncode == 0, r.stderr)
+        s.ok("install", "--name", "deb", "--memory", "512", "--vcpus", "2", "--import", "--disk",
+             str(images / "debian12.qcow2"), "--noautoconsole", "--virt-type", "qemu")
+
+        def log_in(name):
+            console = Console(s, name)
+            console.expect("login: ", 400)
+            console.send("root\n")
+            console.expect("Password: ")
+            console.send("se'cret\n")
+            console.expect("# ")
+            console.send("systemctl is-system-running; nproc; echo E''ND\n")
+            console.expect("2(.|\n)*END")
+
+        log_in("deb")
+        need(s.json("list")[0]["name"] == "deb" and s.json("dominfo", "deb")["vcpus"] == 2, "list, dominfo")
+        s.ok("vcpupin", "deb", "1", "0")
+        tid = s.json("vcpuinfo", "deb")[1]["thread-id"]
+        shown = subprocess.run(["taskset", "-p", str(tid)], capture_output=True, text=True, check=True).stdout
+        need(shown.strip().endswith("mask: 1"), f"taskset says {shown}")
+        need("<domain type='qemu' id=" in s.ok("dumpxml", "deb"), "dumpxml")
+        s.ok("shutdown", "deb")
+        s.wait_state("deb", "shut off", 120)
+        need(s.state("deb")["reason"] == "shutdown", str(s.state("deb")))
+        s.ok("clone", "--original", "deb", "--auto-clone")
+        for name in ("deb", "deb-clone"):
+            s.ok("start", name)
+        args = subprocess.run(["ps", "ax", "-o", "args"], capture_output=True, text=True, check=True).stdout
+        need(all(re.search(rf"hanok-vm -name guest={n},", args) for n in ("deb", "deb-clone")), "ps ax does not show both")
+        log_in("deb-clone")
+        for name in ("deb", "deb-clone"):
+            s.ok("destroy", name)
+            s.ok("undefine", name, "--remove-all-storage")
+        need(not list(images.iterdir()) and s.leftovers() == [], f"left behind: {list(images.iterdir())} {s.leftovers()}")
+
+
 TESTS = [
     ("the tutorial's command works", tutorial_command_works),
     ("a tree on a web server is fetched and checked", tree_on_a_web_server_is_fetched_and_checked),
@@ -272,7 +317,8 @@ TESTS = [
     ("pool and volumes", pool_and_volumes),
     ("doctor says what to do", doctor_says_what_to_do),
 ]
-SLOW = [("Debian's installer reaches its first screen", debian_installer_reaches_its_first_screen)]
+SLOW = [("Debian's installer reaches its first screen", debian_installer_reaches_its_first_screen),
+        ("from an image of packages to a machine, its copy, and nothing", image_to_nothing)]
 
 if __name__ == "__main__":
     wanted = SLOW if "--slow" in sys.argv else TESTS
