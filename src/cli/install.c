@@ -182,72 +182,99 @@ static bool kernel_beside(struct cmd *c, char **kernel, char **initrd)
     return !access(*kernel, R_OK) && !access(*initrd, R_OK);
 }
 
-static bool add_os(struct build *b)
+struct boot_wish {
+    const char *kernel, *initrd, *args, *loader;
+    bool uefi, menu;
+    GString *devs; /* <boot dev=''/> elements */
+};
+
+/* One word of --boot. */
+static bool boot_word(struct boot_wish *o, char *word, GError **err)
 {
-    struct cmd *c = b->c;
-    const char *text = cmd_str(c, "boot"), *kernel = NULL, *initrd = NULL, *args = NULL,
-               *loader = NULL;
-    bool uefi = false, menu = false;
-    g_autoptr(GString) devs = g_string_new(NULL);
-    g_auto(GStrv) words = g_strsplit(text ? text : "", ",", -1);
-    for (char **w = words; *w; w++) {
-        char *value = strchr(*w, '=');
-        if (!strcmp(*w, "uefi")) {
-            uefi = true;
-        } else if (!strcmp(*w, "hd") || !strcmp(*w, "cdrom") || !strcmp(*w, "network") ||
-                   !strcmp(*w, "fd")) {
-            g_string_append_printf(devs, "<boot dev='%s'/>", *w);
-        } else if (g_str_has_prefix(*w, "kernel=")) {
-            kernel = value + 1;
-        } else if (g_str_has_prefix(*w, "initrd=")) {
-            initrd = value + 1;
-        } else if (g_str_has_prefix(*w, "kernel_args=") || g_str_has_prefix(*w, "cmdline=") ||
-                   g_str_has_prefix(*w, "extra_args=")) {
-            args = value + 1;
-        } else if (g_str_has_prefix(*w, "loader=")) {
-            loader = value + 1;
-        } else if (g_str_has_prefix(*w, "menu=")) {
-            menu = !strcmp(value + 1, "on") || !strcmp(value + 1, "yes");
-        } else if (**w) {
-            return error_set(b->err, HANOK_ERROR_INVALID,
-                             "--boot: '%s' is not hd, cdrom, network, uefi, menu=, loader=, "
-                             "kernel=, initrd= or kernel_args=",
-                             *w);
+    static const char *const devs[] = {"hd", "cdrom", "network", "fd"};
+    char *equals = strchr(word, '=');
+    const char *value = equals ? equals + 1 : NULL;
+    for (unsigned i = 0; i < ARRAY_SIZE(devs); i++) {
+        if (!strcmp(word, devs[i])) {
+            g_string_append_printf(o->devs, "<boot dev='%s'/>", word);
+            return true;
         }
     }
-    g_autofree char *own_kernel = NULL, *own_initrd = NULL;
-    if (!kernel && cmd_flag(c, "import") && kernel_beside(c, &own_kernel, &own_initrd)) {
-        kernel = own_kernel;
-        initrd = own_initrd;
-        args = args ? args : "root=/dev/vda rw console=ttyS0";
-        fprintf(stderr, "hanok: booting with the kernel beside the image, %s\n", kernel);
+    if (!strcmp(word, "uefi")) {
+        o->uefi = true;
+    } else if (g_str_has_prefix(word, "kernel=")) {
+        o->kernel = value;
+    } else if (g_str_has_prefix(word, "initrd=")) {
+        o->initrd = value;
+    } else if (g_str_has_prefix(word, "kernel_args=") || g_str_has_prefix(word, "cmdline=") ||
+               g_str_has_prefix(word, "extra_args=")) {
+        o->args = value;
+    } else if (g_str_has_prefix(word, "loader=")) {
+        o->loader = value;
+    } else if (g_str_has_prefix(word, "menu=")) {
+        o->menu = !strcmp(value, "on") || !strcmp(value, "yes");
+    } else if (*word) {
+        return error_set(
+            err, HANOK_ERROR_INVALID,
+            "--boot: '%s' is not hd, cdrom, network, uefi, menu=, loader=, kernel=, initrd= or "
+            "kernel_args=",
+            word);
     }
-    if (!devs->len) {
-        g_string_append_printf(devs, "<boot dev='%s'/>",
-                               cmd_str(c, "cdrom")  ? "cdrom"
-                               : cmd_flag(c, "pxe") ? "network"
-                                                    : "hd");
+    return true;
+}
+
+static void add_path(struct build *b, const char *element, const char *path)
+{
+    g_autofree char *full = path ? g_canonicalize_filename(path, NULL) : NULL;
+    if (full) {
+        add(b, "<%s>%s</%s>", element, full, element);
     }
+}
+
+static void os_xml(struct build *b, const struct boot_wish *o)
+{
+    const char *machine = cmd_str(b->c, "machine");
+    const char *fallback = cmd_str(b->c, "cdrom")  ? "cdrom"
+                           : cmd_flag(b->c, "pxe") ? "network"
+                                                   : "hd";
     add(b, "<os");
-    attr(b, "firmware", uefi ? "efi" : NULL);
-    add(b, "><type arch='x86_64' machine='%s'>hvm</type>",
-        cmd_str(c, "machine") ? cmd_str(c, "machine") : "q35");
-    if (loader) {
-        add(b, "<loader>%s</loader>", loader);
+    attr(b, "firmware", o->uefi ? "efi" : NULL);
+    add(b, "><type arch='x86_64' machine='%s'>hvm</type>", machine ? machine : "q35");
+    if (o->loader) {
+        add(b, "<loader>%s</loader>", o->loader);
     }
-    g_autofree char *kernel_path = kernel ? g_canonicalize_filename(kernel, NULL) : NULL;
-    g_autofree char *initrd_path = initrd ? g_canonicalize_filename(initrd, NULL) : NULL;
-    if (kernel_path) {
-        add(b, "<kernel>%s</kernel>", kernel_path);
+    add_path(b, "kernel", o->kernel);
+    add_path(b, "initrd", o->initrd);
+    if (o->args) {
+        add(b, "<cmdline>%s</cmdline>", o->args);
     }
-    if (initrd_path) {
-        add(b, "<initrd>%s</initrd>", initrd_path);
+    if (o->devs->len) {
+        g_string_append(b->x, o->devs->str);
+    } else {
+        add(b, "<boot dev='%s'/>", fallback);
     }
-    if (args) {
-        add(b, "<cmdline>%s</cmdline>", args);
+    g_string_append(b->x, o->menu ? "<bootmenu enable='yes'/></os>" : "</os>");
+}
+
+static bool add_os(struct build *b)
+{
+    const char *text = cmd_str(b->c, "boot");
+    g_autofree char *own_kernel = NULL, *own_initrd = NULL;
+    g_autoptr(GString) devs = g_string_new(NULL);
+    struct boot_wish o = {.devs = devs};
+    g_auto(GStrv) words = g_strsplit(text ? text : "", ",", -1);
+    for (char **w = words; *w; w++) {
+        if (!boot_word(&o, *w, b->err)) {
+            return false;
+        }
     }
-    g_string_append(b->x, devs->str);
-    g_string_append(b->x, menu ? "<bootmenu enable='yes'/></os>" : "</os>");
+    if (!o.kernel && cmd_flag(b->c, "import") && kernel_beside(b->c, &own_kernel, &own_initrd)) {
+        o.kernel = own_kernel;
+        o.initrd = own_initrd;
+        o.args = o.args ? o.args : "root=/dev/vda rw console=ttyS0";
+        fprintf(stderr, "hanok: booting with the kernel beside the image, %s\n", o.kernel);
+    }
+    os_xml(b, &o);
     return true;
 }
 

@@ -210,6 +210,9 @@ static void add_machine(struct argv *a)
     if (!d->cpu.numa.cells->len) {
         g_string_append(s, ",memory-backend=pc.ram");
     }
+    if (word_is(d->os.bios.useserial, "yes")) {
+        g_string_append(s, ",graphics=off");
+    }
     if (has_pflash(d)) {
         g_string_append(s, ",pflash0=libvirt-pflash0-format,pflash1=libvirt-pflash1-format");
     }
@@ -306,6 +309,15 @@ static void add_cpu(struct argv *a)
     add_hyperv(d, s);
     if (word_is(d->features.kvm.hidden.state, "on")) {
         g_string_append(s, ",kvm=off");
+    }
+    if (d->features.kvm.poll_control.state) {
+        g_string_append_printf(s, ",kvm-poll-control=%s", d->features.kvm.poll_control.state);
+    }
+    if (d->features.kvm.pv_ipi.state) {
+        g_string_append_printf(s, ",kvm-pv-ipi=%s", d->features.kvm.pv_ipi.state);
+    }
+    if (d->features.pvspinlock.state) {
+        g_string_append_printf(s, ",kvm-pv-unhalt=%s", d->features.pvspinlock.state);
     }
     if (d->features.pmu.state) {
         g_string_append_printf(s, ",pmu=%s", d->features.pmu.state);
@@ -637,8 +649,48 @@ static void add_end(struct argv *a)
     argv_add(a, "-msg", "timestamp=on");
 }
 
+/* What a definition may say and no command line here can do: refused, never left out in silence. */
+static bool check_possible(const struct domain *d, GError **err)
+{
+    for (unsigned i = 0; i < d->devices.disks->len; i++) {
+        const struct disk *k = d->devices.disks->pdata[i];
+        if (k->transient || word_is(k->driver.copy_on_read, "on")) {
+            return error_set(
+                err, HANOK_ERROR_UNSUPPORTED,
+                "line %u: <transient/> and copy_on_read of disk '%s' are not possible yet",
+                k->node.line, k->target.dev);
+        }
+    }
+    for (unsigned i = 0; i < d->devices.interfaces->len; i++) {
+        const struct interface *n = d->devices.interfaces->pdata[i];
+        if (n->filterref.node.present || word_is(n->backend.type, "passt")) {
+            return error_set(
+                err, HANOK_ERROR_UNSUPPORTED,
+                n->filterref.node.present
+                    ? "line %u: <filterref> is not possible: there is no network filter here"
+                    : "line %u: <backend type='passt'/> is not possible yet; leave it out",
+                n->node.line);
+        }
+    }
+    for (unsigned i = 0; i < d->devices.controllers->len; i++) {
+        const struct controller *c = d->devices.controllers->pdata[i];
+        if (c->type == CONTROLLER_CCID) {
+            return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                             "line %u: smartcard readers are not possible", c->node.line);
+        }
+    }
+    if (d->devices.tpms->len) {
+        return error_set(err, HANOK_ERROR_UNSUPPORTED, "line %u: a <tpm> is not possible yet",
+                         ((struct tpm *)d->devices.tpms->pdata[0])->node.line);
+    }
+    return true;
+}
+
 GPtrArray *domain_argv(struct domain *d, const struct argv_options *o, GError **err)
 {
+    if (!check_possible(d, err)) {
+        return NULL;
+    }
     struct argv a = {g_ptr_array_new_with_free_func(g_free), d, o, err, 0};
     domain_assign_aliases(d);
     add_start(&a);

@@ -470,7 +470,9 @@ static void add_video(struct argv *a, const struct video *s, bool first)
         return;
     }
     if (word_is(type, "virtio")) {
-        o = device(first ? "virtio-vga" : "virtio-gpu-pci");
+        bool gl = word_is(s->model.acceleration.accel3d, "yes");
+        o = device(first ? (gl ? "virtio-vga-gl" : "virtio-vga")
+                         : (gl ? "virtio-gpu-gl-pci" : "virtio-gpu-pci"));
         json_str(o, "id", s->info.alias.name);
         json_num(o, "max_outputs", s->model.heads);
     } else if (word_is(type, "qxl")) {
@@ -523,6 +525,9 @@ static void add_sound(struct argv *a, const struct sound *s)
 bool argv_screens(struct argv *a)
 {
     struct devices *v = &a->d->devices;
+    for (unsigned i = 0; i < v->hubs->len; i++) {
+        finish(a, device("usb-hub"), &((struct hub *)v->hubs->pdata[i])->info);
+    }
     add_inputs(a);
     for (unsigned i = 0; i < v->audios->len; i++) {
         const struct audio *s = v->audios->pdata[i];

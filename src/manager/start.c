@@ -5,6 +5,7 @@
  * machine is started stopped (-S), its threads are placed, and only then does it run. */
 #include "manager/vm.h"
 
+#include "base/log.h"
 #include "base/util.h"
 #include "manager/argv.h"
 #include "place.h"
@@ -219,6 +220,25 @@ static bool check_files(struct start *s)
     return true;
 }
 
+/* What stays in the definition and is not enforced is said at every start. */
+static void warn_unenforced(const struct domain *d)
+{
+    const struct cputune *t = &d->cputune;
+    if (d->memtune.node.present || d->blkiotune.node.present) {
+        log_warning("<memtune> and <blkiotune> are kept, but not enforced yet.");
+    }
+    if (t->global_period.set || t->global_quota.set || t->emulator_period.set ||
+        t->emulator_quota.set || t->iothread_period.set || t->iothread_quota.set) {
+        log_warning(
+            "Of <cputune>, only shares, period and quota of the whole machine are enforced.");
+    }
+    if (word_is(d->on_poweroff, "restart") || (d->on_crash && strstr(d->on_crash, "restart")) ||
+        (d->on_crash && strstr(d->on_crash, "coredump"))) {
+        log_warning("There is no daemon to restart or dump a machine that ended: on_poweroff and "
+                    "on_crash end it.");
+    }
+}
+
 /* ---- the process ---- */
 
 static void set_environment(const struct start *s)
@@ -237,6 +257,9 @@ static void set_environment(const struct start *s)
         }
     }
     setenv("LC_ALL", "C", 1);
+    if (word_is(s->d->clock.offset, "timezone") && s->d->clock.timezone) {
+        setenv("TZ", s->d->clock.timezone, 1);
+    }
     setenv("HANOK_EXIT_REPORT", report, 1);
     for (unsigned i = 0; i < s->d->qemu_commandline.envs->len; i++) {
         const struct qemu_arg *e = s->d->qemu_commandline.envs->pdata[i];
@@ -511,6 +534,7 @@ static bool bring_up(struct start *s, struct qmp *q)
 static bool prepare(struct start *s)
 {
     struct vm *vm = s->vm;
+    warn_unenforced(s->d);
     if (!check_files(s) || !next_id(s) || !make_dir(s) || !write_key(s) || !make_nvram(s) ||
         !open_taps(s) || !choose_ports(s)) {
         return false;

@@ -1,5 +1,5 @@
 /* Domain XML as people and programs get it wrong: what is said, and where. */
-#include "manager/domain.h"
+#include "manager/argv.h"
 
 #include <glib.h>
 #include <string.h>
@@ -200,6 +200,36 @@ static void test_deep_nesting_is_refused_not_followed(void)
     g_assert_nonnull(err);
 }
 
+static void test_what_no_command_line_can_do_is_refused(void)
+{
+    static const struct wrong cases[] = {
+        {"tpm",
+         HEAD OS
+         "<devices>\n<tpm model='tpm-crb'><backend type='emulator'/></tpm></devices></domain>",
+         "line 6: a <tpm> is not possible"},
+        {"transient", HEAD OS DISK("<source file='/a'/><target dev='vda'/><transient/>"),
+         "line 6: <transient/>"},
+        {"filter",
+         HEAD OS
+         "<devices>\n<interface type='user'><filterref filter='x'/></interface></devices></domain>",
+         "line 6: <filterref> is not possible"},
+        {"iscsi",
+         HEAD OS "<devices><disk type='network'><source protocol='iscsi' name='x'/><target "
+                 "dev='vda'/></disk>"
+                 "</devices></domain>",
+         "protocol='nbd', not 'iscsi'"},
+    };
+    const struct argv_options o = {.dir = "/r", .nvram_dir = "/n", .native = true};
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) err = NULL;
+        struct domain *d = domain_load(cases[i].xml, &err);
+        g_assert_no_error(err);
+        g_assert_null(domain_argv(d, &o, &err));
+        g_assert_nonnull(strstr(err->message, cases[i].says));
+        domain_free(d);
+    }
+}
+
 static void test_cpusets(void)
 {
     unsigned long bits[2];
@@ -237,6 +267,7 @@ int main(int argc, char **argv)
                     test_live_parts_are_not_in_the_definition);
     g_test_add_func("/format/special-characters-survive", test_special_characters_survive);
     g_test_add_func("/parse/deep-nesting-refused", test_deep_nesting_is_refused_not_followed);
+    g_test_add_func("/argv/impossible-is-refused", test_what_no_command_line_can_do_is_refused);
     g_test_add_func("/words/cpusets", test_cpusets);
     g_test_add_func("/words/disk-names", test_disk_names);
     return g_test_run();
