@@ -28,6 +28,7 @@ test: build guest
 
 ## test-all     the long ones too: boot matrix, all instruction tests, sanitizers
 test-all: build guest
+	@sh scripts/packages.sh long
 	@scripts/guest/prepare.sh generic 686 686-pae
 	@scripts/test.sh $(BUILD) all
 	@$(MAKE) --no-print-directory test-asan

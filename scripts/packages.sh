@@ -1,6 +1,7 @@
 #!/bin/sh
 # packages.sh GROUP... - installs the Debian packages a group of tasks needs; says nothing when all are there.
-# Groups: build, guest (kernels and disks for guests), test, style, bench.  Needs root or sudo only when
+# Groups: build, guest (kernels and disks for guests), test, long (make test-all), style,
+# bench.  Needs root or sudo only when
 # something is missing.
 set -eu
 . "$(dirname -- "$0")/lib.sh"
@@ -9,13 +10,15 @@ group_packages() {
     case $1 in
     build)
         echo "gcc libc6-dev make meson ninja-build pkg-config libglib2.0-dev libjansson-dev libzydis-dev
-              libslirp-dev liburing-dev libnbd-dev libseccomp-dev libzstd-dev libdeflate-dev libcap-ng-dev acpica-tools"
+              libslirp-dev liburing-dev libnbd-dev libseccomp-dev libzstd-dev libdeflate-dev libcap-ng-dev
+              libxml2-dev acpica-tools"
         ;;
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3" ;;
-    test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils" ;;
+    test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils libvirt0" ;;
+    long) echo "mmdebstrap debian-installer-12-netboot-amd64 qemu-system-x86 util-linux" ;;
     style) echo "clang-format clang python3 git" ;;
     bench) echo "qemu-system-x86 qemu-utils cpio" ;;
-    *) die "unknown package group '$1' (build, guest, test, style, bench)" ;;
+    *) die "unknown package group '$1' (build, guest, test, long, style, bench)" ;;
     esac
 }
 

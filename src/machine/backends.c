@@ -216,6 +216,21 @@ bool machine_object_add(struct machine *m, struct props *p, GError **err)
     return true;
 }
 
+bool machine_object_del(struct machine *m, const char *id, GError **err)
+{
+    struct object *o = g_hash_table_lookup(m->objects, id);
+
+    if (!o)
+        return error_set(err, HANOK_ERROR_NOT_FOUND, "object '%s' not found", id);
+    /* A device keeps the name of its source of randomness, not the object; the others are in use.
+     */
+    if (o->kind != OBJ_RNG_RANDOM && o->kind != OBJ_RNG_BUILTIN)
+        return error_set(err, HANOK_ERROR_BUSY,
+                         "object '%s' is in use as long as the machine exists", id);
+    g_hash_table_remove(m->objects, id);
+    return true;
+}
+
 static struct object *object_find(struct machine *m, const char *id, const char *what, GError **err)
 {
     struct object *o = g_hash_table_lookup(m->objects, id);

@@ -321,27 +321,30 @@ json_t *cmd_object_add(struct qmp_call *call, json_t *args, GError **err)
     return machine_object_add(call->m, p, err) ? qmp_ok() : NULL;
 }
 
-static json_t *backend_refused(GError **err, const char *what)
-{
-    return qmp_fail(err,
-                    "%s cannot be added or removed while the machine exists yet: a later version "
-                    "brings it",
-                    what);
-}
-
 json_t *cmd_object_del(struct qmp_call *call, json_t *args, GError **err)
 {
-    return backend_refused(err, "Removing an object");
+    return machine_object_del(call->m, qmp_text(args, "id"), err) ? qmp_ok() : NULL;
 }
+
+/* ---- back ends ---- */
 
 json_t *cmd_netdev_add(struct qmp_call *call, json_t *args, GError **err)
 {
-    return backend_refused(err, "Adding a network back end");
+    PROPS_AUTO p = props_from_json(args);
+    return machine_netdev_add(call->m, p, err) ? qmp_ok() : NULL;
+}
+
+static json_t *ok_or_class(struct qmp_call *call, bool ok, GError **err)
+{
+    if (!ok && err && g_error_matches(*err, HANOK_ERROR, HANOK_ERROR_NOT_FOUND)) {
+        call->error_class = "DeviceNotFound";
+    }
+    return ok ? qmp_ok() : NULL;
 }
 
 json_t *cmd_netdev_del(struct qmp_call *call, json_t *args, GError **err)
 {
-    return backend_refused(err, "Removing a network back end");
+    return ok_or_class(call, machine_netdev_del(call->m, qmp_text(args, "id"), err), err);
 }
 
 /* ---- balloon ---- */

@@ -144,6 +144,11 @@ void net_release(struct net_backend *b)
     b->nic = NULL;
 }
 
+bool net_has_peer(const struct net_backend *b)
+{
+    return b->ops != NULL;
+}
+
 size_t net_send(struct net_backend *b, const struct iovec *iov, int count)
 {
     size_t bytes = 0;

@@ -177,6 +177,7 @@ static bool start(struct vm_options *o, struct machine *m, GError **err)
         return error_errno(err, errno, "-overcommit mem-lock=on: could not lock the memory");
     }
     signals_attach(m);
+    exit_report_attach(m);
     if (o->sandbox && !sandbox_enter(o->sandbox_deny, err)) {
         return false;
     }
@@ -205,7 +206,7 @@ static bool run(struct vm_options *o, GError **err)
 {
     if (!check_combinations(o, err) || !start_logging(o, err) ||
         (o->daemonize && !daemon_fork(err)) || (o->pidfile && !pidfile_create(o->pidfile, err)) ||
-        !open_chardevs(o, err) || !signals_init(err)) {
+        !exit_report_open(err) || !open_chardevs(o, err) || !signals_init(err)) {
         return false;
     }
     struct machine *m = machine_new(o->cfg, err);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,4 +152,42 @@ static void on_signal(void *opaque, int fd, uint32_t events)
 void signals_attach(struct machine *m)
 {
     evloop_fd_add(evloop_main(), signal_fd, EPOLLIN, on_signal, m);
+}
+
+/* ---- why it ended ---- */
+
+static int report_fd = -1;
+
+bool exit_report_open(GError **err)
+{
+    const char *path = g_getenv("HANOK_EXIT_REPORT");
+    if (!path || !*path) {
+        return true;
+    }
+    report_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return report_fd >= 0 ||
+           error_errno(err, errno, "could not write '%s' (HANOK_EXIT_REPORT)", path);
+}
+
+static void report_event(void *opaque, const char *name, json_t *data)
+{
+    if (strcmp(name, "SHUTDOWN") && strcmp(name, "GUEST_PANICKED")) {
+        return;
+    }
+    bool panic = *name == 'G';
+    char *text = panic ? NULL : json_dumps(data, JSON_COMPACT);
+    const char *line = panic ? "{\"guest\":true,\"reason\":\"guest-panic\"}" : text;
+    ssize_t n = line ? (ssize_t)strlen(line) : 0;
+    /* A report that cannot be written is none: the machine's end is not held up by it. */
+    if (line && (ftruncate(report_fd, 0) || pwrite(report_fd, line, (size_t)n, 0) != n)) {
+        log_warning("The reason of the end could not be noted: %s.", strerror(errno));
+    }
+    free(text);
+}
+
+void exit_report_attach(struct machine *m)
+{
+    if (report_fd >= 0) {
+        machine_subscribe(m, report_event, NULL);
+    }
 }

@@ -18,6 +18,11 @@ void daemon_ready(void); /* leaves terminal and directory; no-op without daemon_
 bool pidfile_create(const char *path, GError **err);
 void pidfile_remove(void);
 
+/* Where the manager asks for it (the environment's HANOK_EXIT_REPORT names a file), the SHUTDOWN
+ * event's data is written there: why the machine ends.  Opened before the sandbox closes. */
+bool exit_report_open(GError **err);
+void exit_report_attach(struct machine *m);
+
 /* SIGINT, SIGTERM and SIGHUP become an orderly end of the machine.  Called before its threads
  * exist, so that they inherit the blocked mask; signals_attach() tells which machine. */
 bool signals_init(GError **err);

@@ -131,9 +131,13 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err);
 /* Asks the guest to let go of it; DEVICE_DELETED follows when it has. */
 bool machine_device_del(struct machine *m, const char *id, GError **err);
 bool machine_object_add(struct machine *m, struct props *p, GError **err);
+bool machine_object_del(struct machine *m, const char *id, GError **err);
 /* A block node as -blockdev makes it; and its end, when nothing uses it. */
 bool machine_blockdev_add(struct machine *m, struct props *p, GError **err);
 bool machine_blockdev_del(struct machine *m, const char *node_name, GError **err);
+/* The same for network back ends. */
+bool machine_netdev_add(struct machine *m, struct props *p, GError **err);
+bool machine_netdev_del(struct machine *m, const char *id, GError **err);
 void machine_iothreads_foreach(struct machine *m, void (*fn)(const char *id, int tid, void *opaque),
                                void *opaque);
 

@@ -1,0 +1,17 @@
+/* stats.h - numbers about a domain, for several verbs.  JSON objects are the caller's. */
+#ifndef CLI_STATS_H
+#define CLI_STATS_H
+
+#include "manager/vm.h"
+
+int64_t stats_balloon_kib(struct vm *vm, const struct domain *d);
+json_t *stats_memory(struct vm *vm, GError **err);
+/* query-blockstats' counters of one disk. */
+json_t *stats_block(struct qmp *q, const struct disk *k, GError **err);
+/* capacity, allocation, physical (bytes). */
+json_t *stats_image(struct vm *vm, const struct disk *k, GError **err);
+/* The flat list of domstats: "state.state", "vcpu.0.time", ... */
+json_t *stats_all(struct vm *vm);
+const char *stats_pin(const struct domain *d, unsigned vcpu); /* where the definition puts a vcpu */
+
+#endif
