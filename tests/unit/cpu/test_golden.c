@@ -135,6 +135,8 @@ static char *name_of(const struct jit_cpu *c, const struct tblock *t, uint64_t a
 
     if (off >= t->code && off <= t->end)
         return g_strdup_printf("+%" PRIu64, off - t->code);
+    if (off >= t->aside && off < t->aside_end)
+        return g_strdup_printf("aside+%" PRIu64, off - t->aside);
     return off < k->bytes ? glue_name(k, (uint32_t)off) : field_name(c, at);
 }
 
@@ -202,6 +204,9 @@ static char *translate(const struct sequence *s)
                 FLAT_CODE_AT);
     append_code(out, c, t, c->tr.cache->rw + t->code, t->end - t->code,
                 tr_rx(c->tr.cache, t->code));
+    g_string_append(out, "aside:\n");
+    append_code(out, c, t, c->tr.cache->rw + t->aside, c->tr.cache->aside_used - t->aside,
+                tr_rx(c->tr.cache, t->aside));
     flat_free(f);
     return g_string_free(out, FALSE);
 }
