@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 MESON_SETUP = meson setup --prefix=$(PREFIX)
 NINJA_QUIET = scripts/build.sh
 
-.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-cpu bench-disk install guest clean
+.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-cpu bench-disk soak install guest clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ bench-cpu: build
 bench-disk: build guest
 	@scripts/packages.sh guest bench
 	@for part in $(wildcard bench/disk_convert.py bench/guest_disk.py); do python3 $$part || exit 1; done
+
+## soak         guests of 2 and 4 vcpus under load; every answer must be the host's (SECONDS_EACH=120, ARGS="...")
+soak: build guest
+	@scripts/packages.sh guest bench
+	@python3 bench/cpu.py --list >/dev/null
+	@HANOK_VM=$(abspath $(BUILD))/hanok-vm python3 tests/system/soak.py --seconds $(or $(SECONDS_EACH),120) $(ARGS)
 
 ## install      programs, man pages, completions (PREFIX=, DESTDIR=)
 install: build
