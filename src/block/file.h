@@ -39,6 +39,7 @@ struct file {
     int done_fd;
     /* under lock */
     pthread_mutex_t lock;
+    uint64_t data_from, data_to; /* file_status(): data without a hole */
     struct blk_req *done;
     struct blk_req *writes, **writes_tail;
     bool writer_runs;

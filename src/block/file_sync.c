@@ -159,16 +159,39 @@ int file_sync(struct blk_node *n, struct blk_req *req)
     return -ENOTSUP;
 }
 
+/* Looking for the end of data costs the host a walk over all of it: the answer serves the next
+ * questions too.  A hole punched meanwhile is then called data, which is slower, not wrong. */
+static bool data_known(struct file *f, uint64_t offset, uint64_t *to)
+{
+    pthread_mutex_lock(&f->lock);
+    bool known = offset >= f->data_from && offset < f->data_to;
+    *to = f->data_to;
+    pthread_mutex_unlock(&f->lock);
+    return known;
+}
+
+static void remember_data(struct file *f, uint64_t from, uint64_t to)
+{
+    pthread_mutex_lock(&f->lock);
+    f->data_from = from;
+    f->data_to = to;
+    pthread_mutex_unlock(&f->lock);
+}
+
 int file_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
                 struct blk_status *out)
 {
     struct file *f = n->priv;
-    uint64_t end = offset + len;
+    uint64_t end = offset + len, to;
 
     *out = (struct blk_status){.flags = BLK_STATUS_ALLOCATED | BLK_STATUS_OFFSET | BLK_STATUS_DATA,
                                .len_bytes = len,
                                .host_bytes = offset,
                                .host = n};
+    if (data_known(f, offset, &to)) {
+        out->len_bytes = MIN_OF(end, to) - offset;
+        return 0;
+    }
     off_t data = lseek(f->fd, (off_t)offset, SEEK_DATA);
     if (data < 0 && errno == ENXIO) { /* a hole up to the end, or behind it */
         out->flags ^= BLK_STATUS_DATA | BLK_STATUS_ZERO;
@@ -182,7 +205,10 @@ int file_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
         return 0;
     }
     off_t hole = lseek(f->fd, (off_t)offset, SEEK_HOLE);
-    if (hole > (off_t)offset)
-        out->len_bytes = MIN_OF(end, ALIGN_UP((uint64_t)hole, BLK_SECTOR_BYTES)) - offset;
+    if (hole > (off_t)offset) {
+        to = ALIGN_UP((uint64_t)hole, BLK_SECTOR_BYTES);
+        remember_data(f, offset, to);
+        out->len_bytes = MIN_OF(end, to) - offset;
+    }
     return 0;
 }

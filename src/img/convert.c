@@ -1,287 +1,394 @@
-/* convert.c - the verb convert: reads the next piece while the one before is written.
- *
- * Zeroes are left out where the target reads as zeroes by itself. */
-#include "img.h"
+/* convert.c - the verb convert: its options, opening both sides, and how it ends. */
+#include "convert.h"
 
 #include "base/error.h"
+#include "base/log.h"
+#include "base/props.h"
 #include "base/util.h"
 #include "block/qcow2.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { PIECE_BYTES = 2 << 20, GRAIN_BYTES = 4096 };
+enum { SPARSE_MAX = 16 << 20 };
 
-struct transfer {
-    struct blk_req req;
-    struct iovec iov;
-    int ret;
-};
+/* ---- opening ---- */
 
-struct convert {
-    /* what was asked for */
-    struct img_open from;
-    struct img_target to;
-    const char *source, *target;
-    bool progress, no_create, target_is_zero;
-    /* the run */
-    struct blk_node *in, *out;
-    uint64_t size, grain;
-    int hole_fd; /* a raw source: where the host knows of holes; -1: not asked */
-    uint8_t *piece[2];
-};
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int sig)
+static bool open_sources(struct convert *c, GError **err)
 {
-    interrupted = 1;
-}
-
-static void on_done(struct blk_req *req, int ret)
-{
-    container_of(req, struct transfer, req)->ret = ret;
-}
-
-static void start(struct transfer *t, struct blk_node *n, enum blk_op op, uint64_t at, void *buf,
-                  uint64_t len)
-{
-    t->ret = 0;
-    t->iov = (struct iovec){buf, len};
-    t->req = (struct blk_req){.op = op,
-                              .flags = op == BLK_WRITE_ZEROES ? BLK_REQ_UNMAP : 0,
-                              .offset_bytes = at,
-                              .len_bytes = len,
-                              .iov = buf ? &t->iov : NULL,
-                              .iov_count = buf ? 1 : 0,
-                              .done = on_done,
-                              .node = n};
-    blk_submit(&t->req);
-}
-
-static bool is_zero(const uint8_t *p, uint64_t len)
-{
-    return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
-}
-
-/* One run of data or of zeroes, from at on. */
-static uint64_t run_length(const struct convert *c, const uint8_t *p, uint64_t len, bool *zero)
-{
-    uint64_t n = MIN_OF(c->grain, len);
-    *zero = is_zero(p, n);
-    while (n < len && is_zero(p + n, MIN_OF(c->grain, len - n)) == *zero) {
-        n += MIN_OF(c->grain, len - n);
-    }
-    return n;
-}
-
-static int write_piece(struct convert *c, uint64_t at, uint8_t *p, uint64_t len)
-{
-    while (len) {
-        struct transfer t = {.ret = 0};
-        bool zero;
-        uint64_t n = run_length(c, p, len, &zero);
-        if (!zero || !c->target_is_zero) {
-            start(&t, c->out, zero ? BLK_WRITE_ZEROES : BLK_WRITE, at, zero ? NULL : p, n);
-            blk_drain(c->out);
+    for (unsigned i = 0; i < c->source_count; i++) {
+        struct source *s = &c->sources[i];
+        s->node = img_open(s->path, &c->from, err);
+        if (!s->node) {
+            return false;
         }
-        if (t.ret < 0) {
-            return t.ret;
+        if (!img_refuse_itself(c->target, s->node, err) || !blk_exclude_writers(s->node, err)) {
+            return false;
         }
-        at += n;
-        p += n;
-        len -= n;
+        s->start_bytes = c->size;
+        s->size_bytes = ALIGN_UP(img_size(s->node), 512);
+        if (s->size_bytes > (uint64_t)INT64_MAX - c->size) {
+            return error_set(err, HANOK_ERROR_INVALID, "the sources are too large together");
+        }
+        c->size += s->size_bytes;
     }
-    return 0;
+    if (!c->snapshot) {
+        return true;
+    }
+    const char *which = c->snapshot;
+    struct blk_node *n = c->sources[0].node;
+    if (!qcow2_info(n)) {
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "Failed to load snapshot: '%s' is not a qcow2 image and has none",
+                         c->sources[0].path);
+    }
+    if (!qcow2_snapshot_show(n, which, err)) {
+        g_prefix_error(err, "Failed to load snapshot: ");
+        return false;
+    }
+    c->sources[0].size_bytes = c->size = ALIGN_UP(img_size(n), 512);
+    return true;
 }
 
-/* Where the next data of the source may be. */
-static uint64_t skip_hole(const struct convert *c, uint64_t at)
+/* Whether the new image is of the kind that block/qcow2_build.h fills. */
+static bool can_build(const struct convert *c, struct props *options)
 {
-    off_t data =
-        c->hole_fd >= 0 && c->target_is_zero ? lseek(c->hole_fd, (off_t)at, SEEK_DATA) : (off_t)at;
-    if (data < 0) {
-        return errno == ENXIO ? c->size : at;
+    static const char *const slow[] = {"preallocation", "extended_l2", "data_file"};
+    const struct qcow2_info *q = qcow2_info(c->out);
+    const char *value = NULL;
+    if (!q || c->no_create || (q->version < 3 && c->has_backing)) {
+        return false;
     }
-    return MIN_OF(ALIGN_DOWN((uint64_t)data, c->grain) > at ? ALIGN_DOWN((uint64_t)data, c->grain)
-                                                            : at,
-                  c->size);
+    for (size_t i = 0; i < ARRAY_SIZE(slow); i++) {
+        if (props_has(options, slow[i]) && props_get_str(options, slow[i], &value, NULL) &&
+            strcmp(value, "off")) {
+            return false;
+        }
+    }
+    return true;
 }
 
-static void show(const struct convert *c, uint64_t at)
+/* The builder writes to the file itself, not through the qcow2 driver. */
+static bool begin_build(struct convert *c, GError **err)
 {
-    if (c->progress) {
-        printf("    (%.2f/100%%)\r", c->size ? 100.0 * (double)at / (double)c->size : 100.0);
-        fflush(stdout);
+    struct img_open raw = c->into;
+    raw.format = "raw";
+    blk_close(c->out);
+    c->out = img_open(c->target, &raw, err);
+    if (c->out) {
+        c->build = qcow2_build_new(c->out, c->sparse_bytes != 0, err);
     }
+    return c->build != NULL;
 }
 
-static bool copy_all(struct convert *c, GError **err)
+static bool look_at_target(struct convert *c, GError **err)
 {
-    uint64_t at = skip_hole(c, 0), before = 0, before_len = 0;
-    for (unsigned turn = 0; at < c->size || before_len; turn ^= 1) {
-        struct transfer t = {.ret = 0};
-        uint64_t len = MIN_OF(c->size - at, (uint64_t)PIECE_BYTES);
-        if (len) {
-            start(&t, c->in, BLK_READ, at, c->piece[turn], len);
-        }
-        int r = before_len ? write_piece(c, before, c->piece[turn ^ 1], before_len) : 0;
-        blk_drain(c->in);
-        if (t.ret < 0) {
-            return error_errno(err, -t.ret, "could not read '%s' at %" PRIu64, c->source, at);
-        }
-        if (r < 0) {
-            return error_errno(err, -r, "could not write '%s' at %" PRIu64, c->target, before);
-        }
-        if (interrupted) {
-            return error_set(err, HANOK_ERROR_IO,
-                             "interrupted: '%s' holds only a part of '%s', remove it", c->target,
-                             c->source);
-        }
-        before = at;
-        before_len = len;
-        at = skip_hole(c, at + len);
-        show(c, at);
+    uint64_t there = img_size(c->out);
+    const struct qcow2_info *q = qcow2_info(c->out);
+    if (there < c->size) {
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "output file is smaller than input file: '%s' has %" PRIu64
+                         " bytes, %" PRIu64 " are needed",
+                         c->target, there, c->size);
     }
-    show(c, c->size);
-    if (c->progress) {
-        putchar('\n');
+    if (c->compress && !q) {
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "Compression not supported for this file format");
     }
+    struct blk_node *below = blk_backing(c->out);
+    c->has_backing |= below && !c->no_create;
+    c->backing_size = below ? img_size(below) : 0;
+    c->grain = q ? q->cluster_bytes : 4096;
+    c->zstd = q && q->zstd;
     return true;
 }
 
 static bool open_target(struct convert *c, GError **err)
 {
-    struct blk_limits l;
+    PROPS_AUTO options = img_target_options(&c->to, err);
+    c->existed = access(c->target, F_OK) == 0;
     c->to.size_bytes = c->size;
-    if (!c->no_create && !img_create(c->target, &c->to, NULL, err)) {
+    c->to.no_sync = c->into.cache.no_flush;
+    if (!options || (!c->no_create && !img_create(c->target, &c->to, NULL, err))) {
+        return false;
+    }
+    c->made = !c->no_create && !c->existed;
+    c->into.write = true;
+    c->into.format = c->target_image_opts ? NULL : c->to.format;
+    c->into.image_opts = c->target_image_opts;
+    c->out = img_open(c->target, &c->into, err);
+    if (!c->out || !look_at_target(c, err)) {
         return false;
     }
     c->target_is_zero |= !c->no_create;
-    c->out = img_open(
-        c->target, &(struct img_open){.format = c->to.format, .write = true, .unsafe = true}, err);
-    if (!c->out) {
-        return false;
+    /* also raw: the host lays out best what grows at its end */
+    c->in_order = !c->out_of_order && (qcow2_info(c->out) || !c->into.cache.direct);
+    if (!can_build(c, options)) {
+        return true;
     }
-    blk_limits(c->out, &l);
-    if (l.size_bytes < c->size) {
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "'%s' has only %" PRIu64 " bytes, and '%s' has %" PRIu64, c->target,
-                         l.size_bytes, c->source, c->size);
-    }
-    const struct qcow2_info *q = qcow2_info(c->out);
-    c->grain = q ? MIN_OF(q->cluster_bytes, (uint64_t)PIECE_BYTES) : GRAIN_BYTES;
-    return true;
+    c->in_order = true;
+    return begin_build(c, err);
 }
 
-/* The target is opened with cache.no-flush=on: the disk is waited for once, here. */
+/* ---- the copy, and its end ---- */
+
 static bool settle(struct convert *c, GError **err)
 {
-    int r = blk_flush_sync(c->out);
-    int fd = r == 0 ? open(c->target, O_RDWR | O_CLOEXEC) : -1;
-    if (r == 0 && (fd < 0 || fdatasync(fd) < 0)) {
-        r = -errno;
+    bool sync = !c->into.cache.no_flush;
+    if (c->build) {
+        return qcow2_build_finish(c->build, sync, err);
     }
-    if (fd >= 0) {
-        close(fd);
+    int r = blk_flush_sync(c->out);
+    if (r == 0 && sync) {
+        r = blk_pflush(c->out);
     }
     return r == 0 || error_errno(err, -r, "could not write '%s'", c->target);
 }
 
-static bool convert(struct convert *c, GError **err)
+/* Nothing half written stays behind unsaid. */
+static void abandon(struct convert *c)
 {
-    struct blk_limits l;
-    c->in = img_open(c->source, &c->from, err);
-    if (!c->in || !blk_exclude_writers(c->in, err)) {
-        return false;
+    if (c->made && unlink(c->target) == 0) {
+        log_error("the incomplete '%s' was removed", c->target);
+    } else if (c->made || (c->out && c->started_ns)) {
+        log_error("'%s' is incomplete: do not use it", c->target);
     }
-    blk_limits(c->in, &l);
-    c->size = l.size_bytes;
-    if (!open_target(c, err)) {
-        return false;
-    }
-    c->hole_fd = qcow2_info(c->in) ? -1 : open(c->source, O_RDONLY | O_CLOEXEC);
-    for (unsigned i = 0; i < 2; i++) {
-        if (posix_memalign((void **)&c->piece[i], 4096, PIECE_BYTES)) {
-            return error_errno(err, ENOMEM, "no memory to copy with");
-        }
-    }
-    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    return copy_all(c, err) && settle(c, err);
 }
 
-static bool read_options(int argc, char **argv, struct convert *c)
+static bool convert(struct convert *c, GError **err)
 {
-    static const struct option longs[] = {{"target-is-zero", no_argument, NULL, 'Z'}, {NULL}};
-    int o;
-    while ((o = getopt_long(argc, argv, "+f:O:o:pqnUcB:F:m:S:t:T:W", longs, NULL)) != -1) {
-        switch (o) {
-        case 'f':
-            c->from.format = optarg;
-            break;
-        case 'O':
-            c->to.format = optarg;
-            break;
-        case 'o':
-            g_ptr_array_add(c->to.options, g_strdup(optarg));
-            break;
-        case 'p':
-            c->progress = true;
-            break;
-        case 'q':
-            c->progress = false;
-            break;
-        case 'n':
-            c->no_create = true;
-            break;
-        case 'U':
-            c->from.force_share = true;
-            break;
-        case 'Z':
-            c->target_is_zero = true;
-            break;
-        case '?':
+    img_catch_signals();
+    bool ok = open_sources(c, err) && open_target(c, err) && convert_copy(c, err) && settle(c, err);
+    qcow2_build_free(c->build);
+    blk_close(c->out);
+    for (unsigned i = 0; i < c->source_count; i++) {
+        blk_close(c->sources[i].node);
+    }
+    return ok;
+}
+
+/* ---- options ---- */
+
+enum { OPT_ZERO = IMG_OPT_FIRST_OWN, OPT_TARGET_OPTS, OPT_BITMAPS, OPT_SALVAGE };
+
+static bool read_sparse(const char *text, uint64_t *out)
+{
+    if (!img_parse_size("buffer size for sparse output", text, out)) {
+        return false;
+    }
+    if (*out % 512 || *out > SPARSE_MAX) {
+        img_fail_text("Invalid buffer size for sparse output specified. Valid sizes are multiples "
+                      "of 512 up to %d. Select 0 to disable sparse detection (fully allocates "
+                      "output).",
+                      SPARSE_MAX);
+        return false;
+    }
+    return true;
+}
+
+static bool option_with_value(struct convert *c, int o)
+{
+    uint64_t n;
+    switch (o) {
+    case 'f':
+        c->from.format = optarg;
+        return true;
+    case 'O':
+        c->to.format = optarg;
+        return true;
+    case 'o':
+        g_ptr_array_add(c->to.options, g_strdup(optarg));
+        return true;
+    case 'B':
+        c->to.backing = optarg;
+        c->has_backing = true;
+        return true;
+    case 'F':
+        c->to.backing_format = optarg;
+        return true;
+    case 'l':
+        c->snapshot = optarg;
+        return true;
+    case 'S':
+        return read_sparse(optarg, &c->sparse_bytes);
+    case 't':
+        return img_parse_cache(optarg, &c->into.cache);
+    case 'T':
+        return img_parse_cache(optarg, &c->from.cache);
+    case 'r':
+        return img_parse_size("rate limit", optarg, &c->rate);
+    case 'm':
+        if (!img_parse_number("number of threads", optarg, 1, CONVERT_THREADS_MAX, &n)) {
             return false;
-        default:
-            img_fail_text("the option -%c of convert comes with a later version", o);
+        }
+        c->threads = (unsigned)n;
+        return true;
+    }
+    return false;
+}
+
+static bool one_option(struct convert *c, int o)
+{
+    switch (o) {
+    case 'p':
+        c->progress = true;
+        return true;
+    case 'q':
+        c->quiet = true;
+        return true;
+    case 'n':
+        c->no_create = true;
+        return true;
+    case 'c':
+        c->compress = true;
+        return true;
+    case 'C': /* offloading is an order to try; what is copied stays the same */
+        c->offload = true;
+        return true;
+    case 'W':
+        c->out_of_order = true;
+        return true;
+    case 'U':
+        c->from.force_share = true;
+        return true;
+    case IMG_OPT_IMAGE_OPTS:
+        c->from.image_opts = true;
+        return true;
+    case OPT_TARGET_OPTS:
+        c->target_image_opts = true;
+        return true;
+    case OPT_ZERO:
+        c->target_is_zero = true;
+        return true;
+    case OPT_SALVAGE:
+        c->salvage = true;
+        return true;
+    case OPT_BITMAPS:
+        img_fail_text("--bitmaps: bitmaps cannot be copied; without it, the copy has none");
+        return false;
+    }
+    return option_with_value(c, o);
+}
+
+/* "snapshot.id=1,snapshot.name=x", or just an ID or a name. */
+static bool read_snapshot(struct convert *c, GError **err)
+{
+    if (!c->snapshot || !g_str_has_prefix(c->snapshot, "snapshot.")) {
+        return true;
+    }
+    PROPS_AUTO p = props_parse(c->snapshot, NULL, err);
+    struct props *sub = p ? props_get_sub(p, "snapshot") : NULL;
+    const char *which = NULL;
+    if (!sub || !props_get_str(sub, "id", &which, err) ||
+        (!which && !props_get_str(sub, "name", &which, err))) {
+        return false;
+    }
+    if (!which) {
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "-l needs an ID or a name, or snapshot.id=ID, or snapshot.name=NAME");
+    }
+    c->snapshot = c->snapshot_text = g_strdup(which);
+    return true;
+}
+
+static const char *contradiction(const struct convert *c)
+{
+    if (c->target_is_zero && !c->no_create) {
+        return "--target-is-zero requires use of -n flag";
+    }
+    if (c->target_image_opts && !c->no_create) {
+        return "--target-image-opts requires use of -n flag";
+    }
+    if (c->no_create && c->to.options->len) {
+        return "-o has no effect when skipping image creation (-n): leave one of them out";
+    }
+    if (c->no_create && c->to.backing && !c->to.backing_format) {
+        return "Use of backing file requires explicit backing format";
+    }
+    if (c->to.backing && !c->to.backing_format) {
+        return "Use of backing file requires explicit backing format";
+    }
+    if (c->offload && c->compress) {
+        return "Cannot enable copy offloading when -c is used";
+    }
+    if (c->to.backing && c->source_count > 1) {
+        return "Having a backing file for the target makes no sense when concatenating multiple "
+               "input images";
+    }
+    if (c->snapshot && c->source_count > 1) {
+        return "No support for concatenating multiple snapshot";
+    }
+    return NULL;
+}
+
+static bool read_options(int argc, char **argv, struct convert *c, GError **err)
+{
+    static const struct option longs[] = {
+        IMG_LONG_COMMON,
+        {"target-is-zero", no_argument, NULL, OPT_ZERO},
+        {"target-image-opts", no_argument, NULL, OPT_TARGET_OPTS},
+        {"bitmaps", no_argument, NULL, OPT_BITMAPS},
+        {"salvage", no_argument, NULL, OPT_SALVAGE},
+        {NULL},
+    };
+    int o;
+    while ((o = img_getopt(argc, argv, ":hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", longs)) != -1) {
+        if (o == '?' || !one_option(c, o)) {
             return false;
         }
     }
-    if (argc - optind != 2) {
-        img_fail_text("convert needs two files: hanok-img convert -O raw disk.qcow2 disk.img");
+    if (img_target_help(&c->to)) {
+        c->help = true;
         return false;
     }
-    c->source = argv[optind];
-    c->target = argv[optind + 1];
-    return true;
+    int words = argc - optind;
+    if (words < 2) {
+        img_usage("%s: hanok-img convert -O raw disk.qcow2 disk.img",
+                  words ? "convert needs a second file, the target"
+                        : "Must specify image file name");
+        return false;
+    }
+    c->source_count = (unsigned)words - 1;
+    c->sources = g_new0(struct source, c->source_count);
+    for (unsigned i = 0; i < c->source_count; i++) {
+        c->sources[i].path = argv[optind + (int)i];
+    }
+    c->target = argv[argc - 1];
+    const char *wrong = contradiction(c);
+    if (wrong) {
+        img_fail_text("%s", wrong);
+        return false;
+    }
+    return (c->target_image_opts || img_check_format(c->to.format, err)) && read_snapshot(c, err);
 }
 
 int do_convert(int argc, char **argv)
 {
-    struct convert c = {.hole_fd = -1};
+    struct convert c = {.sparse_bytes = 4096, .into.cache.no_flush = true};
     GError *err = NULL;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    /* some wait for the disk while others compute */
+    c.threads = (unsigned)MAX_OF(CONVERT_THREADS_MIN, MIN_OF(cpus, CONVERT_THREADS_MAX));
+    pthread_mutex_init(&c.lock, NULL);
+    pthread_cond_init(&c.freed, NULL);
+    pthread_cond_init(&c.ended, NULL);
     img_target_init(&c.to);
-    bool ok = read_options(argc, argv, &c);
-    if (ok && (!img_check_format(c.to.format, &err) || !convert(&c, &err))) {
-        img_fail(err);
+    bool ok = read_options(argc, argv, &c, &err);
+    c.progress &= !c.quiet;
+    if (ok && !convert(&c, &err)) {
+        abandon(&c);
         ok = false;
     }
-    blk_close(c.out);
-    blk_close(c.in);
-    if (c.hole_fd >= 0) {
-        close(c.hole_fd);
+    if (err) {
+        img_fail(err);
     }
-    free(c.piece[0]);
-    free(c.piece[1]);
+    g_free(c.sources);
+    g_free(c.snapshot_text);
     img_target_clear(&c.to);
-    return ok ? 0 : 1;
+    pthread_cond_destroy(&c.freed);
+    pthread_cond_destroy(&c.ended);
+    pthread_mutex_destroy(&c.lock);
+    return ok || c.help ? 0 : 1;
 }

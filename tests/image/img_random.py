@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+"""Random sequences of operations, hanok-img on one copy and qemu-img on the other: after each step a guest sees the same
+on both sides, and each tool finds the other's image whole.
+
+    img_random.py [--sequences N] [--steps N] [--seed S]     one line a sequence: its seed, and what failed
+
+A sequence is a chain of qcow2 images on a raw one; its steps write, zero, discard, compress, snapshot, resize, convert,
+rebase, commit and amend.  Writes alternate between the tools' own (bench -w) and qemu-io, so that each works on what
+the other has left.  --seed repeats one sequence."""
+import argparse
+import random
+import sys
+
+from imgtest import IMG, QEMU_IMG, Failure, Pair, Skip, need, need_oracle, ok, qemu_io, run
+
+SIZE = 6 << 20
+
+
+class Sequence:
+    def __init__(self, pair, seed):
+        self.pair, self.rand = pair, random.Random(seed)
+        self.chain, self.snapshots, self.made, self.log, self.size = [], [], 0, [], SIZE
+        (pair.ours / "base.raw").write_bytes(self.rand.randbytes(1 << 20) + bytes(1 << 20) + b"b" * (1 << 20))
+        (pair.ours / "other.raw").write_bytes(b"o" * (1 << 20) + self.rand.randbytes(3 << 20))
+        pair.split()
+        self.overlay()
+
+    # what a step needs
+
+    def name(self):
+        self.made += 1
+        return f"i{self.made}.qcow2"
+
+    @property
+    def top(self):
+        return self.chain[-1]
+
+    def both(self, *argv):
+        """The same words to both tools; they agree on whether it can be done."""
+        self.log.append(" ".join(map(str, argv)))
+        a, b = self.pair.both(*argv)
+        need(a.returncode == b.returncode, f"exit {a.returncode}, qemu-img {b.returncode}: {a.stderr}{b.stderr}")
+        return a.returncode == 0
+
+    def io(self, command):
+        self.log.append(f"qemu-io {command}")
+        for folder in (self.pair.ours, self.pair.theirs):
+            qemu_io(self.top, command, cwd=folder)
+
+    def range(self, most=1 << 20):
+        """Often at the borders of clusters, always in sectors."""
+        unit = self.rand.choice((512, 512, 4096, 65536))
+        start = self.rand.randrange(self.size // unit) * unit
+        return start, min(self.rand.randrange(1, most // unit + 2) * unit, self.size - start)
+
+    def options(self):
+        r, o = self.rand, []
+        cluster = r.choice((512, 4096, 16384, 65536, 65536))
+        o.append(f"cluster_size={cluster}")
+        if r.random() < 0.2:
+            o.append("compat=0.10")
+        else:
+            if cluster >= 16384 and r.random() < 0.4:
+                o.append("extended_l2=on")
+            if r.random() < 0.3:
+                o.append(f"refcount_bits={r.choice((1, 2, 8, 32, 64))}")
+            if r.random() < 0.2:
+                o.append("lazy_refcounts=on")
+            if r.random() < 0.4:
+                o.append("compression_type=zstd")
+        return ",".join(o)
+
+    # steps
+
+    def write(self):
+        start, length = self.range()
+        if self.rand.random() < 0.5:
+            self.both("bench", "-q", "-w", "-f", "qcow2", "-c", 1, "-d", 1, "-o", start, "-s", length,
+                      f"--pattern={self.rand.randrange(1, 256)}", self.top)
+        else:
+            self.io(f"write -P {self.rand.randrange(1, 256)} {start} {length}")
+
+    def write_many(self):
+        length = self.rand.choice((512, 4096, 7 * 512))
+        step = self.rand.choice((512, 4096, 12288, 65536))
+        # one at a time: where they overlap, the last must win on both sides
+        self.both("bench", "-q", "-w", "-f", "qcow2", "-c", 40, "-d", 1, "-s", length, "-S", step,
+                  f"--pattern={self.rand.randrange(256)}", self.top)
+
+    def zero(self):
+        start, length = self.range()
+        self.io(f"write -z {self.rand.choice(('', '-u'))} {start} {length}")
+
+    def discard(self):
+        start, length = self.range()
+        self.io(f"discard {start} {length}")
+
+    def snapshot(self):
+        self.made += 1
+        if self.both("snapshot", "-c", f"s{self.made}", self.top):
+            self.snapshots.append((f"s{self.made}", self.size))
+
+    def apply(self):
+        if self.snapshots:
+            name, size = self.rand.choice(self.snapshots)
+            if self.both("snapshot", "-a", name, self.top):
+                self.size = size
+
+    def delete(self):
+        if self.snapshots:
+            gone = self.rand.choice(self.snapshots)
+            if self.both("snapshot", "-d", gone[0], self.top):
+                self.snapshots.remove(gone)
+
+    def resize(self):
+        if self.snapshots and "0.10" in self.pair_info():
+            return  # what version 2 allows then differs between the versions of qemu-img
+        size = max(1 << 20, self.size + self.rand.randrange(-2048, 3072) * 512)
+        if self.both("resize", "-q", "-f", "qcow2", "--shrink", self.top, size):
+            self.size = size
+
+    def pair_info(self):
+        return ok(QEMU_IMG, "info", self.top, cwd=self.pair.ours)
+
+    def overlay(self):
+        below, fmt = (self.top, "qcow2") if self.chain else ("base.raw", "raw")
+        name = self.name()
+        if self.both("create", "-q", "-f", "qcow2", "-o", self.options(), "-b", below, "-F", fmt, name, self.size):
+            self.chain.append(name)
+            self.snapshots = []
+
+    def convert(self):
+        name = self.name()
+        flags = self.rand.choice(([], ["-c"], ["-S", "0"], ["-W", "-m", "4"], ["-c", "-W"]))
+        if self.both("convert", *flags, "-O", "qcow2", "-o", self.options(), self.top, name):
+            self.chain, self.snapshots = [name], []
+
+    def through_raw(self):
+        name = self.name()
+        self.both("convert", "-O", "raw", self.top, "flat.raw")
+        self.both("convert", "-f", "raw", "-O", "qcow2", "-o", self.options(), "flat.raw", name)
+        self.chain, self.snapshots = [name], []
+
+    def shown_snapshot(self):
+        if self.snapshots:
+            name, _ = self.rand.choice(self.snapshots)
+            if self.both("convert", "-l", name, "-O", "raw", self.top, "flat.raw"):
+                # as long as the snapshot's disk; qemu-img makes it as long as the image is now
+                ok(QEMU_IMG, "compare", self.pair.ours / "flat.raw", self.pair.theirs / "flat.raw")
+
+    def rebase(self):
+        info = self.pair_info()
+        if "backing file:" not in info and "compat: 0.10" in info:
+            return  # qemu-img 7.2 lets the new backing file show through
+        below = self.rand.choice(["", "base.raw", "other.raw", *self.chain[:-1]])
+        fmt = [] if not below else ["-F", "raw" if below.endswith("raw") else "qcow2"]
+        if self.both("rebase", "-b", below, *fmt, self.top):
+            keep = self.chain.index(below) + 1 if below in self.chain else 0
+            self.chain = self.chain[:keep] + [self.top]
+
+    def commit(self):
+        if len(self.chain) > 1 and self.both("commit", "-q", self.top):
+            if self.rand.random() < 0.5:
+                self.chain.pop()
+                self.snapshots = []
+
+    def amend(self):
+        self.both("amend", "-f", "qcow2", "-o", self.rand.choice(("lazy_refcounts=on", "lazy_refcounts=off", "compat=1.1")),
+                  self.top)
+
+    STEPS = (("write", 9), ("write_many", 4), ("zero", 4), ("discard", 4), ("snapshot", 3), ("apply", 2), ("delete", 2),
+             ("resize", 2), ("overlay", 2), ("convert", 2), ("through_raw", 1), ("shown_snapshot", 1), ("rebase", 2),
+             ("commit", 2), ("amend", 1))
+
+    def step(self):
+        names, weights = zip(*self.STEPS)
+        getattr(self, self.rand.choices(names, weights)[0])()
+
+    def judge(self):
+        p = self.pair
+        ok(QEMU_IMG, "check", self.top, cwd=p.ours)
+        done = run(IMG, "check", self.top, cwd=p.theirs)
+        if done.returncode:  # what qemu-img has left may be leaky: then it says so too
+            same = run(QEMU_IMG, "check", self.top, cwd=p.theirs).returncode
+            need(done.returncode == same == 3, f"check of qemu-img's {self.top}: {done.returncode}, its own {same}\n{done.stdout}")
+            ok(QEMU_IMG, "check", "-q", "-r", "leaks", self.top, cwd=p.theirs)
+        done = run(self.rand.choice((IMG, QEMU_IMG)), "compare", p.ours / self.top, p.theirs / self.top)
+        need(done.returncode == 0, f"the two differ: {done.stdout}{done.stderr}")
+
+
+def one(seed, steps):
+    with Pair() as pair:
+        sequence = Sequence(pair, seed)
+        try:
+            for _ in range(steps):
+                before = len(sequence.log)
+                sequence.step()
+                if len(sequence.log) > before:
+                    sequence.judge()
+            pair.clean(*sequence.chain)
+            pair.contents(*sequence.chain)
+        except Failure as problem:
+            steps_so_far = "\n".join(sequence.log)
+            raise Failure(f"{problem}\nafter the steps of --seed {seed}:\n{steps_so_far}") from None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sequences", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--seed", type=int)
+    options = parser.parse_args()
+    seeds = [options.seed] if options.seed is not None else [random.randrange(1 << 32) for _ in range(options.sequences)]
+    print(f"1..{len(seeds)}", flush=True)
+    failed = 0
+    for number, seed in enumerate(seeds, 1):
+        try:
+            need_oracle()
+            one(seed, options.steps)
+            print(f"ok {number} - seed {seed}", flush=True)
+        except Skip as why:
+            print(f"ok {number} - seed {seed} # SKIP {why}", flush=True)
+        except Failure as problem:
+            failed += 1
+            print(f"not ok {number} - seed {seed}", flush=True)
+            for line in str(problem).splitlines():
+                print(f"# {line}")
+    sys.exit(1 if failed else 0)
+
+
+main()
