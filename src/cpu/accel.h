@@ -29,8 +29,7 @@ struct vcpu {
     pthread_t thread;
     int tid;
     /* any thread, atomic */
-    uint32_t
-        exit_request; /* non-zero: leave run() soon then accel_ops.kick() */
+    uint32_t exit_request; /* non-zero: leave run() soon then accel_ops.kick() */
     bool halted;
     /* under set->lock */
     bool started, stalled; /* stalled: after a triple fault or internal error, until reset */

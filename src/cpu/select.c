@@ -70,9 +70,8 @@ static bool check_props(struct props *p, GError **err)
 {
     static const char *const known[] = {"accel",   "kernel-irqchip", "thread", "tier",
                                         "tb-size", "cosim",          "perf",   NULL};
-    static const char *const no_effect[] = {"split-wx",        "one-insn-per-tb",
-                                            "dirty-ring-size", "kvm-shadow-mem",
-                                            "notify-vmexit",   "notify-window",
+    static const char *const no_effect[] = {"split-wx",        "one-insn-per-tb", "dirty-ring-size",
+                                            "kvm-shadow-mem",  "notify-vmexit",   "notify-window",
                                             "eager-split-size"};
     const char *irqchip = "on";
     if (!p)

@@ -74,8 +74,8 @@ enum {
     INSN_END = 4, /* last of its block: rip/mode may be anything after it */
     INSN_STACK32 = 8,
     /* the memory operand's address needs no segment: base (may be NOREG with EA32), index, disp */
-    INSN_EA64 = 16,  /* 64-bit [base + index + disp] */
-    INSN_EA32 = 32,  /* 32-bit, in a flat segment outside long mode */
+    INSN_EA64 = 16,   /* 64-bit [base + index + disp] */
+    INSN_EA32 = 32,   /* 32-bit, in a flat segment outside long mode */
     INSN_EA_RIP = 64, /* 64-bit RIP-relative */
     INSN_FPU = 128    /* runs on the host's own units: priv is its struct fpu_op */
 };
@@ -97,8 +97,9 @@ struct tlb_page {
     uint64_t tag; /* linear page this slot is about, or tlb_none() */
     uint64_t phys_page;
     const struct guest_region *region;
-    uint64_t slow_wtag; /* a store is permitted, but takes the slow path: dirty log, code page, ROM */
-    uint32_t flags;     /* TLB_* of mmu.c */
+    uint64_t
+        slow_wtag;  /* a store is permitted, but takes the slow path: dirty log, code page, ROM */
+    uint32_t flags; /* TLB_* of mmu.c */
     uint32_t page_shift;
 };
 struct tlb_exec {
@@ -113,7 +114,7 @@ struct tlb_exec {
 #define TLB_SIZE      (1u << TLB_BITS)
 #define TLB_EXEC_BITS 10
 #define TLB_EXEC_SIZE (1u << TLB_EXEC_BITS)
-#define TLB_CONTEXTS  4 /* see mmu.c; c->tlb_ctx says which */
+#define TLB_CONTEXTS  4          /* see mmu.c; c->tlb_ctx says which */
 #define TLB_WRITERS   (1u << 18) /* host pages that are told apart, see mmu.c */
 struct tlb_log {
     uint32_t count;
@@ -180,11 +181,11 @@ struct jit_cpu {
     struct icache *icache;
     struct shape_memo *shapes; /* shape.h */
     uint64_t instructions;
-    uint8_t cpl;       /* cached: st.seg[SEG_SS] DPL rules; set by sys_* on every transfer */
-    uint8_t mode;      /* enum cpu_mode */
-    uint8_t tlb_ctx;   /* permission context: which TLB; refreshed by cpu_update_mode */
-    bool smap_on;      /* CR4.SMAP && !EFLAGS.AC && CPL<3, refreshed by cpu_update_mode */
-    uint32_t mode_key; /* KEY_*: all that decoding depends on; part of the icache key */
+    uint8_t cpl;             /* cached: st.seg[SEG_SS] DPL rules; set by sys_* on every transfer */
+    uint8_t mode;            /* enum cpu_mode */
+    uint8_t tlb_ctx;         /* permission context: which TLB; refreshed by cpu_update_mode */
+    bool smap_on;            /* CR4.SMAP && !EFLAGS.AC && CPL<3, refreshed by cpu_update_mode */
+    uint32_t mode_key;       /* KEY_*: all that decoding depends on; part of the icache key */
     struct tlb_ctx *tlb_now; /* &tlb[context in force], set by cpu_update_mode */
     uint64_t tsc_offset;
 
@@ -208,8 +209,8 @@ struct jit_cpu {
     void *fpu; /* fpu_*: host save area etc. */
     void *sys; /* sys_*: steal time, debug, ... */
 
-    struct cosim *cosim;  /* cosim=on: the translator's checker (cosim.h), else NULL */
-    bool running_ahead;   /* the checker's interpreter runs: memory is not to be changed */
+    struct cosim *cosim; /* cosim=on: the translator's checker (cosim.h), else NULL */
+    bool running_ahead;  /* the checker's interpreter runs: memory is not to be changed */
 
     struct tr_state tr; /* what translated code and its glue keep here; see tr.h */
     struct tlb_ctx tlb[TLB_CONTEXTS];

@@ -137,7 +137,7 @@ struct sys_cpu {
     unsigned large_count;
     uint64_t huge[HUGE_PAGES]; /* 1 GiB pages */
     unsigned huge_count;       /* HUGE_PAGES + 1: more than that */
-    uint64_t wfilter[256]; /* pages that may be writable through this TLB; see mmu.c */
+    uint64_t wfilter[256];     /* pages that may be writable through this TLB; see mmu.c */
 };
 /* -accel jit,... (see tr_run.c) */
 struct tr_options {

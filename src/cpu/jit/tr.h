@@ -21,12 +21,13 @@
  *   rcx (S1)  JRCXZ, the one conditional jump that needs no flags; shift counts
  *   rsp       a real stack, of (guest return address, host return address) pairs
  *
- * FLAGS.  The guest's arithmetic flags are the host's (TR_HOST) or, when an inserted instruction had
- * to clobber them while live, in c->fl (TR_MEM).  A block has an entry for each.
+ * FLAGS.  The guest's arithmetic flags are the host's (TR_HOST) or, when an inserted instruction
+ * had to clobber them while live, in c->fl (TR_MEM).  A block has an entry for each.
  *
  * FAULTS.  An instruction changes nothing before all that can fault is done.  Whatever is not
- * ordinary (MMIO, a store to code, a page-crossing store, #DE, a misaligned MOVAPS) leaves the state
- * as it was before the instruction and has the interpreter run it: it is exact about everything. */
+ * ordinary (MMIO, a store to code, a page-crossing store, #DE, a misaligned MOVAPS) leaves the
+ * state as it was before the instruction and has the interpreter run it: it is exact about
+ * everything. */
 #ifndef CPU_JIT_TR_H
 #define CPU_JIT_TR_H
 
@@ -44,9 +45,9 @@ enum {
     HR_RSI,
     HR_S0, /* rdi */
     HR_R8,
-    HR_RCX, /* r9: the guest's rcx */
-    HR_RDI, /* r10 */
-    HR_SP,  /* r11: the guest's rsp */
+    HR_RCX,     /* r9: the guest's rcx */
+    HR_RDI,     /* r10 */
+    HR_SP,      /* r11: the guest's rsp */
     HR_MEM = 32 /* not in a register */
 };
 
@@ -96,8 +97,8 @@ enum { /* roles of ModRM operands that are general registers or memory */
        ROLE_REG_W = 2,
        ROLE_RM_R = 4,
        ROLE_RM_W = 8,
-       ROLE_BYTE = 16,   /* both operands are bytes */
-       ROLE_RM8 = 32,    /* the r/m operand is a byte, the other is not */
+       ROLE_BYTE = 16, /* both operands are bytes */
+       ROLE_RM8 = 32,  /* the r/m operand is a byte, the other is not */
        ROLE_RM16 = 64,
        ROLE_RM32 = 128,
        ROLE_V_R = 256, /* VEX.vvvv is a general register: read, written */
@@ -134,8 +135,8 @@ struct tr_link {
     uint64_t rip;      /* target */
     struct tblock *to; /* linked: its successor in to->in is next_in */
     uint32_t next_in;
-    uint32_t site; /* offset of the rel32 in the cache */
-    uint32_t stub; /* offset of the stub it goes to when not linked */
+    uint32_t site;  /* offset of the rel32 in the cache */
+    uint32_t stub;  /* offset of the stub it goes to when not linked */
     uint32_t id_at; /* cross-page: offset of the imm32 to hold the target page's id, or 0 */
     bool id_negated;
     bool from_mem; /* flags are in c->fl */
@@ -150,13 +151,13 @@ struct tblock {
     uint64_t rip;
     uint32_t key, id; /* id of its page; 0: dropped */
     struct block *src;
-    struct tblock *next; /* of the same src */
-    uint32_t code, end;      /* offsets in the cache */
+    struct tblock *next;       /* of the same src */
+    uint32_t code, end;        /* offsets in the cache */
     uint32_t aside, aside_end; /* of what was put aside */
     uint32_t entry_host, entry_mem;
     uint32_t in; /* links that come here */
     uint8_t count;
-    uint8_t ahead; /* cosim.c: 1 + instructions that may run twice; 0: not counted yet */
+    uint8_t ahead;  /* cosim.c: 1 + instructions that may run twice; 0: not counted yet */
     bool ahead_fpu; /* among them some of the vector and x87 units */
     uint16_t faults;
     struct tr_fault *fault; /* behind the struct's other tail data */
@@ -251,7 +252,7 @@ struct tr_jump { /* indirect targets by address */
     uint64_t pad;
 };
 #define TR_JUMP_SHIFT 5 /* of sizeof(struct tr_jump) */
-#define TR_JUMPS 4096u
+#define TR_JUMPS      4096u
 /* Written by the vcpu's thread by TR_COUNT, read by any. */
 struct tr_stats {
     uint64_t blocks, insns, code_bytes, dropped, flushes, translate_ns;
@@ -266,14 +267,14 @@ struct tr_cache {
     uint8_t *rw, *rx;
     uint32_t bytes, used, first;
     uint32_t aside, aside_used; /* the upper half holds what is rarely run */
-    uint8_t *ret_stack; /* mapping, guard page first */
+    uint8_t *ret_stack;         /* mapping, guard page first */
     uint64_t ret_top;
     uint8_t *tblocks; /* the structs, one behind the other */
     size_t tblock_used;
     bool full;             /* to be emptied */
     struct tblock **block; /* in order of code */
     uint32_t blocks, blocks_max;
-    uint32_t *grain; /* tr_by_pc's index */
+    uint32_t *grain;      /* tr_by_pc's index */
     struct tr_link *link; /* link[0] is none */
     uint32_t links, links_max;
     struct tr_page *page; /* hash table of code pages' ids */
@@ -305,9 +306,9 @@ static inline unsigned tr_jump_index(uint64_t rip)
     return ((uint32_t)rip >> 9 ^ (uint32_t)rip) & (TR_JUMPS - 1);
 }
 void *tr_low_alloc(size_t bytes); /* zeroed, below 2 GiB; NULL when there is none; munmap */
-bool tr_in_guard(const struct tr_cache *k, uint64_t addr); /* the return stack has run over */
+bool tr_in_guard(const struct tr_cache *k, uint64_t addr);   /* the return stack has run over */
 uint64_t tr_ret_wrap(const struct tr_cache *k, uint64_t sp); /* where it goes on then */
-void tr_drop(struct jit_cpu *c, struct block *b); /* all translations of b */
+void tr_drop(struct jit_cpu *c, struct block *b);            /* all translations of b */
 static inline uint64_t tr_rx(const struct tr_cache *k, uint32_t off)
 {
     return (uint64_t)(uintptr_t)k->rx + off;

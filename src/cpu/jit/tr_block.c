@@ -184,7 +184,8 @@ static struct tblock *make(struct tr *t, uint32_t id)
                           .faults = (uint16_t)t->faults};
     for (unsigned n = 0; n < t->count; n++)
         tb->off[n] = t->insn[n].off;
-    tb->fault = (struct tr_fault *)ALIGN_UP((uintptr_t)&tb->off[t->count], _Alignof(struct tr_fault));
+    tb->fault =
+        (struct tr_fault *)ALIGN_UP((uintptr_t)&tb->off[t->count], _Alignof(struct tr_fault));
     memcpy(tb->fault, t->fault, t->faults * sizeof(struct tr_fault));
     return tb;
 }

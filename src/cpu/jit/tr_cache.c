@@ -8,13 +8,13 @@
  * (W^X).  The executable side, this struct and struct jit_cpu lie below 2 GiB, so that translated
  * code reaches all of it with 32-bit addresses.
  *
- * The lower half holds the main paths, the upper one what was put aside (misses, stubs), so that the
- * processor's instruction cache holds what is run.
+ * The lower half holds the main paths, the upper one what was put aside (misses, stubs), so that
+ * the processor's instruction cache holds what is run.
  *
- * LINKS.  A jump to a known address goes to its own stub until the target is translated, then to the
- * target.  The target knows who jumps there (`in`): when it is dropped they go back to their stubs.
- * A dropped block's own jumps stay linked, because its landings may still stand on the stack of
- * return addresses; its bytes stay until the cache is emptied.
+ * LINKS.  A jump to a known address goes to its own stub until the target is translated, then to
+ * the target.  The target knows who jumps there (`in`): when it is dropped they go back to their
+ * stubs. A dropped block's own jumps stay linked, because its landings may still stand on the stack
+ * of return addresses; its bytes stay until the cache is emptied.
  *
  * PAGES.  A code page is a linear page, the host page behind it and the key it runs under; it has a
  * number that is never used for another one.  The exec TLB says which number a linear page has now.
@@ -209,7 +209,8 @@ void tr_cache_flush(struct jit_cpu *c)
 
 bool tr_cache_room(struct tr_cache *k, uint32_t bytes)
 {
-    if (k->used + bytes <= k->aside && k->aside_used + bytes <= k->bytes && k->tblock_used + 4096 <= TBLOCK_BYTES)
+    if (k->used + bytes <= k->aside && k->aside_used + bytes <= k->bytes &&
+        k->tblock_used + 4096 <= TBLOCK_BYTES)
         return true;
     k->full = true;
     return false;

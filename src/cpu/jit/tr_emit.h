@@ -82,7 +82,8 @@ static inline void e_op(struct tr *t, uint8_t pfx, unsigned how, unsigned map, u
 
     if (pfx)
         e8(t, pfx);
-    if ((how & E_BYTE) && ((reg >= 4 && reg < 8) || (rm.kind == OP_REG && rm.reg >= 4 && rm.reg < 8)))
+    if ((how & E_BYTE) &&
+        ((reg >= 4 && reg < 8) || (rm.kind == OP_REG && rm.reg >= 4 && rm.reg < 8)))
         rex |= 0x40;
     if (rex)
         e8(t, 0x40 | rex);
@@ -165,8 +166,8 @@ static inline void e_lea(struct tr *t, bool w, unsigned to, unsigned base, unsig
         e8(t, mod << 6 | (to & 7) << 3 | (base & 7));
     } else {
         e8(t, mod << 6 | (to & 7) << 3 | 4);
-        e8(t, shift << 6 | (index == HR_MEM ? 4 : index & 7) << 3 |
-                  (base == HR_MEM ? 5 : base & 7));
+        e8(t,
+           shift << 6 | (index == HR_MEM ? 4 : index & 7) << 3 | (base == HR_MEM ? 5 : base & 7));
     }
     if (base == HR_MEM || mod == 2)
         e32(t, (uint32_t)disp);
@@ -232,9 +233,9 @@ static inline void e_here8(struct tr *t, uint8_t *at)
 {
     *at = (uint8_t)(t->p - (at + 1));
 }
-#define CC_C  2
-#define CC_NE 5
-#define CC_A  7
+#define CC_C     2
+#define CC_NE    5
+#define CC_A     7
 #define J8_JRCXZ 0xe3
 #define J8_JMP   0xeb
 #define J8_JE    0x74
@@ -244,7 +245,7 @@ static inline void e_here8(struct tr *t, uint8_t *at)
 static inline void e_flags_save(struct tr *t)
 {
     e_mov(t, HR_S1, HR_RAX);
-    e8(t, 0x9f); /* lahf */
+    e8(t, 0x9f);                           /* lahf */
     e8(t, 0x0f), e8(t, 0x90), e8(t, 0xc0); /* seto al */
     e_op(t, 0x66, 0, 0, 0x89, HR_RAX, op_abs(&t->c->fl));
     e_mov(t, HR_RAX, HR_S1);
@@ -261,9 +262,9 @@ static inline void e_flags_load(struct tr *t)
 /* The host register of a guest register, HR_MEM + number for those in memory. */
 static inline unsigned hreg(unsigned guest)
 {
-    static const uint8_t map[16] = {HR_RAX, HR_RCX, HR_RDX,     HR_RBX, HR_SP,       HR_RBP,
-                                    HR_RSI, HR_RDI, HR_R8,      HR_MEM + 9, HR_MEM + 10, HR_MEM + 11,
-                                    12,     13,     14,         15};
+    static const uint8_t map[16] = {HR_RAX, HR_RCX, HR_RDX, HR_RBX,     HR_SP,       HR_RBP,
+                                    HR_RSI, HR_RDI, HR_R8,  HR_MEM + 9, HR_MEM + 10, HR_MEM + 11,
+                                    12,     13,     14,     15};
     return map[guest & 15];
 }
 static inline bool in_memory(unsigned h)

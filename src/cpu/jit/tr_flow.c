@@ -93,10 +93,10 @@ static void look_up(struct tr *t)
     uint8_t *other, *page, *go;
 
     e_mov32(t, HR_S1, HR_S0);
-    e8(t, 0xc1), e8(t, 0xe9), e8(t, 9);                 /* shr ecx, 9 */
-    e8(t, 0x31), e8(t, 0xf9);                           /* xor ecx, edi */
-    e8(t, 0x81), e8(t, 0xe1), e32(t, TR_JUMPS - 1);     /* and */
-    e8(t, 0xc1), e8(t, 0xe1), e8(t, TR_JUMP_SHIFT);     /* shl */
+    e8(t, 0xc1), e8(t, 0xe9), e8(t, 9);             /* shr ecx, 9 */
+    e8(t, 0x31), e8(t, 0xf9);                       /* xor ecx, edi */
+    e8(t, 0x81), e8(t, 0xe1), e32(t, TR_JUMPS - 1); /* and */
+    e8(t, 0xc1), e8(t, 0xe1), e8(t, TR_JUMP_SHIFT); /* shl */
     e_at_s1(t, 0x3b, HR_S0, low32(&j->rip));
     other = e_jcc8(t, J8_JNE);
     e8(t, 0x8b), e8(t, 0xb9), e32(t, low32(&j->id_at)); /* mov edi, [rcx + ...] */

@@ -6,8 +6,8 @@
  *   stack[..]      a stack probe's second chance: the table; moves tlb_ctx.stack
  *   bail           the interpreter is to run an instruction
  *
- * C may leave a call by siglongjmp (guest faults): registers are in st by then and tr.ret_sp is where
- * the block had it, so nothing is lost.
+ * C may leave a call by siglongjmp (guest faults): registers are in st by then and tr.ret_sp is
+ * where the block had it, so nothing is lost.
  *
  * Vector registers are the guest's while tr.vec_live; before C runs they are saved, because C uses
  * them too. */
@@ -111,9 +111,9 @@ static void exits(struct tr *t, struct tr_glue *g, uint8_t *rw)
     /* A pair that did not match goes, but for the last one. */
     g->ret_miss = (uint32_t)(t->p - rw);
     e_const(t, HR_S1, t->cache->ret_top);
-    e_op(t, 0, E_W, 0, 0x39, HR_S1, op_reg(HR_RSP));              /* cmp rsp, rcx */
-    uint8_t *bottom = e_jcc8(t, 0x73);                            /* jae */
-    e8(t, 0x48), e8(t, 0x83), e8(t, 0xc4), e8(t, 16);             /* add rsp, 16 */
+    e_op(t, 0, E_W, 0, 0x39, HR_S1, op_reg(HR_RSP));  /* cmp rsp, rcx */
+    uint8_t *bottom = e_jcc8(t, 0x73);                /* jae */
+    e8(t, 0x48), e8(t, 0x83), e8(t, 0xc4), e8(t, 16); /* add rsp, 16 */
     e_here8(t, bottom);
     tr_leave_indirect(t);
 
@@ -226,9 +226,9 @@ static void stack_probe(struct tr *t, struct tlb_ctx *x, bool write, uint8_t *in
     e8(t, 0x0f), e8(t, 0xb6), e8(t, 0xcd);                 /* movzx ecx, ch */
     at_rax(t, 0x2b, HR_S0, tags);
     e8(t, 0x48), e8(t, 0x81), e8(t, 0xff), e32(t, GUEST_PAGE_SIZE - 1); /* cmp rdi */
-    miss[0] = e_jcc8(t, 0x77);                                         /* ja */
-    e8(t, 0x01), e8(t, 0xf9);                                          /* add ecx, edi */
-    e8(t, 0x81), e8(t, 0xf9), e32(t, GUEST_PAGE_SIZE);                 /* cmp ecx */
+    miss[0] = e_jcc8(t, 0x77);                                          /* ja */
+    e8(t, 0x01), e8(t, 0xf9);                                           /* add ecx, edi */
+    e8(t, 0x81), e8(t, 0xf9), e32(t, GUEST_PAGE_SIZE);                  /* cmp ecx */
     miss[1] = e_jcc8(t, 0x77);
     at_rax(t, 0x8b, HR_S1, tags);
     at_rax(t, 0x3b, HR_S1, wtags);

@@ -60,8 +60,10 @@ static void put(struct tr *t, const struct tr_insn *d, unsigned reg, unsigned v,
 
 static unsigned rm_size(const struct tr_insn *d)
 {
-    return d->op.roles & ROLE_RM8 ? 1 : d->op.roles & ROLE_RM16 ? 2
-         : d->op.roles & ROLE_RM32 ? 4 : d->size;
+    return d->op.roles & ROLE_RM8    ? 1
+           : d->op.roles & ROLE_RM16 ? 2
+           : d->op.roles & ROLE_RM32 ? 4
+                                     : d->size;
 }
 
 /* A write of less than 32 bits leaves the rest of the register. */
@@ -170,13 +172,13 @@ static bool high_byte(struct tr *t, const struct tr_insn *d)
 {
     unsigned roles = d->op.roles;
     bool mem = d->i->flags & INSN_MEM;
-    bool reg_high = (roles & ROLE_BYTE) && (roles & (ROLE_REG_R | ROLE_REG_W)) &&
-                    is_high(d, d->reg);
+    bool reg_high =
+        (roles & ROLE_BYTE) && (roles & (ROLE_REG_R | ROLE_REG_W)) && is_high(d, d->reg);
     bool rm_high = !mem && is_high(d, d->rm);
     unsigned reg = hreg(d->reg), rm = hreg(d->rm);
 
     if ((reg_high && d->reg == 5) || (rm_high && d->rm == 5))
-        return false; /* CH: the guest's rcx is elsewhere */
+        return false;                    /* CH: the guest's rcx is elsewhere */
     if (rm_high && (roles & ROLE_RM8)) { /* MOVZX, MOVSX: through S1 */
         e8(t, 0x0f), e8(t, d->opcode), e8(t, 0xc0 | HR_S1 << 3 | d->rm);
         if (in_memory(reg))
@@ -407,8 +409,7 @@ void tr_int(struct tr *t)
         tr_interp(t);
         return;
     }
-    if (touches && !(d->i->flags & INSN_MEM) &&
-        (d->op.reads | (d->live_after & ~d->op.writes)))
+    if (touches && !(d->i->flags & INSN_MEM) && (d->op.reads | (d->live_after & ~d->op.writes)))
         tr_flags_need(t);
     switch (d->op.kind) {
     case TK_MODRM:

@@ -68,7 +68,7 @@ void tr_linear(struct tr *t, int32_t add)
 static void emit_index(struct tr *t)
 {
     e_mov32(t, HR_S1, HR_S0);
-    e8(t, 0xc1), e8(t, 0xe9), e8(t, INDEX_SHIFT); /* shr ecx */
+    e8(t, 0xc1), e8(t, 0xe9), e8(t, INDEX_SHIFT);          /* shr ecx */
     e8(t, 0x81), e8(t, 0xe1), e32(t, (TLB_SIZE - 1) << 4); /* and ecx */
 }
 
@@ -107,7 +107,8 @@ void tr_probe(struct tr *t, unsigned size, bool write, bool bounce)
     o = tr_ool(t, probe_miss);
     o->again = t->p;
     o->write = write;
-    o->desc = t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) | (bounce ? 0 : TR_DESC_NO_BOUNCE);
+    o->desc =
+        t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) | (bounce ? 0 : TR_DESC_NO_BOUNCE);
     emit_index(t);
     e_at_s1(t, 0x2b, HR_S0, low32(&e->tag));
     o->from[0] = emit_check(t, size);
@@ -183,8 +184,8 @@ static void fixed_probe(struct tr *t, uint64_t linear, unsigned size, bool write
     o = tr_ool(t, fixed_miss);
     o->again = t->p;
     o->rip = linear;
-    o->desc = t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) |
-              (bounce ? 0 : TR_DESC_NO_BOUNCE);
+    o->desc =
+        t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) | (bounce ? 0 : TR_DESC_NO_BOUNCE);
     if (fits32(page)) {
         e_op(t, 0, E_W, 0, 0x81, 7, op_abs(&e->tag)); /* cmp qword, imm32 */
         e32(t, (uint32_t)page);

@@ -2,8 +2,8 @@
  *
  *   loop (interp.c) -> tr_run(block) -> enter(code) ... exit -> loop
  *
- * It comes out at a jump to what is not translated (tr.link names it, so that it can be linked), at an
- * address that only the run knew (link 0), at a poll, or because the interpreter is to run an
+ * It comes out at a jump to what is not translated (tr.link names it, so that it can be linked), at
+ * an address that only the run knew (link 0), at a poll, or because the interpreter is to run an
  * instruction (tr.fault_pc).  In each case the registers are in st and st.rip is exact. */
 #include "cosim.h"
 #include "fpu.h"
@@ -20,8 +20,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-#define WARM     2u
-#define DESC_PC  0xffffffffu /* tr.desc: look the instruction up by tr.fault_pc */
+#define WARM    2u
+#define DESC_PC 0xffffffffu /* tr.desc: look the instruction up by tr.fault_pc */
 
 /* ---- faults of the host's own ---- */
 
@@ -299,8 +299,7 @@ bool tr_options_read(struct tr_options *o, struct props *p, unsigned vcpus, GErr
     *o = (struct tr_options){.warm = WARM, .code_bytes = mib * MiB};
     if (!p)
         return true;
-    if (!props_get_enum(p, "tier", tiers, &tier, err) ||
-        !props_get_u64(p, "tb-size", &mib, err) ||
+    if (!props_get_enum(p, "tier", tiers, &tier, err) || !props_get_u64(p, "tb-size", &mib, err) ||
         !props_get_bool(p, "cosim", &o->cosim, err) || !props_get_bool(p, "perf", &o->perf, err))
         return false;
     o->off = tier == 1;

@@ -1,11 +1,11 @@
 /* tr_scan.c - a decoded instruction's bytes taken apart once more, and the tables that say how its
  * opcode is translated.
  *
- * The decoder has already said what is legal and what the guest's CPUID has: whatever raises #UD has
- * INSN_END and never comes here.  An opcode that no table names is the interpreter's.
+ * The decoder has already said what is legal and what the guest's CPUID has: whatever raises #UD
+ * has INSN_END and never comes here.  An opcode that no table names is the interpreter's.
  *
- * Flags: `writes` are set whatever they were; `maybe` may be left alone (a shift count of zero, bits
- * the architecture leaves undefined and processors leave alone). */
+ * Flags: `writes` are set whatever they were; `maybe` may be left alone (a shift count of zero,
+ * bits the architecture leaves undefined and processors leave alone). */
 #include "fpu.h"
 #include "tr.h"
 
@@ -17,7 +17,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 #define RW_RM  (ROLE_RM_R | ROLE_RM_W)
 #define RW_REG (ROLE_REG_R | ROLE_REG_W)
 
-static const uint8_t cc_reads[8] = {TF_O, TF_C, TF_Z, TF_C | TF_Z,
+static const uint8_t cc_reads[8] = {TF_O, TF_C, TF_Z,        TF_C | TF_Z,
                                     TF_S, TF_P, TF_S | TF_O, TF_Z | TF_S | TF_O};
 
 static void row(struct tr_op *t, unsigned op, unsigned kind, unsigned roles, unsigned reads,
@@ -154,7 +154,8 @@ static void group1(struct tr_op *o, unsigned n, unsigned roles)
 /* imm: the count, or -1 for CL. */
 static void group2(struct tr_op *o, unsigned n, unsigned roles, int imm)
 {
-    *o = (struct tr_op){.kind = imm < 0 ? TK_SHIFT_CL : TK_MODRM, .roles = (uint16_t)(roles | RW_RM)};
+    *o = (struct tr_op){.kind = imm < 0 ? TK_SHIFT_CL : TK_MODRM,
+                        .roles = (uint16_t)(roles | RW_RM)};
     if (n == 2 || n == 3)
         o->reads = TF_C;
     if (imm > 0)
@@ -270,8 +271,8 @@ static void three_rows(struct tr_insn *d)
     else if (d->opcode == 0xf6 && d->p66)
         d->op = (struct tr_op){TK_MODRM, RW_REG | ROLE_RM_R, TF_C, TF_C, 0};
     else if ((d->opcode & 0xfe) == 0xf0 && d->i->rep == 0xf2) /* CRC32: a 32-bit result */
-        d->op = (struct tr_op){
-            TK_MODRM, RW_REG | ROLE_RM_R | (d->opcode & 1 ? 0 : ROLE_RM8), 0, 0, 0};
+        d->op =
+            (struct tr_op){TK_MODRM, RW_REG | ROLE_RM_R | (d->opcode & 1 ? 0 : ROLE_RM8), 0, 0, 0};
 }
 
 /* BMI1, BMI2 */
@@ -489,7 +490,7 @@ void tr_scan(const struct jit_cpu *c, const struct insn *i, struct tr_insn *out)
         out->vvvv &= 7;
         out->w = out->w && wide_matters(out);
     }
-    out->has_modrm = vex ? !(out->map == 1 && out->opcode == 0x77)
+    out->has_modrm = vex             ? !(out->map == 1 && out->opcode == 0x77)
                      : out->map == 0 ? one_has_modrm(out->opcode)
                      : out->map == 1 ? two_has_modrm(out->opcode)
                                      : true;

@@ -1,16 +1,16 @@
 /* tr_vec.c - vector, MMX and x87 instructions: executed as they are, with the guest's registers in
  * the host's units and only a memory operand or a general register renamed.
  *
- * Before the first one of a block (and after each call into C) the block asks whether the units hold
- * the guest's registers; when not, glue loads them.  Which instructions may run at all was decided by
- * the reviewed list of fpu_table.c; CR0, CR4 and XCR0 are part of the block's key.
+ * Before the first one of a block (and after each call into C) the block asks whether the units
+ * hold the guest's registers; when not, glue loads them.  Which instructions may run at all was
+ * decided by the reviewed list of fpu_table.c; CR0, CR4 and XCR0 are part of the block's key.
  *
  * Exceptions: a misaligned operand, an unmasked SIMD or x87 exception arrive as signals and the
  * interpreter runs the instruction again (tr_run.c).
  *
  * x87 POINTERS.  FOP, FIP and FDP of the guest live in st.xsave, never in the host's unit.  FDP is
- * noted with each operand; FIP and FOP of a block's last data instruction when the block leaves, or,
- * when it stops half-way, by tr_x87_note(). */
+ * noted with each operand; FIP and FOP of a block's last data instruction when the block leaves,
+ * or, when it stops half-way, by tr_x87_note(). */
 #include "fpu.h"
 #include "tr_emit.h"
 
@@ -106,8 +106,7 @@ static void when_zero(struct tr *t, const volatile void *at, uint32_t glue_at)
 
 static void want_units(struct tr *t, unsigned flags)
 {
-    bool vectors =
-        !(flags & FPU_UNIT_X87) && (flags & (FPU_UNIT_SSE | FPU_UNIT_AVX | FPU_MXCSR));
+    bool vectors = !(flags & FPU_UNIT_X87) && (flags & (FPU_UNIT_SSE | FPU_UNIT_AVX | FPU_MXCSR));
 
     if (vectors && !t->vec_known) {
         when_zero(t, &t->c->tr.vec_live, t->cache->glue.vec_load);
