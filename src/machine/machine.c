@@ -8,8 +8,10 @@
 #include "cpu/vcpu.h"
 #include "devices/acpi_pm.h"
 #include "devices/rtc.h"
+#include "firmware.h"
 #include "machine_internal.h"
 #include "mem/guest_mem.h"
+#include "mem/layout.h"
 
 #include <jansson.h>
 
@@ -152,6 +154,22 @@ static void engines_start(struct machine *m)
         cpu_set_resume(m->cpus);
 }
 
+/* With everything stopped: nobody may hold a pointer into what goes away. */
+void machine_remap(struct machine *m)
+{
+    bool running = machine_engines_on(m);
+
+    if (m->exiting)
+        return;
+    if (running)
+        engines_stop(m);
+    pthread_mutex_lock(&m->devices.lock);
+    mem_layouts_apply(m->mem);
+    pthread_mutex_unlock(&m->devices.lock);
+    if (running)
+        engines_start(m);
+}
+
 bool machine_engines_on(const struct machine *m)
 {
     return m->state == RUN_RUNNING || m->state == RUN_SUSPENDED;
@@ -189,12 +207,15 @@ static bool board_reset(struct machine *m, GError **err)
 {
     pthread_mutex_lock(&m->devices.lock);
     device_list_reset(&m->devices);
+    firmware_reset(m);
+    mem_layouts_apply(m->mem);
+    machine_map_settled(m);
     pthread_mutex_unlock(&m->devices.lock);
     if (m->cpus)
         cpu_set_reset(m->cpus);
     else if (m->own_irqchip)
         lapic_reset(soft_irqchip_lapic(m->own_irqchip, 0), false);
-    return firmware_substitute_run(m, err);
+    return m->bios || firmware_substitute_run(m, err);
 }
 
 void machine_reset(struct machine *m, enum stop_cause cause)
@@ -348,17 +369,14 @@ static bool build(struct machine *m, GError **err)
         m->accel_sentence = g_strdup("No processor: the machine is empty");
         return true;
     }
-    if (m->cfg->firmware)
-        return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "firmware images such as '%s' come with a later version: boot a kernel "
-                         "with -kernel",
-                         m->cfg->firmware);
     if (m->cfg->topology.cpus > m->type->max_cpus)
         return error_set(err, HANOK_ERROR_INVALID,
                          "a machine of type %s has at most %u CPUs, not %u", m->type->name,
                          m->type->max_cpus, m->cfg->topology.cpus);
     if (!globals_check(m, err) || !board_options(m, err) || !cpu_is_amd(m->cfg, &amd, err) ||
         !memory_map_plan(m->cfg->ram_bytes, amd, &m->map, err))
+        return false;
+    if (!firmware_open(m, err))
         return false;
     if (m->cfg->kernel && !(m->boot = boot_image_open(m->cfg, err)))
         return false;
@@ -415,6 +433,7 @@ void machine_free(struct machine *m)
     io_space_free(m->mmio);
     guest_mem_free(m->mem);
     ram_block_free(m->ram);
+    firmware_close(m);
     vm_clock_free(m->clock);
     machine_requests_fini(m);
     pthread_mutex_destroy(&m->request_lock);

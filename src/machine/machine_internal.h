@@ -18,6 +18,7 @@ struct hpet;
 struct io_space;
 struct pit;
 struct rtc;
+struct shadow;
 struct soft_irqchip;
 struct vm_clock;
 
@@ -37,7 +38,8 @@ struct machine {
     struct vm_clock *clock;
     struct device_list devices;
     struct guest_mem *mem;
-    struct ram_block *ram;
+    struct ram_block *ram, *bios; /* bios NULL: the firmware substitute */
+    struct shadow *shadow;
     struct io_space *pio, *mmio;
     struct cpu_set *cpus;             /* NULL for "none" and for accel=qtest */
     struct soft_irqchip *own_irqchip; /* accel=qtest: nobody else makes one */
@@ -54,6 +56,8 @@ struct machine {
     uint8_t com_mask;  /* serial ports present */
     uint64_t facs_gpa; /* main thread; the substitute moves it at resets */
     bool hpet, sleep_s3, sleep_s4;
+    GPtrArray *boot_entries; /* firmware.c; NULL: none */
+    unsigned resets;         /* the first start included */
 
     /* main thread */
     enum run_state state;
@@ -76,6 +80,7 @@ void machine_requests_init(struct machine *m);
 void machine_requests_fini(struct machine *m);
 void machine_request_internal_error(struct machine *m, unsigned cpu, const char *dump);
 void machine_request_ejects(struct machine *m);
+void machine_map_settled(struct machine *m); /* layouts have been applied: nothing to stop for */
 
 void machine_request_wake_check(struct machine *m);
 
@@ -106,6 +111,7 @@ bool firmware_substitute_wake(struct machine *m, GError **err);
 void pci_assign(struct pci_host *h, const struct acpi_range *pci32, const struct acpi_range *pci64);
 
 /* machine.c */
+void machine_remap(struct machine *m); /* brings what layouts want into the memory map */
 bool machine_engines_on(const struct machine *m);
 void machine_end(struct machine *m, int status);
 void machine_shutdown(struct machine *m, enum stop_cause cause);

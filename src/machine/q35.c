@@ -19,8 +19,9 @@
 #include "devices/pit.h"
 #include "devices/ports.h"
 #include "devices/rtc.h"
+#include "devices/shadow.h"
 #include "devices/uart.h"
-#include "machine_internal.h"
+#include "firmware.h"
 #include "mem/guest_mem.h"
 
 #include <jansson.h>
@@ -105,10 +106,11 @@ static bool chipset(struct machine *m, GError **err)
     if (!reset_port_new(&m->devices, m->pio, &m->requests))
         return error_set(err, HANOK_ERROR_INVALID, "the reset port cannot be made");
     m->pci.reset_control = io_space_find(m->pio, RESET_CONTROL_PORT);
+    m->shadow = shadow_new(&m->devices, m->mem, m->mmio, m->ram, m->bios, &m->requests);
     pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
     m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests);
     m->lpc = lpc_new(&m->pci, m->pm, err);
-    m->mch = m->lpc ? mch_new(&m->pci, err) : NULL;
+    m->mch = m->lpc ? mch_new(&m->pci, m->shadow, err) : NULL;
     return m->mch != NULL;
 }
 
@@ -178,8 +180,6 @@ static void fw_cfg_items(struct machine *m)
     fw_cfg_add_u16(m->fw_cfg, FW_CFG_NOGRAPHIC, m->cfg->nographic);
     fw_cfg_add_u16(m->fw_cfg, FW_CFG_NB_CPUS, (uint16_t)m->cfg->topology.cpus);
     fw_cfg_add_u16(m->fw_cfg, FW_CFG_MAX_CPUS, (uint16_t)m->cfg->topology.maxcpus);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_BOOT_DEVICE, 'c');
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_BOOT_MENU, 0);
     /* Firmware wants whole RAM ranges here; holes inside them it knows itself. */
     for (unsigned i = 0; i < count; i++)
         if (e820[i].base >= 4 * GiB)
@@ -338,7 +338,8 @@ static bool memory(struct machine *m, GError **err)
     if (!m->ram)
         return false;
     guest_mem_map(m->mem, GPA(0), m->ram, 0, 640 * KiB, GUEST_RAM);
-    guest_mem_map(m->mem, GPA(768 * KiB), m->ram, 768 * KiB, map->low_bytes - 768 * KiB, GUEST_RAM);
+    if (map->low_bytes > MiB) /* what lies between is the shadow RAM's */
+        guest_mem_map(m->mem, GPA(MiB), m->ram, MiB, map->low_bytes - MiB, GUEST_RAM);
     if (map->high_bytes)
         guest_mem_map(m->mem, GPA(map->high_base), m->ram, map->low_bytes, map->high_bytes,
                       GUEST_RAM);
@@ -360,7 +361,7 @@ bool q35_build(struct machine *m, GError **err)
     if (!serial_ports(m, err) || !debug_consoles(m, err) || !user_devices(m, err))
         return false;
     fw_cfg_items(m);
-    if (!fw_cfg_user_items(m, err) || !inventory(m, err))
+    if (!firmware_boot_items(m, err) || !fw_cfg_user_items(m, err) || !inventory(m, err))
         return false;
     tables(m);
     return true;

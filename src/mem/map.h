@@ -35,6 +35,7 @@ struct guest_mem {
     struct region_table *table; /* atomic */
     /* main thread only */
     struct region_table *retired;
+    struct mem_layout *layouts;
     unsigned log_users;
     /* changed by the main thread with everything paused, read anywhere */
     struct mem_listener *listeners;

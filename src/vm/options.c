@@ -31,7 +31,8 @@ const struct option_desc option_table[] = {
     {"kernel", ARG_TEXT, "FILE", "boot this Linux (bzImage), PVH or multiboot kernel", opt_kernel},
     {"initrd", ARG_TEXT, "FILE", "initial RAM disk, or the multiboot module", opt_initrd},
     {"append", ARG_TEXT, "TEXT", "the kernel's command line", opt_append},
-    {"bios", ARG_TEXT, "FILE", "firmware image", opt_bios},
+    {"bios", ARG_TEXT, "FILE", "firmware image; SeaBIOS when there is no kernel", opt_bios},
+    {"L", ARG_TEXT, "FOLDER", "where firmware files are looked for first", opt_firmware_dir},
     {"boot", ARG_TEXT, "[order=]DRIVES[,once=DRIVES][,menu=on|off][,strict=on|off]",
      "boot order for firmware", opt_boot},
     {"name", ARG_TEXT, "[guest=]NAME[,process=NAME][,debug-threads=on|off]",
@@ -133,7 +134,6 @@ const struct option_desc option_table[] = {
      "is accepted, but USB comes with a later version: no device appears"},
     {"fsdev", ARG_TEXT, NULL, NULL, NULL,
      "is accepted, but shared folders come with a later version"},
-    {"L", ARG_TEXT, NULL, NULL, NULL, "is accepted, but no firmware is looked for"},
 
     {"no-acpi", ARG_NONE, NULL, NULL, NULL, NULL,
      "is not possible: the machine always has ACPI (the guest can be told acpi=off with -append)"},

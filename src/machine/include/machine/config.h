@@ -34,8 +34,9 @@ struct vm_config {
     uint64_t ram_bytes, maxmem_bytes;
     unsigned mem_slots;
     char *kernel, *initrd, *append, *firmware;
-    GPtrArray *objects;  /* struct props: qom-type, id, ... */
-    GPtrArray *chardevs; /* struct props: backend, id, ... */
+    GPtrArray *firmware_dirs; /* char *: -L, searched before the system's */
+    GPtrArray *objects;       /* struct props: qom-type, id, ... */
+    GPtrArray *chardevs;      /* struct props: backend, id, ... */
     GPtrArray
         *blockdevs; /* struct props: driver, node-name, ... (-drive already turned into these) */
     GPtrArray *netdevs; /* struct props: type, id, ... */

@@ -36,6 +36,7 @@ struct guest_region {
     uint8_t *host;
     enum guest_region_kind kind;
     unsigned slot; /* small stable number (KVM slot, dirty bitmap index) */
+    bool movable;  /* shown by a layout (mem/layout.h), whose owner saves the memory */
     int fd;        /* memfd when shared, else -1 */
     uint64_t fd_offset_bytes;
     const char *name; /* "pc.ram" ... */
