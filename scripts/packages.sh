@@ -12,7 +12,7 @@ group_packages() {
               libslirp-dev liburing-dev libseccomp-dev zlib1g-dev libzstd-dev libcap-ng-dev acpica-tools"
         ;;
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3 seabios grub-common
-              grub-pc-bin" ;;
+              grub-pc-bin xorriso" ;;
     test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils" ;;
     style) echo "clang-format clang python3 git" ;;
     bench) echo "qemu-system-x86 qemu-utils" ;;

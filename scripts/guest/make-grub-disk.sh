@@ -1,6 +1,7 @@
 #!/bin/sh
 # make-grub-disk.sh FLAVOUR - a disk as a person has it: master boot record, GRUB, one ext4 partition with the stock
-# kernel FLAVOUR and its initramfs under /boot, in $CACHE/grub-FLAVOUR/disk.img.  Needs no root.
+# kernel FLAVOUR and its initramfs under /boot, in $CACHE/grub-FLAVOUR/disk.img; and the same as a CD-ROM, cd.iso.
+# Needs no root.
 #
 # GRUB's boot sector and core image are put where grub-install would put them: sectors 0 and 1 onward, before the
 # partition at 1 MiB.  GRUB speaks on the serial port and on the screen.
@@ -50,7 +51,13 @@ dd if="$work/part.img" of="$disk" bs=1M seek=1 conv=notrunc,sparse status=none
     printf '\125\252'
 } | dd of="$disk" bs=1 seek=446 conv=notrunc status=none
 
+# The CD-ROM starts through its El Torito boot image.
+grub-mkimage -O i386-pc-eltorito -o "$work/root/boot/grub/eltorito.img" -p /boot/grub biosdisk iso9660 normal linux \
+    serial terminal echo search configfile halt reboot test ls cat
+xorriso -as mkisofs -quiet -R -V HANOK -o "$work/cd.iso" -b boot/grub/eltorito.img -no-emul-boot -boot-load-size 4 \
+    -boot-info-table "$work/root" 2>/dev/null
+
 mkdir -p "$dest"
-mv "$disk" "$dest/disk.img"
+mv "$disk" "$work/cd.iso" "$dest/"
 echo "$stamp" >"$dest/stamp"
 echo "$dest"

@@ -51,7 +51,7 @@ struct machine {
     struct rtc *rtc;
     struct pit *pit; /* NULL under KVM's in-kernel PIT */
     struct pci_host pci;
-    struct pci_dev *mch, *lpc;
+    struct pci_dev *mch, *lpc, *ahci; /* ahci: on the board; NULL: switched off */
     struct boot_image *boot;
     uint8_t com_mask;  /* serial ports present */
     uint64_t facs_gpa; /* main thread; the substitute moves it at resets */

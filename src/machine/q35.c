@@ -2,6 +2,7 @@
  *
  * Interrupt controllers come first (their state loads before the lines that drive them), then the
  * host bridge and the chips of the ICH9, then what the user plugged in. */
+#include "ata/ahci.h"
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/log.h"
@@ -103,6 +104,8 @@ static bool timers(struct machine *m, GError **err)
 /* The reset control's byte lies inside the PCI address register: it must be there first. */
 static bool chipset(struct machine *m, GError **err)
 {
+    bool sata = true;
+
     if (!reset_port_new(&m->devices, m->pio, &m->requests))
         return error_set(err, HANOK_ERROR_INVALID, "the reset port cannot be made");
     m->pci.reset_control = io_space_find(m->pio, RESET_CONTROL_PORT);
@@ -111,7 +114,11 @@ static bool chipset(struct machine *m, GError **err)
     m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests);
     m->lpc = lpc_new(&m->pci, m->pm, err);
     m->mch = m->lpc ? mch_new(&m->pci, m->shadow, err) : NULL;
-    return m->mch != NULL;
+    if (!m->mch || !props_get_bool(m->cfg->machine, "sata", &sata, err))
+        return false;
+    if (sata)
+        m->ahci = ahci_new(m->pci.root, PCI_DEVFN(0x1f, 2), true, NULL, m->clock, err);
+    return !sata || m->ahci;
 }
 
 static bool serial_ports(struct machine *m, GError **err)

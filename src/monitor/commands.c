@@ -85,6 +85,10 @@ OBJECT(arg_nodes, "q_obj_query-blockstats-arg", MAY("query-nodes", qmp_bool));
 OBJECT(arg_flat, "q_obj_query-named-block-nodes-arg", MAY("flat", qmp_bool));
 OBJECT(arg_block_resize, "q_obj_block_resize-arg", MAY("device", qmp_str),
        MAY("node-name", qmp_str), NEED("size", qmp_int));
+OBJECT(arg_tray, "q_obj_blockdev-tray-arg", MAY("device", qmp_str), MAY("id", qmp_str),
+       MAY("force", qmp_bool));
+OBJECT(arg_insert_medium, "q_obj_blockdev-insert-medium-arg", MAY("device", qmp_str),
+       MAY("id", qmp_str), NEED("node-name", qmp_str));
 ENUM(data_format, "DataFormat", "utf8", "base64");
 OBJECT(arg_ringbuf_read, "q_obj_ringbuf-read-arg", NEED("device", qmp_str), NEED("size", qmp_int),
        MAY("format", data_format));
@@ -164,7 +168,7 @@ OBJECT(node_type, "BlockDeviceInfo", NEED("file", qmp_str), MAY("node-name", qmp
 ARRAY(node_types, node_type);
 OBJECT(block_info, "BlockInfo", NEED("device", qmp_str), MAY("qdev", qmp_str),
        NEED("type", qmp_str), NEED("removable", qmp_bool), NEED("locked", qmp_bool),
-       MAY("inserted", node_type), MAY("io-status", qmp_str));
+       MAY("inserted", node_type), MAY("io-status", qmp_str), MAY("tray_open", qmp_bool));
 ARRAY(block_infos, block_info);
 OPEN_OBJECT(block_counters, "BlockDeviceStats", NEED("rd_bytes", qmp_int),
             NEED("wr_bytes", qmp_int), NEED("rd_operations", qmp_int),
@@ -244,6 +248,11 @@ const struct qmp_command qmp_commands[] = {
     {"query-blockstats", &arg_nodes, &block_stats_list, cmd_query_blockstats},
     {"query-named-block-nodes", &arg_flat, &node_types, cmd_query_named_block_nodes},
     {"block_resize", &arg_block_resize, NULL, cmd_block_resize},
+    {"eject", &arg_tray, NULL, cmd_eject},
+    {"blockdev-open-tray", &arg_tray, NULL, cmd_eject},
+    {"blockdev-close-tray", &arg_tray, NULL, cmd_blockdev_close_tray},
+    {"blockdev-remove-medium", &arg_tray, NULL, cmd_blockdev_remove_medium},
+    {"blockdev-insert-medium", &arg_insert_medium, NULL, cmd_blockdev_insert_medium},
     {"query-chardev", NULL, &chardev_infos, cmd_query_chardev},
     {"query-chardev-backends", NULL, &name_entries, cmd_query_chardev_backends},
     {"ringbuf-read", &arg_ringbuf_read, &qmp_str, cmd_ringbuf_read},
@@ -257,6 +266,8 @@ OPEN_OBJECT(ev_shutdown, "q_obj_SHUTDOWN-arg", NEED("guest", qmp_bool), NEED("re
 OBJECT(ev_balloon, "q_obj_BALLOON_CHANGE-arg", NEED("actual", qmp_int));
 OBJECT(ev_port, "q_obj_VSERPORT_CHANGE-arg", NEED("id", qmp_str), NEED("open", qmp_bool));
 OBJECT(ev_deleted, "q_obj_DEVICE_DELETED-arg", MAY("device", qmp_str), NEED("path", qmp_str));
+OBJECT(ev_tray_moved, "q_obj_DEVICE_TRAY_MOVED-arg", NEED("device", qmp_str), NEED("id", qmp_str),
+       NEED("tray-open", qmp_bool));
 OPEN_OBJECT(ev_io_error, "q_obj_BLOCK_IO_ERROR-arg", NEED("device", qmp_str),
             MAY("node-name", qmp_str), NEED("operation", qmp_str), NEED("action", qmp_str),
             NEED("reason", qmp_str));
@@ -276,6 +287,7 @@ const struct qmp_event qmp_events[] = {
     {"VSERPORT_CHANGE", &ev_port},
     {"DEVICE_DELETED", &ev_deleted},
     {"BLOCK_IO_ERROR", &ev_io_error},
+    {"DEVICE_TRAY_MOVED", &ev_tray_moved},
     {"GUEST_PANICKED", &ev_panicked},
     {"WATCHDOG", &ev_watchdog},
     {"RTC_CHANGE", &ev_rtc},

@@ -30,6 +30,10 @@ qmp_handler cmd_query_pci, cmd_query_block, cmd_query_blockstats, cmd_query_name
     cmd_block_resize, cmd_query_chardev, cmd_query_chardev_backends, cmd_ringbuf_read, cmd_set_link,
     cmd_query_rx_filter;
 
+/* cmd_tray.c */
+qmp_handler cmd_eject, cmd_blockdev_close_tray, cmd_blockdev_remove_medium,
+    cmd_blockdev_insert_medium;
+
 const char *accel_name(struct machine *m);
 struct pci_bus;
 struct pci_dev;

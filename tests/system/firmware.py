@@ -1,16 +1,48 @@
 #!/usr/bin/env python3
 """From the reset vector: SeaBIOS, GRUB from a disk's boot sector, a stock Debian kernel; nothing is loaded from the host."""
+import json
+import socket
 import subprocess
+import tempfile
 
 from vmtest import CACHE, TOP, Failure, Guest, Skip, run_tests
 
 
-def grub_disk():
+def grub(what):
     try:
         done = subprocess.run([TOP / "scripts/guest/make-grub-disk.sh", "cloud"], capture_output=True, text=True, check=True)
     except subprocess.CalledProcessError as e:
         raise Skip(e.stderr.strip()) from e
-    return f"{done.stdout.strip()}/disk.img"
+    return f"{done.stdout.strip()}/{what}"
+
+
+def grub_disk():
+    return grub("disk.img")
+
+
+class Qmp:
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(path)
+        self.file = self.sock.makefile("rw")
+
+    def __enter__(self):
+        self.file.readline()
+        self.run("qmp_capabilities")
+        return self
+
+    def __exit__(self, *unused):
+        self.sock.close()
+
+    def run(self, command, **arguments):
+        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.file.flush()
+        while True:
+            answer = json.loads(self.file.readline())
+            if "error" in answer:
+                raise Failure(f"{command}: {answer['error']}")
+            if "return" in answer:
+                return answer["return"]
 
 
 def drive(disk, **more):
@@ -19,6 +51,10 @@ def drive(disk, **more):
 
 def to_the_shell(guest):
     guest.expect("SeaBIOS")
+    from_grub_to_the_shell(guest)
+
+
+def from_grub_to_the_shell(guest):
     guest.expect("Debian kernel on a GRUB disk")
     guest.expect(r"Linux version 6\.1")
     guest.expect("hanok guest: up after")
@@ -60,6 +96,31 @@ def bootindex_decides():
         g.expect("No bootable device")
 
 
+def boots_from_sata():
+    with Guest(["-m", "256", "-nic", "none"] + drive(grub_disk())) as g:
+        to_the_shell(g)
+
+
+def boots_from_cdrom_and_ejects():
+    with tempfile.TemporaryDirectory() as work:
+        sock = f"{work}/qmp"
+        with Guest(["-m", "256", "-nic", "none", "-boot", "d", "-qmp", f"unix:{sock},server=on,wait=off",
+                    "-drive", f"file={grub('cd.iso')},if=none,id=disc,format=raw,readonly=on",
+                    "-device", "ide-cd,drive=disc,id=cd0,bus=ide.1"]) as g:
+            g.expect("Booting from DVD/CD")
+            from_grub_to_the_shell(g)
+            with Qmp(sock) as q:
+                block = q.run("query-block")
+                if [b for b in block if b["qdev"].endswith("cd0") and b["removable"] and "inserted" in b] == []:
+                    raise Failure(f"query-block does not tell of the disc: {block}")
+                q.run("eject", id="cd0", force=True)
+                if "inserted" in q.run("query-block")[0] or not q.run("query-block")[0]["tray_open"]:
+                    raise Failure("the disc is still in the drive")
+                q.run("blockdev-insert-medium", **{"id": "cd0", "node-name": "disc"})
+                if q.run("query-block")[0]["tray_open"]:
+                    raise Failure("the tray is still open")
+
+
 def mistakes_are_sentences():
     for args, wanted in ((["-bios", "no-such.bin"], "there is no firmware file 'no-such.bin'"),
                          (["-bios", __file__], "not a multiple of 64 KiB"),
@@ -73,6 +134,8 @@ def mistakes_are_sentences():
 run_tests([
     ("SeaBIOS, GRUB and Debian's kernel from virtio-blk, twice", boots_from_virtio_blk),
     ("the firmware finds four processors", four_cpus_are_found_by_the_firmware),
+    ("SeaBIOS, GRUB and Debian's kernel from a SATA disk", boots_from_sata),
+    ("the same from a CD-ROM, which is then ejected", boots_from_cdrom_and_ejects),
     ("bootindex= and strict=on decide", bootindex_decides),
     ("mistakes are sentences", mistakes_are_sentences),
 ])
