@@ -9,7 +9,7 @@ group_packages() {
     case $1 in
     build)
         echo "gcc libc6-dev make meson ninja-build pkg-config libglib2.0-dev libjansson-dev libzydis-dev
-              libslirp-dev liburing-dev libseccomp-dev zlib1g-dev libzstd-dev libcap-ng-dev acpica-tools"
+              libvncserver-dev libslirp-dev libvncserver-dev liburing-dev libseccomp-dev zlib1g-dev libzstd-dev libcap-ng-dev acpica-tools"
         ;;
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3 seabios grub-common
               grub-pc-bin xorriso" ;;

@@ -8,6 +8,7 @@
 #include "cpu/vcpu.h"
 #include "devices/acpi_pm.h"
 #include "devices/rtc.h"
+#include "display/vnc.h"
 #include "firmware.h"
 #include "machine_internal.h"
 #include "mem/guest_mem.h"
@@ -359,6 +360,32 @@ static bool board_options(struct machine *m, GError **err)
     return true;
 }
 
+/* -vnc WHERE[,to=N][,password=on][,password-secret=ID] */
+static bool vnc_start(struct machine *m, GError **err)
+{
+    struct props *p = m->cfg->vnc;
+    struct vnc_config cfg = {.name = m->cfg->name};
+    const char *secret = NULL;
+    g_autofree char *text = NULL;
+    uint32_t to = 0;
+    bool ok;
+
+    if (!p)
+        return true;
+    if (!props_get_str(p, "vnc", &cfg.where, err) || !props_get_u32(p, "to", &to, err) ||
+        !props_get_bool(p, "password", &cfg.need_password, err) ||
+        !props_get_str(p, "password-secret", &secret, err))
+        return false;
+    if (secret && !(text = machine_secret(m, secret, err)))
+        return false;
+    cfg.to = to;
+    cfg.password = text;
+    ok = vnc_open(&cfg, err);
+    if (!ok)
+        g_prefix_error(err, "-vnc %s: ", cfg.where);
+    return ok;
+}
+
 static bool build(struct machine *m, GError **err)
 {
     bool amd = false;
@@ -384,7 +411,7 @@ static bool build(struct machine *m, GError **err)
         return false;
     if (m->boot)
         boot_image_add_fw_cfg(m->boot, m->fw_cfg);
-    return board_reset(m, err);
+    return vnc_start(m, err) && board_reset(m, err);
 }
 
 struct machine *machine_new(const struct vm_config *cfg, GError **err)
@@ -418,6 +445,8 @@ void machine_free(struct machine *m)
     if (machine_engines_on(m))
         engines_stop(m);
     m->exiting = true;
+    vnc_close();
+    machine_input_remove(m);
     if (m->pio)
         io_space_clear(m->pio);
     if (m->mmio)

@@ -5,6 +5,7 @@
 #include "bus/device.h"
 #include "bus/pci.h"
 #include "devices/board.h"
+#include "display/input.h"
 #include "machine/loader.h"
 #include "machine/machine.h"
 #include "memory_map.h"
@@ -51,6 +52,8 @@ struct machine {
     struct rtc *rtc;
     struct pit *pit; /* NULL under KVM's in-kernel PIT */
     struct pci_host pci;
+    struct pci_dev *vga; /* NULL: none */
+    struct input_handler ps2_input;
     struct pci_dev *mch, *lpc, *ahci; /* ahci: on the board; NULL: switched off */
     struct boot_image *boot;
     uint8_t com_mask;  /* serial ports present */
@@ -95,12 +98,19 @@ void machine_grant_ejects(struct machine *m); /* functions whose slots the guest
 /* q35.c: everything soldered to the board, in order. */
 bool q35_build(struct machine *m, GError **err);
 
+/* registry_display.c */
+struct i8042;
+void machine_input_add(struct machine *m, struct i8042 *k);
+void machine_input_remove(struct machine *m);
+
 /* backends.c: -object, -blockdev, -netdev */
 bool machine_backends_open(struct machine *m, GError **err);
 void machine_backends_close(struct machine *m);
 struct evloop *machine_iothread(struct machine *m, const char *id, GError **err);
 /* rng-random's file; NULL with *err unset: rng-builtin. */
 bool machine_rng_source(struct machine *m, const char *id, const char **filename, GError **err);
+/* A secret's text; NULL with *err set when there is none. */
+char *machine_secret(struct machine *m, const char *id, GError **err);
 struct ram_block *machine_ram_new(struct machine *m, GError **err);
 
 /* firmware_substitute.c: what firmware leaves behind, and the kernel; vcpus paused. */

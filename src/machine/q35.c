@@ -362,7 +362,7 @@ bool q35_build(struct machine *m, GError **err)
     m->fw_cfg = fw_cfg_new(&m->devices, m->pio, m->mem);
     if (!timers(m, err) || !chipset(m, err))
         return false;
-    i8042_new(&m->devices, m->pio, m->irqchip, &m->requests);
+    machine_input_add(m, i8042_new(&m->devices, m->pio, m->irqchip, &m->requests));
     if (!port92_new(&m->devices, m->pio, &m->requests) || !dma8237_new(&m->devices, m->pio))
         return error_set(err, HANOK_ERROR_INVALID, "the board's ports are taken");
     if (!serial_ports(m, err) || !debug_consoles(m, err) || !user_devices(m, err))

@@ -77,6 +77,8 @@ static void piece_show(struct guest_mem *m, struct mem_layout *l, const struct m
     }
     r = guest_mem_map(m, GPA(p->gpa), p->block, p->offset_bytes, p->size_bytes, p->kind);
     ((struct guest_region *)r)->movable = true;
+    if (l->watched)
+        guest_mem_watch(m, r);
     l->have[l->have_count] = *p;
     l->region[l->have_count++] = r;
 }

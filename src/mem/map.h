@@ -22,6 +22,8 @@ struct region {
     struct ram_block *block;
     uint64_t bitmap_words;
     uint64_t *dirty_storage; /* made once; pub.dirty points here while logging is on */
+    /* main thread; made when watched: bits one reader has taken and the other not yet seen */
+    uint64_t *for_log, *for_watch;
 };
 
 /* The sorted table lookups search; immutable once published. */

@@ -85,6 +85,17 @@ OBJECT(arg_nodes, "q_obj_query-blockstats-arg", MAY("query-nodes", qmp_bool));
 OBJECT(arg_flat, "q_obj_query-named-block-nodes-arg", MAY("flat", qmp_bool));
 OBJECT(arg_block_resize, "q_obj_block_resize-arg", MAY("device", qmp_str),
        MAY("node-name", qmp_str), NEED("size", qmp_int));
+ENUM(image_format, "ImageFormat", "ppm", "png");
+OBJECT(arg_screendump, "q_obj_screendump-arg", NEED("filename", qmp_str), MAY("device", qmp_str),
+       MAY("head", qmp_int), MAY("format", image_format));
+OBJECT(arg_send_key, "q_obj_send-key-arg", NEED("keys", qmp_anys), MAY("hold-time", qmp_int));
+OBJECT(arg_input_event, "q_obj_input-send-event-arg", MAY("device", qmp_str), MAY("head", qmp_int),
+       NEED("events", qmp_anys));
+OBJECT(arg_vnc_password, "q_obj_change-vnc-password-arg", NEED("password", qmp_str));
+OBJECT(arg_set_password, "q_obj_set_password-arg", NEED("protocol", qmp_str),
+       NEED("password", qmp_str), MAY("connected", qmp_str), MAY("display", qmp_str));
+OBJECT(arg_expire_password, "q_obj_expire_password-arg", NEED("protocol", qmp_str),
+       NEED("time", qmp_str), MAY("display", qmp_str));
 OBJECT(arg_tray, "q_obj_blockdev-tray-arg", MAY("device", qmp_str), MAY("id", qmp_str),
        MAY("force", qmp_bool));
 OBJECT(arg_insert_medium, "q_obj_blockdev-insert-medium-arg", MAY("device", qmp_str),
@@ -110,7 +121,9 @@ ARRAY(option_infos, option_info);
 OBJECT(migration_info, "MigrationInfo", MAY("status", qmp_str),
        MAY("blocked-reasons", qmp_strings));
 OBJECT(migrate_params, "MigrateParameters", MAY("max-bandwidth", qmp_int));
-OBJECT(vnc_info, "VncInfo", NEED("enabled", qmp_bool));
+OBJECT(vnc_info, "VncInfo", NEED("enabled", qmp_bool), MAY("host", qmp_str),
+       MAY("service", qmp_str), MAY("family", qmp_str), MAY("auth", qmp_str),
+       MAY("clients", qmp_anys), MAY("viewers", qmp_int));
 ENUM(run_state_enum, "RunState", "debug", "inmigrate", "internal-error", "io-error", "paused",
      "postmigrate", "prelaunch", "finish-migrate", "restore-vm", "running", "save-vm", "shutdown",
      "suspended", "watchdog", "guest-panicked", "colo");
@@ -248,6 +261,12 @@ const struct qmp_command qmp_commands[] = {
     {"query-blockstats", &arg_nodes, &block_stats_list, cmd_query_blockstats},
     {"query-named-block-nodes", &arg_flat, &node_types, cmd_query_named_block_nodes},
     {"block_resize", &arg_block_resize, NULL, cmd_block_resize},
+    {"screendump", &arg_screendump, NULL, cmd_screendump},
+    {"send-key", &arg_send_key, NULL, cmd_send_key},
+    {"input-send-event", &arg_input_event, NULL, cmd_input_send_event},
+    {"change-vnc-password", &arg_vnc_password, NULL, cmd_change_vnc_password},
+    {"set_password", &arg_set_password, NULL, cmd_set_password},
+    {"expire_password", &arg_expire_password, NULL, cmd_expire_password},
     {"eject", &arg_tray, NULL, cmd_eject},
     {"blockdev-open-tray", &arg_tray, NULL, cmd_eject},
     {"blockdev-close-tray", &arg_tray, NULL, cmd_blockdev_close_tray},

@@ -89,8 +89,10 @@ const struct option_desc option_table[] = {
     {"nographic", ARG_NONE, NULL,
      "serial port and monitor on this terminal: Ctrl-a x ends, Ctrl-a c switches, Ctrl-a h helps",
      opt_nographic},
-    {"display", ARG_TEXT, "none", "no graphical display", opt_display},
-    {"vga", ARG_TEXT, "none", "no graphics card", opt_vga},
+    {"display", ARG_TEXT, "none|vnc=WHERE", "where the screen is shown", opt_display},
+    {"vga", ARG_TEXT, "std|none", "the graphics card", opt_vga},
+    {"vnc", ARG_TEXT, "HOST:DISPLAY[,to=N][,password=on][,password-secret=ID]|unix:PATH|none",
+     "show the screen to VNC viewers", opt_vnc},
     {"audiodev", ARG_TEXT, "[driver=]none,id=ID", "no sound", opt_audiodev},
 
     {"S", ARG_NONE, NULL, "do not start the CPUs; 'cont' in a monitor does", opt_start_paused},
@@ -124,7 +126,6 @@ const struct option_desc option_table[] = {
     {"incoming", ARG_TEXT, "defer|URI", NULL, opt_incoming},
     {"loadvm", ARG_TEXT, "NAME", NULL, opt_loadvm},
 
-    {"vnc", ARG_TEXT, NULL, NULL, NULL, LATER_DISPLAY},
     {"spice", ARG_TEXT, NULL, NULL, NULL, LATER_DISPLAY},
     {"k", ARG_TEXT, NULL, NULL, NULL,
      "is accepted, but there is no display whose keys it would name"},

@@ -95,6 +95,13 @@ void guest_mem_dirty_log(struct guest_mem *m, bool on);
 int guest_mem_dirty_sync(struct guest_mem *m, const struct guest_region *r, uint64_t *bitmap,
                          size_t words);
 
+/* A second reader of one region's dirty log, for a screen: neither reader takes bits from the
+ * other. Watching lasts as long as the region; vcpus paused.  sync: main thread, -EINVAL when not
+ * watched. */
+void guest_mem_watch(struct guest_mem *m, const struct guest_region *r);
+int guest_mem_watch_sync(struct guest_mem *m, const struct guest_region *r, uint64_t *bitmap,
+                         size_t words);
+
 /* Listeners: KVM slots, JIT TLBs, later VFIO.  All calls come in the map-changing thread, except
  * code_written, which comes in the writer's thread for pages whose code bit is set. */
 struct mem_listener;

@@ -32,6 +32,8 @@ struct mem_layout {
     struct mem_piece have[MEM_LAYOUT_PIECES];
     const struct guest_region *region[MEM_LAYOUT_PIECES];
     unsigned have_count;
+    bool watched; /* set before the first apply: changed pages are tracked, see guest_mem_watch_sync
+                   */
     struct mem_layout *next;
 };
 
