@@ -12,7 +12,8 @@ group_packages() {
               libvncserver-dev libslirp-dev libvncserver-dev liburing-dev libseccomp-dev zlib1g-dev libzstd-dev libcap-ng-dev acpica-tools"
         ;;
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3 seabios grub-common
-              grub-pc-bin xorriso" ;;
+              grub-pc-bin grub-efi-amd64-bin xorriso mtools
+              fdisk ovmf" ;;
     test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils" ;;
     style) echo "clang-format clang python3 git" ;;
     bench) echo "qemu-system-x86 qemu-utils" ;;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # make-grub-disk.sh FLAVOUR - a disk as a person has it: master boot record, GRUB, one ext4 partition with the stock
-# kernel FLAVOUR and its initramfs under /boot, in $CACHE/grub-FLAVOUR/disk.img; and the same as a CD-ROM, cd.iso.
-# Needs no root.
+# kernel FLAVOUR and its initramfs under /boot, in $CACHE/grub-FLAVOUR/disk.img; the same as a CD-ROM,
+# cd.iso, and as a GPT disk with GRUB for UEFI on its EFI system partition, efi.img.  Needs no root.
 #
 # GRUB's boot sector and core image are put where grub-install would put them: sectors 0 and 1 onward, before the
 # partition at 1 MiB.  GRUB speaks on the serial port and on the screen.
@@ -57,7 +57,22 @@ grub-mkimage -O i386-pc-eltorito -o "$work/root/boot/grub/eltorito.img" -p /boot
 xorriso -as mkisofs -quiet -R -V HANOK -o "$work/cd.iso" -b boot/grub/eltorito.img -no-emul-boot -boot-load-size 4 \
     -boot-info-table "$work/root" 2>/dev/null
 
+# UEFI finds GRUB under its fallback name; kernel and initramfs lie beside it.
+grub-mkimage -O x86_64-efi -o "$work/bootx64.efi" -p /boot/grub fat part_gpt normal linux serial terminal echo search \
+    configfile halt reboot test ls cat all_video gfxterm
+esp=$work/esp.img
+truncate -s 64M "$esp"
+mformat -i "$esp" -F -v HANOKEFI ::
+mmd -i "$esp" ::/EFI ::/EFI/BOOT ::/boot ::/boot/grub
+mcopy -i "$esp" "$work/bootx64.efi" ::/EFI/BOOT/BOOTX64.EFI
+mcopy -i "$esp" "$guest/vmlinuz" "$guest/initrd.img" ::/boot/
+mcopy -i "$esp" "$work/root/boot/grub/grub.cfg" ::/boot/grub/
+truncate -s 66M "$work/efi.img"
+dd if="$esp" of="$work/efi.img" bs=1M seek=1 conv=notrunc,sparse status=none
+printf 'label: gpt\nstart=2048, size=131072, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\n' |
+    "$(command -v sfdisk || echo /usr/sbin/sfdisk)" -q "$work/efi.img"
+
 mkdir -p "$dest"
-mv "$disk" "$work/cd.iso" "$dest/"
+mv "$disk" "$work/cd.iso" "$work/efi.img" "$dest/"
 echo "$stamp" >"$dest/stamp"
 echo "$dest"

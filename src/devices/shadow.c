@@ -146,7 +146,7 @@ static const struct device_ops shadow_ops = {
     .type = "shadow-ram", .reset = shadow_reset, .destroy = shadow_destroy, .state = &shadow_state};
 
 struct shadow *shadow_new(struct device_list *devices, struct guest_mem *mem, struct io_space *mmio,
-                          struct ram_block *ram, struct ram_block *bios,
+                          struct ram_block *ram, struct ram_block *bios, bool high,
                           const struct board_requests *req)
 {
     struct shadow *s = g_new0(struct shadow, 1);
@@ -166,7 +166,7 @@ struct shadow *shadow_new(struct device_list *devices, struct guest_mem *mem, st
     io_space_add(mmio, &s->behind, PAM_BASE);
     mem_layout_add(mem, &s->low);
     mem_layout_add(mem, &s->high);
-    if (bios) {
+    if (bios && high) {
         uint64_t size = ram_block_size(bios);
         struct mem_piece whole = {4 * GiB - size, size, bios, 0, GUEST_ROM};
         mem_layout_set(&s->high, &whole, 1);

@@ -3,7 +3,9 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "block/block.h"
 #include "bus/fw_cfg.h"
+#include "devices/pflash.h"
 #include "devices/rtc.h"
 #include "mem/guest_mem.h"
 
@@ -75,6 +77,11 @@ static bool image_load(struct machine *m, const char *path, GError **err)
     return m->bios != NULL;
 }
 
+static bool firmware_is_flash(struct machine *m)
+{
+    return props_has(m->cfg->machine, "pflash0");
+}
+
 bool firmware_open(struct machine *m, GError **err)
 {
     const char *name = m->cfg->firmware;
@@ -83,11 +90,64 @@ bool firmware_open(struct machine *m, GError **err)
 
     if (!props_get_str(m->cfg->machine, "firmware", &name, err))
         return false;
+    if (firmware_is_flash(m)) {
+        m->firmware = true;
+        return !name || error_set(err, HANOK_ERROR_INVALID,
+                                  "-bios and -machine pflash0= are both the firmware: give one");
+    }
     /* A kernel alone needs none; nor does a board that a test drives. */
     if (!name && (m->cfg->kernel || tested))
         return true;
     path = firmware_find(m->cfg, name ? name : DEFAULT_IMAGE, err);
-    return path && image_load(m, path, err);
+    m->firmware = path && image_load(m, path, err);
+    return m->firmware;
+}
+
+/* ---- flash ---- */
+
+static bool flash_node(struct machine *m, const char *key, struct blk_node **out, GError **err)
+{
+    const char *name = NULL;
+
+    if (!props_get_str(m->cfg->machine, key, &name, err))
+        return false;
+    if (!name)
+        return true;
+    *out = blk_find(name);
+    return *out || error_set(err, HANOK_ERROR_NOT_FOUND,
+                             "-machine %s=%s: there is no such block node; give -blockdev first",
+                             key, name);
+}
+
+bool firmware_flash(struct machine *m, struct ram_block **first, GError **err)
+{
+    static const char *const keys[] = {"pflash0", "pflash1"};
+    uint64_t top = 4 * GiB;
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        struct pflash_config cfg = {.name = keys[i]};
+        struct pflash *f = NULL;
+        uint64_t bytes;
+        if (!flash_node(m, keys[i], &cfg.node, err))
+            return false;
+        if (!cfg.node)
+            continue;
+        if (i == 1 && !firmware_is_flash(m))
+            return error_set(err, HANOK_ERROR_INVALID,
+                             "pflash1 is the second flash: the firmware's code goes to pflash0");
+        bytes = pflash_bytes(cfg.node, err);
+        cfg.base = top - bytes;
+        if (bytes)
+            f = pflash_new(&m->devices, m->mem, m->mmio, m->clock, &m->requests, &cfg, err);
+        if (!f) {
+            g_prefix_error(err, "-machine %s=%s: ", keys[i], blk_node_name(cfg.node));
+            return false;
+        }
+        top = cfg.base;
+        if (i == 0)
+            *first = pflash_block(f);
+    }
+    return true;
 }
 
 /* ---- what to boot ---- */

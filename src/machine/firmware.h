@@ -16,6 +16,9 @@
 char *firmware_find(const struct vm_config *cfg, const char *name, GError **err);
 /* Loads the image this machine starts with, if it starts with one: sets m->bios. */
 bool firmware_open(struct machine *m, GError **err);
+/* Makes the flash chips that -machine pflash0= and pflash1= name; *first: the content of the one
+ * that ends at 4 GiB, left alone when there is none. */
+bool firmware_flash(struct machine *m, struct ram_block **first, GError **err);
 /* Items that come from -boot; the order once all devices are there. */
 bool firmware_boot_items(struct machine *m, GError **err);
 /* A device that can be booted from; path as firmware writes it (taken).  index: bootindex. */

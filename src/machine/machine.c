@@ -216,7 +216,7 @@ static bool board_reset(struct machine *m, GError **err)
         cpu_set_reset(m->cpus);
     else if (m->own_irqchip)
         lapic_reset(soft_irqchip_lapic(m->own_irqchip, 0), false);
-    return m->bios || firmware_substitute_run(m, err);
+    return m->firmware || firmware_substitute_run(m, err);
 }
 
 void machine_reset(struct machine *m, enum stop_cause cause)

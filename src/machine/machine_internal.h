@@ -39,7 +39,7 @@ struct machine {
     struct vm_clock *clock;
     struct device_list devices;
     struct guest_mem *mem;
-    struct ram_block *ram, *bios; /* bios NULL: the firmware substitute */
+    struct ram_block *ram, *bios; /* bios: a firmware image that is not in flash */
     struct shadow *shadow;
     struct io_space *pio, *mmio;
     struct cpu_set *cpus;             /* NULL for "none" and for accel=qtest */
@@ -58,6 +58,7 @@ struct machine {
     struct boot_image *boot;
     uint8_t com_mask;  /* serial ports present */
     uint64_t facs_gpa; /* main thread; the substitute moves it at resets */
+    bool firmware;     /* starts at the reset vector; else the firmware substitute */
     bool hpet, sleep_s3, sleep_s4;
     GPtrArray *boot_entries; /* firmware.c; NULL: none */
     unsigned resets;         /* the first start included */

@@ -104,12 +104,15 @@ static bool timers(struct machine *m, GError **err)
 /* The reset control's byte lies inside the PCI address register: it must be there first. */
 static bool chipset(struct machine *m, GError **err)
 {
+    struct ram_block *low = m->bios; /* whose end lies below 1 MiB too */
     bool sata = true;
 
     if (!reset_port_new(&m->devices, m->pio, &m->requests))
         return error_set(err, HANOK_ERROR_INVALID, "the reset port cannot be made");
     m->pci.reset_control = io_space_find(m->pio, RESET_CONTROL_PORT);
-    m->shadow = shadow_new(&m->devices, m->mem, m->mmio, m->ram, m->bios, &m->requests);
+    if (!firmware_flash(m, &low, err))
+        return false;
+    m->shadow = shadow_new(&m->devices, m->mem, m->mmio, m->ram, low, low == m->bios, &m->requests);
     pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
     m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests);
     m->lpc = lpc_new(&m->pci, m->pm, err);

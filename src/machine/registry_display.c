@@ -64,7 +64,7 @@ static void option_rom(struct machine *m)
     g_autofree char *path = firmware_find(m->cfg, "vgabios-stdvga.bin", NULL), *data = NULL;
     gsize len = 0;
 
-    if (!m->bios)
+    if (!m->firmware)
         return;
     if (path && g_file_get_contents(path, &data, &len, NULL))
         fw_cfg_add_file(m->fw_cfg, "vgaroms/vgabios-stdvga.bin", data, len);

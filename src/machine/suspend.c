@@ -35,7 +35,7 @@ bool machine_wakeup(struct machine *m)
     pthread_mutex_unlock(&m->devices.lock);
     if (m->cpus)
         cpu_set_reset(m->cpus);
-    if (m->bios) {
+    if (m->firmware) {
         rtc_cmos_set(m->rtc, CMOS_SHUTDOWN_CODE, CMOS_RESUME); /* the firmware finds the vector */
     } else if (!firmware_substitute_wake(m, &err)) {
         log_warning("waking from S3: %s; the machine is reset", err->message);

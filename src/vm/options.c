@@ -65,6 +65,7 @@ const struct option_desc option_table[] = {
     {"hdc", ARG_TEXT, NULL, NULL, opt_hdc},
     {"hdd", ARG_TEXT, NULL, NULL, opt_hdd},
     {"cdrom", ARG_TEXT, "FILE", "a CD-ROM on the SATA controller", opt_cdrom},
+    {"pflash", ARG_TEXT, "FILE", "the next flash chip: firmware, then its variables", opt_pflash},
 
     {"netdev", ARG_TEXT, "[type=]user|tap,id=ID[,prop=value]",
      "the host side of a network card; JSON too", opt_netdev},
@@ -160,8 +161,6 @@ const struct option_desc option_table[] = {
     {"mem-path", ARG_TEXT, NULL, NULL, NULL, NULL,
      "is not possible: use -object memory-backend-file,mem-path=PATH and -machine "
      "memory-backend=ID"},
-    {"pflash", ARG_TEXT, NULL, NULL, NULL, NULL,
-     "is not possible yet: firmware comes with a later version"},
     {"acpitable", ARG_TEXT, NULL, NULL, NULL, NULL,
      "is not possible: the ACPI tables are ours alone"},
     {"dtb", ARG_TEXT, NULL, NULL, NULL, NULL, "is not possible: x86 machines have no device tree"},

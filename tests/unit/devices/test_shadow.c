@@ -27,7 +27,7 @@ static void board_up(struct board *b, gconstpointer with_bios)
     for (unsigned i = 0; b->bios && i < 256; i++)
         memset(ram_block_host(b->bios) + i * KiB, (int)i, KiB);
     guest_mem_map(b->mem, GPA(0), b->ram, 0, 640 * KiB, GUEST_RAM);
-    b->shadow = shadow_new(&b->f->devices, b->mem, b->f->mmio, b->ram, b->bios, &b->f->req);
+    b->shadow = shadow_new(&b->f->devices, b->mem, b->f->mmio, b->ram, b->bios, true, &b->f->req);
     reset_all(b->f);
     mem_layouts_apply(b->mem);
 }

@@ -23,9 +23,10 @@ struct shadow;
 enum { SHADOW_PAM_COUNT = 7 };
 
 /* ram is mapped by the caller outside 0xa0000-0xfffff; here it backs that range at the same
- * offsets. bios may be NULL; both outlive the device. */
+ * offsets. bios may be NULL; both outlive the device.  high: the image is shown
+ * below 4 GiB from here, not by a flash chip. */
 struct shadow *shadow_new(struct device_list *devices, struct guest_mem *mem, struct io_space *mmio,
-                          struct ram_block *ram, struct ram_block *bios,
+                          struct ram_block *ram, struct ram_block *bios, bool high,
                           const struct board_requests *req);
 /* Board lock held. */
 void shadow_update(struct shadow *s, const uint8_t pam[SHADOW_PAM_COUNT], bool smram_open);
