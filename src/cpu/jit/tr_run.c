@@ -242,6 +242,9 @@ bool tr_run(struct jit_cpu *c, struct block *b)
     c->tr.link = 0;
     if (b->host2 || !b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold)
         return false;
+    /* 16-bit code, where operands have 16 bits without a prefix, stays the interpreter's. */
+    if (c->mode != MODE_LONG64 && (c->mode == MODE_VM86 || !(c->mode_key & KEY_CS32)))
+        return false;
     struct tlb_exec *e = tlb_exec_slot(c, c->st.rip);
     if (c->tr.key[c->tlb_ctx] != key) {
         mmu_flush_exec_ids(c, c->tlb_ctx);
