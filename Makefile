@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 MESON_SETUP = meson setup --prefix=$(PREFIX)
 NINJA_QUIET = scripts/build.sh
 
-.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-cpu install guest clean
+.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-cpu bench-disk install guest clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ bench: build guest
 bench-cpu: build
 	@scripts/packages.sh guest bench
 	@python3 bench/cpu.py $(ARGS)
+
+## bench-disk   conversion of images, and disk I/O inside a guest, beside QEMU's where installed
+bench-disk: build guest
+	@scripts/packages.sh guest bench
+	@for part in $(wildcard bench/disk_convert.py bench/guest_disk.py); do python3 $$part || exit 1; done
 
 ## install      programs, man pages, completions (PREFIX=, DESTDIR=)
 install: build

@@ -9,14 +9,15 @@ group_packages() {
     case $1 in
     build)
         echo "gcc libc6-dev make meson ninja-build pkg-config libglib2.0-dev libjansson-dev libzydis-dev
-              libvncserver-dev libslirp-dev libvncserver-dev liburing-dev libseccomp-dev zlib1g-dev libzstd-dev libcap-ng-dev acpica-tools"
+              libslirp-dev liburing-dev libnbd-dev libseccomp-dev libzstd-dev libdeflate-dev libcap-ng-dev acpica-tools
+              libvncserver-dev"
         ;;
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3 seabios grub-common
               grub-pc-bin grub-efi-amd64-bin xorriso mtools
               fdisk ovmf" ;;
     test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils" ;;
     style) echo "clang-format clang python3 git" ;;
-    bench) echo "qemu-system-x86 qemu-utils" ;;
+    bench) echo "qemu-system-x86 qemu-utils cpio" ;;
     *) die "unknown package group '$1' (build, guest, test, style, bench)" ;;
     esac
 }

@@ -17,6 +17,15 @@
 #define BLK_SCRATCH_NODE   10 /* driver[10], driver[11]: node.c's */
 #define BLK_SCRATCH_FORMAT 12 /* driver[12], driver[13]: a format that lets a request through */
 
+/* What a user does with an image, and what it does not want others to do meanwhile: the bits are
+ * QEMU's lock bytes (lock.h). */
+enum {
+    BLK_PERM_READ = 1, /* consistently */
+    BLK_PERM_WRITE = 2,
+    BLK_PERM_WRITE_UNCHANGED = 4,
+    BLK_PERM_RESIZE = 8,
+};
+
 struct blk_driver {
     const char *name;
     /* cold, main thread */
@@ -24,11 +33,18 @@ struct blk_driver {
     void (*close)(struct blk_node *n); /* must accept a half-open node */
     void (*limits)(struct blk_node *n, struct blk_limits *out);
     bool (*resize)(struct blk_node *n, uint64_t size_bytes, GError **err); /* NULL: refused */
+    /* BLK_PERM_*; NULL: not this driver's business, what is below is asked */
+    bool (*lock)(struct blk_node *n, unsigned used, unsigned unshared, GError **err);
     void (*attach)(struct blk_node *n, struct evloop *loop);
     int (*flush_sync)(struct blk_node *n);
     /* Any thread, blocking: for the layer above that works in threads; NULL: not possible.  The
      * request is not counted and its done() not called. */
     int (*sync)(struct blk_node *n, struct blk_req *req);
+    /* Any thread; NULL: all of it is data.  offset, len lie in the node and len > 0; *out is
+     * zeroed, and what is set never reaches past len. */
+    int (*status)(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
+                  struct blk_status *out);
+    struct blk_node *(*backing)(const struct blk_node *n); /* NULL: drivers without */
     /* hot, loop thread */
     void (*submit)(struct blk_node *n, struct blk_req *req);
     void (*plug)(struct blk_node *n);
@@ -41,12 +57,14 @@ struct blk_node {
     const struct blk_driver *drv;
     char *name, *filename;
     struct blk_node *file; /* what a format lies on; NULL for protocol drivers */
-    bool owns_file, read_only, auto_read_only, no_flush, unmap, force_share;
+    bool owns_file, read_only, auto_read_only, no_flush, write_through, unmap, force_share;
     enum { BLK_DETECT_OFF, BLK_DETECT_ON, BLK_DETECT_UNMAP } detect_zeroes;
     void *priv; /* the driver's */
     /* main thread */
     struct evloop *loop;
     char *user;
+    unsigned perm_used, perm_unshared;
+    struct throttle_member *throttle; /* NULL: no limits; changed by the main thread in the loop */
     struct blk_node *parent;
     struct blk_node *next;
     void (*batch_fn)(void *opaque);
@@ -60,7 +78,8 @@ struct blk_node {
     struct blk_stats stats; /* read by the main thread: relaxed atomics */
 };
 
-extern const struct blk_driver blk_driver_file, blk_driver_raw, blk_driver_null, blk_driver_qcow2;
+extern const struct blk_driver blk_driver_file, blk_driver_raw, blk_driver_null, blk_driver_qcow2,
+    blk_driver_throttle, blk_driver_nbd;
 
 /* Reads "file" of p: a node's name or a nested description. */
 bool blk_open_child(struct blk_node *n, struct props *p, GError **err);
@@ -69,12 +88,16 @@ void blk_complete(struct blk_req *req, int ret);
 void blk_batch_done(struct blk_node *n);
 void blk_complete_later(struct blk_node *n, struct blk_req *req, int ret);
 
+/* What ends a request before its driver sees it: 0 nothing, 1 success at once, else -errno. */
+int blk_check_request(struct blk_node *n, struct blk_req *req);
+
 /* workers.c: blocking work off the loop.  fn runs in a worker thread; one item is queued once. */
 struct blk_work {
     struct blk_work *next;
     void (*fn)(struct blk_work *w);
 };
-void blk_workers_push(struct blk_work *w);
+void blk_workers_push(struct blk_work *w);      /* may wait for leaf work */
+void blk_workers_push_leaf(struct blk_work *w); /* waits for no other work */
 
 /* iov.c */
 size_t blk_iov_slice(const struct iovec *in, int in_count, uint64_t skip_bytes, struct iovec *out,
@@ -85,7 +108,15 @@ bool blk_iov_aligned(const struct iovec *iov, int count, uint32_t align);
 void blk_iov_to_buf(const struct iovec *iov, int count, void *buf);
 void blk_iov_from_buf(const struct iovec *iov, int count, const void *buf);
 
-/* lock.c: image locking, byte-compatible with what other emulators do on the same file. */
-bool blk_file_lock(int fd, const char *filename, bool write, bool force_share, GError **err);
+/* A format that holds back tables writes them at every flush, and needs its file to itself. */
+static inline bool blk_has_tables(const struct blk_node *n)
+{
+    return n->file && n->drv->flush_sync;
+}
+
+/* perm.c: main thread.  False: somebody else's use of the image does not go with this one. */
+bool blk_set_perm(struct blk_node *n, unsigned used, unsigned unshared, GError **err);
+bool blk_perm_to_child(struct blk_node *n, GError **err);
+bool blk_perm_as_tool(struct blk_node *n, GError **err);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/props.h"
 #include "base/util.h"
+#include "fault.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -30,13 +31,7 @@ static void done_ready(void *opaque, int fd, uint32_t events);
 
 void file_done(struct blk_req *req, int ret)
 {
-    struct file_req *fr = file_req(req);
-
-    if (fr->bounce) {
-        if (ret == 0 && req->op == BLK_READ)
-            blk_iov_from_buf(req->iov, req->iov_count, fr->bounce);
-        free(fr->bounce);
-    }
+    bounce_end(file_req(req)->node->priv, req, ret, true);
     blk_complete(req, ret);
 }
 
@@ -63,7 +58,7 @@ void file_to_worker(struct blk_req *req)
     struct file_req *fr = file_req(req);
 
     fr->work.fn = work_fn;
-    blk_workers_push(&fr->work);
+    blk_workers_push_leaf(&fr->work);
 }
 
 static void done_ready(void *opaque, int fd, uint32_t events)
@@ -90,22 +85,8 @@ static void ring_ready(void *opaque, int fd, uint32_t events)
 {
     struct blk_node *n = opaque;
 
-    uring_reap(n->priv);
+    uring_reap(n);
     blk_batch_done(n);
-}
-
-static bool make_bounce(struct file *f, struct blk_req *req)
-{
-    struct file_req *fr = file_req(req);
-
-    if (posix_memalign(&fr->bounce, f->align, req->len_bytes)) {
-        fr->bounce = NULL;
-        return false;
-    }
-    fr->one = (struct iovec){.iov_base = fr->bounce, .iov_len = req->len_bytes};
-    if (req->op == BLK_WRITE)
-        blk_iov_to_buf(req->iov, req->iov_count, fr->bounce);
-    return true;
 }
 
 static void file_submit(struct blk_node *n, struct blk_req *req)
@@ -127,12 +108,17 @@ static void file_submit(struct blk_node *n, struct blk_req *req)
     if (transfer && f->direct) {
         unaligned = ((req->offset_bytes | req->len_bytes) & (f->align - 1)) != 0;
         if (!unaligned && !blk_iov_aligned(req->iov, req->iov_count, f->align) &&
-            !make_bounce(f, req)) {
+            !bounce_make(f, req, true)) {
             blk_complete_later(n, req, -ENOMEM);
             return;
         }
     }
-    if (f->ring_ok && !unaligned && (transfer || req->op == BLK_FLUSH) &&
+    if (req->op == BLK_WRITE && !f->direct && !f->is_blkdev && !blk_fault_on() &&
+        (f->batch_writes || (req->flags & BLK_REQ_FUA))) {
+        batch_queue(f, req);
+        return;
+    }
+    if (f->ring_ok && !unaligned && !blk_fault_on() && (transfer || req->op == BLK_FLUSH) &&
         req->iov_count <= IOV_MAX && req->len_bytes <= INT32_MAX)
         uring_queue(n, req);
     else
@@ -149,12 +135,10 @@ static int file_sync_aligned(struct blk_node *n, struct blk_req *req)
     if (n->no_flush && req->op == BLK_FLUSH)
         return 0;
     if (transfer && f->direct && !blk_iov_aligned(req->iov, req->iov_count, f->align) &&
-        !make_bounce(f, req))
+        !bounce_make(f, req, false))
         return -ENOMEM;
     int r = file_sync(n, req);
-    if (fr->bounce && r == 0 && req->op == BLK_READ)
-        blk_iov_from_buf(req->iov, req->iov_count, fr->bounce);
-    free(fr->bounce);
+    bounce_end(f, req, r, false);
     return r;
 }
 
@@ -169,8 +153,17 @@ static void file_unplug(struct blk_node *n)
     struct file *f = n->priv;
 
     assert(f->plugged > 0);
-    if (--f->plugged == 0 && f->ring_ok)
-        uring_flush(f);
+    if (--f->plugged)
+        return;
+    batch_start(f);
+    if (!f->ring_ok)
+        return;
+    uring_flush(n);
+    /* What the page cache had is done already: no need to wait for the loop's next turn. */
+    if (io_uring_cq_ready(&f->ring)) {
+        uring_reap(n);
+        blk_batch_done(n);
+    }
 }
 
 static void file_poll(struct blk_node *n)
@@ -179,8 +172,9 @@ static void file_poll(struct blk_node *n)
     struct pollfd p[2] = {{.fd = f->done_fd, .events = POLLIN},
                           {.fd = f->ring_ok ? f->ring.ring_fd : -1, .events = POLLIN}};
 
+    batch_start(f);
     if (f->ring_ok)
-        uring_flush(f);
+        uring_flush(n);
     if (poll(p, 2, -1) < 0)
         return; /* EINTR: the caller asks again */
     if (p[1].revents)
@@ -292,27 +286,31 @@ static bool file_open(struct blk_node *n, struct props *p, GError **err)
     f->fd = f->buffered_fd = f->done_fd = -1;
     f->align = 1;
     f->pending_tail = &f->pending;
+    f->writes_tail = &f->writes;
     pthread_mutex_init(&f->lock, NULL);
     if (!props_get_str(p, "filename", &path, err) ||
         !props_get_enum(p, "aio", aio_names, &aio, err) ||
         !props_get_enum(p, "locking", locking_names, &locking, err) ||
-        !read_direct(p, &f->direct, err))
+        !read_direct(p, &f->direct, err) || !blk_fault_from_environment(err))
         return false;
     if (!path || !*path)
         return error_set(err, HANOK_ERROR_INVALID, "A file node needs filename=.");
+    if (aio == AIO_NATIVE && !f->direct)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "aio=native needs cache.direct=on (cache=none or directsync).");
     n->filename = g_strdup(g_str_has_prefix(path, "file:") ? path + 5 : path);
     f->fd = reopen(n->filename, &n->read_only, n->auto_read_only, 0);
     if (f->fd < 0)
         return error_errno(err, errno, "Could not open '%s'", n->filename);
     if (!probe_kind(n, f, err))
         return false;
-    if (locking != 2 && !blk_file_lock(f->fd, n->filename, !n->read_only, n->force_share, err))
-        return false;
+    f->lock_state = (struct image_lock){.fd = f->fd, .filename = n->filename, .mode = locking};
     if (f->direct && !open_direct(n, f, err))
         return false;
     f->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (f->done_fd < 0)
         return error_errno(err, errno, "Cannot create an event descriptor");
+    f->batch_writes = batch_suits(f);
     open_engine(n, f, aio);
     return true;
 }
@@ -326,6 +324,7 @@ static void file_close(struct blk_node *n)
     evloop_fd_del(f->ring_watch);
     evloop_fd_del(f->done_watch);
     uring_close(f);
+    bounce_free_spares(f);
     if (f->done_fd >= 0)
         close(f->done_fd);
     if (f->fd >= 0)
@@ -342,6 +341,7 @@ static void file_limits(struct blk_node *n, struct blk_limits *out)
 
     out->logical_block_bytes = f->logical_bytes;
     out->physical_block_bytes = f->physical_bytes;
+    out->direct = f->direct;
 }
 
 static bool file_resize(struct blk_node *n, uint64_t size_bytes, GError **err)
@@ -364,6 +364,12 @@ static bool file_resize(struct blk_node *n, uint64_t size_bytes, GError **err)
     return true;
 }
 
+static bool file_lock(struct blk_node *n, unsigned used, unsigned unshared, GError **err)
+{
+    struct file *f = n->priv;
+    return image_lock_set(&f->lock_state, used, unshared, err);
+}
+
 static void file_attach(struct blk_node *n, struct evloop *loop)
 {
     struct file *f = n->priv;
@@ -378,8 +384,8 @@ static void file_attach(struct blk_node *n, struct evloop *loop)
 
 static int file_flush_sync(struct blk_node *n)
 {
-    struct file *f = n->priv;
-    return fdatasync(f->fd) < 0 ? -errno : 0;
+    struct blk_req req = {.op = BLK_FLUSH, .node = n};
+    return file_sync(n, &req);
 }
 
 const struct blk_driver blk_driver_file = {
@@ -388,10 +394,12 @@ const struct blk_driver blk_driver_file = {
     .close = file_close,
     .limits = file_limits,
     .resize = file_resize,
+    .lock = file_lock,
     .attach = file_attach,
     .flush_sync = file_flush_sync,
     .submit = file_submit,
     .sync = file_sync_aligned,
+    .status = file_status,
     .plug = file_plug,
     .unplug = file_unplug,
     .poll = file_poll,

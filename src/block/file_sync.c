@@ -2,6 +2,7 @@
 #include "file.h"
 
 #include "base/util.h"
+#include "fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,7 +141,10 @@ static int sync_write_zeroes(struct file *f, struct blk_req *req)
 int file_sync(struct blk_node *n, struct blk_req *req)
 {
     struct file *f = n->priv;
+    int fault = blk_fault_on() ? blk_fault_ask(n, req) : 0;
 
+    if (fault < 0)
+        return fault;
     switch (req->op) {
     case BLK_READ:
     case BLK_WRITE:
@@ -153,4 +157,32 @@ int file_sync(struct blk_node *n, struct blk_req *req)
         return sync_write_zeroes(f, req);
     }
     return -ENOTSUP;
+}
+
+int file_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
+                struct blk_status *out)
+{
+    struct file *f = n->priv;
+    uint64_t end = offset + len;
+
+    *out = (struct blk_status){.flags = BLK_STATUS_ALLOCATED | BLK_STATUS_OFFSET | BLK_STATUS_DATA,
+                               .len_bytes = len,
+                               .host_bytes = offset,
+                               .host = n};
+    off_t data = lseek(f->fd, (off_t)offset, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) { /* a hole up to the end, or behind it */
+        out->flags ^= BLK_STATUS_DATA | BLK_STATUS_ZERO;
+        return 0;
+    }
+    if (data < 0 || (uint64_t)data < offset)
+        return 0; /* this host knows of no holes */
+    if ((uint64_t)data > offset) {
+        out->flags ^= BLK_STATUS_DATA | BLK_STATUS_ZERO;
+        out->len_bytes = MIN_OF(end, (uint64_t)data) - offset;
+        return 0;
+    }
+    off_t hole = lseek(f->fd, (off_t)offset, SEEK_HOLE);
+    if (hole > (off_t)offset)
+        out->len_bytes = MIN_OF(end, ALIGN_UP((uint64_t)hole, BLK_SECTOR_BYTES)) - offset;
+    return 0;
 }

@@ -91,11 +91,13 @@ void uring_queue(struct blk_node *n, struct blk_req *req)
         return;
     }
     if (!f->plugged)
-        uring_flush(f);
+        uring_flush(n);
 }
 
-void uring_flush(struct file *f)
+void uring_flush(struct blk_node *n)
 {
+    struct file *f = n->priv;
+
     while (f->pending) {
         struct blk_req *req = f->pending, *next = req->next;
         if (!queue_now(f, req))
@@ -108,6 +110,7 @@ void uring_flush(struct file *f)
         int r = io_uring_submit(&f->ring);
         if (r == -EINTR)
             continue;
+        __atomic_fetch_add(&n->stats.submissions, r > 0, __ATOMIC_RELAXED);
         if (r <= 0) /* EAGAIN, EBUSY: completions make room; uring_reap() comes back here */
             break;
         f->unsubmitted -= MIN_OF((unsigned)r, f->unsubmitted);
@@ -130,8 +133,9 @@ static void finish(struct file *f, struct blk_req *req, int res)
     }
 }
 
-void uring_reap(struct file *f)
+void uring_reap(struct blk_node *n)
 {
+    struct file *f = n->priv;
     struct io_uring_cqe *cqe;
 
     while (io_uring_peek_cqe(&f->ring, &cqe) == 0) {
@@ -144,5 +148,5 @@ void uring_reap(struct file *f)
         finish(f, req, res);
     }
     if (f->pending || f->unsubmitted)
-        uring_flush(f);
+        uring_flush(n);
 }

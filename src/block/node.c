@@ -1,6 +1,6 @@
 /* node.c - the list of nodes, opening them from properties, and the way of a request through them.
  */
-#include "block_int.h"
+#include "throttle.h"
 
 #include "base/error.h"
 #include "base/evloop.h"
@@ -35,14 +35,14 @@ static const struct {
     {"vpc", NULL},
     {"vhdx", NULL},
     {"luks", NULL},
-    {"nbd", NULL},
+    {"nbd", &blk_driver_nbd},
     {"http", NULL},
     {"https", NULL},
     {"ssh", NULL},
     {"rbd", NULL},
     {"iscsi", NULL},
     {"nvme", NULL},
-    {"throttle", NULL},
+    {"throttle", &blk_driver_throttle},
     {"copy-on-read", NULL},
     {"blkdebug", NULL},
 };
@@ -72,19 +72,23 @@ static const struct blk_driver *driver_find(const char *name, GError **err)
 static bool read_cache_options(struct blk_node *n, struct props *p, GError **err)
 {
     struct props *cache = props_get_sub(p, "cache");
+    bool writeback = true;
     if (!cache)
         return true;
     /* cache.direct is the file driver's: it reads it again. */
     props_mark_used(cache, "direct");
-    if (!props_get_bool(cache, "no-flush", &n->no_flush, err))
+    if (!props_get_bool(cache, "no-flush", &n->no_flush, err) ||
+        !props_get_bool(cache, "writeback", &writeback, err))
         return false;
+    n->write_through = !writeback;
     return props_check_unused(cache, "cache of -blockdev", NULL, err);
 }
+
+static const char *const detect_names[] = {"off", "on", "unmap", NULL};
 
 static bool read_common_options(struct blk_node *n, struct props *p, GError **err)
 {
     static const char *const discard[] = {"ignore", "off", "unmap", "on", NULL};
-    static const char *const detect[] = {"off", "on", "unmap", NULL};
     unsigned d = 0, z = 0;
     const char *name = NULL;
 
@@ -93,8 +97,13 @@ static bool read_common_options(struct blk_node *n, struct props *p, GError **er
         !props_get_bool(p, "auto-read-only", &n->auto_read_only, err) ||
         !props_get_bool(p, "force-share", &n->force_share, err) ||
         !props_get_enum(p, "discard", discard, &d, err) ||
-        !props_get_enum(p, "detect-zeroes", detect, &z, err) || !read_cache_options(n, p, err))
+        !props_get_enum(p, "detect-zeroes", detect_names, &z, err) ||
+        !read_cache_options(n, p, err))
         return false;
+    if (n->force_share && !n->read_only)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "force-share=on goes with read-only=on only: writing needs the image's "
+                         "lock.");
     n->unmap = d >= 2;
     n->detect_zeroes = z;
     if (z == BLK_DETECT_UNMAP && !n->unmap)
@@ -126,6 +135,7 @@ static void node_free(struct blk_node *n)
     evloop_fd_del(n->watch);
     if (n->later_fd >= 0)
         close(n->later_fd);
+    throttle_leave(n->throttle);
     if (n->file) {
         n->file->parent = NULL;
         if (n->owns_file)
@@ -136,6 +146,18 @@ static void node_free(struct blk_node *n)
     g_free(n->filename);
     g_free(n->user);
     g_free(n);
+}
+
+/* "throttling": limits on this node, as -drive says them. */
+static bool read_throttling(struct blk_node *n, struct props *p, GError **err)
+{
+    struct props *sub = props_get_sub(p, "throttling");
+    struct throttle_limits limits = {.iops_size_bytes = 0};
+    const char *group = NULL;
+
+    return !sub || (props_get_str(sub, "group", &group, err) &&
+                    throttle_limits_read(sub, "", &limits, err) &&
+                    blk_set_throttle(n, group, &limits, err));
 }
 
 /* Fills in n; what it leaves half done, node_free() undoes. */
@@ -150,13 +172,13 @@ static bool node_open(struct blk_node *n, const struct blk_driver *drv, struct p
     if (n->later_fd < 0)
         return error_errno(err, errno, "Cannot create an event descriptor");
     n->drv = drv;
-    if (!drv->open(n, p, err))
+    if (!drv->open(n, p, err) || !read_throttling(n, p, err))
         return false;
     g_autofree char *what = g_strdup_printf("block driver '%s'", drv->name);
     return props_check_unused(p, what, NULL, err);
 }
 
-struct blk_node *blk_open(struct props *p, GError **err)
+struct blk_node *blk_open_idle(struct props *p, GError **err)
 {
     const char *driver = NULL;
 
@@ -181,6 +203,26 @@ struct blk_node *blk_open(struct props *p, GError **err)
     return n;
 }
 
+struct blk_node *blk_open(struct props *p, GError **err)
+{
+    struct blk_node *n = blk_open_idle(p, err);
+
+    if (n && !blk_perm_as_tool(n, err)) {
+        blk_close(n);
+        return NULL;
+    }
+    return n;
+}
+
+/* What a nested description does not say itself. */
+static void inherit_options(const struct blk_node *n, struct props *sub)
+{
+    if (n->read_only && !props_has(sub, "read-only"))
+        props_set_str(sub, "read-only", "on");
+    if (n->force_share && !props_has(sub, "force-share"))
+        props_set_str(sub, "force-share", "on");
+}
+
 bool blk_open_child(struct blk_node *n, struct props *p, GError **err)
 {
     json_t *file = props_get_json(p, "file");
@@ -200,15 +242,15 @@ bool blk_open_child(struct blk_node *n, struct props *p, GError **err)
         if (!sub)
             return error_set(err, HANOK_ERROR_INVALID, "The block driver '%s' needs file=.",
                              n->drv->name);
-        if (n->read_only && !props_has(sub, "read-only"))
-            props_set_str(sub, "read-only", "on");
-        n->file = blk_open(sub, err);
+        inherit_options(n, sub);
+        n->file = blk_open_idle(sub, err);
         if (!n->file)
             return false;
         n->owns_file = true;
     }
     n->file->parent = n;
-    return true;
+    /* Tables are read only once nobody else writes them. */
+    return !blk_has_tables(n) || blk_perm_to_child(n, err);
 }
 
 struct blk_node *blk_open_file(const char *path, bool read_only, GError **err)
@@ -274,11 +316,13 @@ void blk_limits(const struct blk_node *n, struct blk_limits *out)
         .max_transfer_bytes = 1 * GiB,
         .can_discard = true,
         .can_write_zeroes = true,
-        .write_cache = true,
     };
     n->drv->limits((struct blk_node *)n, out);
     out->size_bytes = __atomic_load_n(&n->size_bytes, __ATOMIC_RELAXED);
     out->read_only = n->read_only;
+    out->write_cache = !n->write_through;
+    out->no_flush = n->no_flush;
+    out->detect_zeroes = detect_names[n->detect_zeroes];
 }
 
 bool blk_resize(struct blk_node *n, uint64_t size_bytes, GError **err)
@@ -288,31 +332,15 @@ bool blk_resize(struct blk_node *n, uint64_t size_bytes, GError **err)
     if (!n->drv->resize)
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
                          "The block driver '%s' cannot change an image's size.", n->drv->name);
+    bool root = !n->parent;
+    unsigned used = n->perm_used, unshared = n->perm_unshared;
+    if (root && !blk_set_perm(n, used | BLK_PERM_RESIZE, unshared, err))
+        return false;
     blk_drain(n);
-    return n->drv->resize(n, size_bytes, err);
-}
-
-bool blk_claim(struct blk_node *n, const char *user, GError **err)
-{
-    if (n->user)
-        return error_set(err, HANOK_ERROR_BUSY, "The block node '%s' is already used by %s.",
-                         n->name, n->user);
-    if (n->parent)
-        return error_set(err, HANOK_ERROR_BUSY, "The block node '%s' is already used by node '%s'.",
-                         n->name, n->parent->name);
-    n->user = g_strdup(user);
-    return true;
-}
-
-void blk_release(struct blk_node *n)
-{
-    g_free(n->user);
-    n->user = NULL;
-}
-
-const char *blk_user(const struct blk_node *n)
-{
-    return n->user;
+    bool ok = n->drv->resize(n, size_bytes, err);
+    if (root)
+        blk_set_perm(n, used, unshared, NULL);
+    return ok;
 }
 
 void blk_attach(struct blk_node *n, struct evloop *loop)
@@ -322,6 +350,8 @@ void blk_attach(struct blk_node *n, struct evloop *loop)
         evloop_fd_del(n->watch);
         n->loop = loop;
         n->watch = evloop_fd_add(loop, n->later_fd, EPOLLIN, later_ready, n);
+        if (n->throttle)
+            throttle_attach(n->throttle, loop);
         if (n->drv->attach)
             n->drv->attach(n, loop);
     }
@@ -331,11 +361,17 @@ static void stats_add(struct blk_node *n, const struct blk_req *req, int ret)
 {
     struct blk_stats *s = &n->stats;
     uint64_t *ops = ret < 0 ? &s->errors[req->op] : &s->ops[req->op];
+    uint64_t requests = 1 + (uint64_t)req->merged;
 
-    __atomic_fetch_add(ops, 1, __ATOMIC_RELAXED);
+    if (ret < 0 && req->merged) /* its parts are tried, and counted, one by one */
+        return;
+    __atomic_fetch_add(ops, requests, __ATOMIC_RELAXED);
     if (ret == 0)
         __atomic_fetch_add(&s->bytes[req->op], req->len_bytes, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&s->ns[req->op], host_clock_ns() - req->driver[BLK_SCRATCH_NODE],
+    if (req->merged)
+        __atomic_fetch_add(&s->merged[req->op], req->merged, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&s->ns[req->op],
+                       requests * (host_clock_ns() - req->driver[BLK_SCRATCH_NODE]),
                        __ATOMIC_RELAXED);
 }
 
@@ -399,20 +435,13 @@ static void later_ready(void *opaque, int fd, uint32_t events)
     run_later(opaque);
 }
 
-/* A format that holds back tables writes them at every flush: cache.no-flush=on saves the waiting
- * for the disk only. */
-static bool has_tables(const struct blk_node *n)
-{
-    return n->file && n->drv->flush_sync;
-}
-
-/* 0 when the driver must be asked, else what the request ends with (1 = success at once). */
-static int check_request(struct blk_node *n, struct blk_req *req)
+int blk_check_request(struct blk_node *n, struct blk_req *req)
 {
     uint64_t size = n->size_bytes;
 
+    /* Tables are written out even with cache.no-flush=on, which saves the waiting only. */
     if (req->op == BLK_FLUSH)
-        return n->read_only || (n->no_flush && !has_tables(n)) ? 1 : 0;
+        return n->read_only || (n->no_flush && !blk_has_tables(n)) ? 1 : 0;
     if (req->offset_bytes > size || req->len_bytes > size - req->offset_bytes)
         return -EIO;
     if (req->op != BLK_READ && n->read_only)
@@ -439,10 +468,10 @@ void blk_submit(struct blk_req *req)
         if (n->detect_zeroes == BLK_DETECT_UNMAP)
             req->flags |= BLK_REQ_UNMAP;
     }
-    int now = check_request(n, req);
+    int now = blk_check_request(n, req);
     if (now)
         blk_complete_later(n, req, now < 0 ? now : 0);
-    else
+    else if (!n->throttle || n->drv == &blk_driver_throttle || throttle_pass(n->throttle, req))
         n->drv->submit(n, req);
 }
 
@@ -466,6 +495,10 @@ static void drain_in_loop(void *opaque)
 {
     struct blk_node *root = opaque;
 
+    for (struct blk_node *n = root; n; n = n->file) {
+        if (n->throttle)
+            throttle_drain_begin(n->throttle);
+    }
     while (root->inflight) {
         bool progress = false;
         struct blk_node *poller = NULL; /* the topmost that polls knows about those below */
@@ -479,6 +512,10 @@ static void drain_in_loop(void *opaque)
         }
         if (!progress && root->inflight)
             poller->drv->poll(poller);
+    }
+    for (struct blk_node *n = root; n; n = n->file) {
+        if (n->throttle)
+            throttle_drain_end(n->throttle);
     }
 }
 
@@ -496,7 +533,7 @@ int blk_flush_sync(struct blk_node *n)
         return 0;
     while (n->file && !n->drv->flush_sync)
         n = n->file;
-    if (no_flush && !has_tables(n))
+    if (no_flush && !blk_has_tables(n))
         return 0;
     return n->drv->flush_sync ? n->drv->flush_sync(n) : 0;
 }
@@ -508,7 +545,11 @@ void blk_stats(const struct blk_node *n, struct blk_stats *out)
         out->bytes[i] = __atomic_load_n(&n->stats.bytes[i], __ATOMIC_RELAXED);
         out->errors[i] = __atomic_load_n(&n->stats.errors[i], __ATOMIC_RELAXED);
         out->ns[i] = __atomic_load_n(&n->stats.ns[i], __ATOMIC_RELAXED);
+        out->merged[i] = __atomic_load_n(&n->stats.merged[i], __ATOMIC_RELAXED);
     }
+    while (n->file)
+        n = n->file;
+    out->submissions = __atomic_load_n(&n->stats.submissions, __ATOMIC_RELAXED);
 }
 
 void blk_foreach(void (*fn)(struct blk_node *n, void *opaque), void *opaque)

@@ -82,6 +82,16 @@ static int raw_sync(struct blk_node *n, struct blk_req *req)
     return n->file->drv->sync ? n->file->drv->sync(n->file, req) : -ENOTSUP;
 }
 
+static int raw_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
+                      struct blk_status *out)
+{
+    struct raw *r = n->priv;
+
+    if (offset + r->offset_bytes >= n->file->size_bytes)
+        return -EIO;
+    return blk_status(n->file, offset + r->offset_bytes, len, holes, out);
+}
+
 const struct blk_driver blk_driver_raw = {
     .name = "raw",
     .open = raw_open,
@@ -90,4 +100,5 @@ const struct blk_driver blk_driver_raw = {
     .resize = raw_resize,
     .submit = raw_submit,
     .sync = raw_sync,
+    .status = raw_status,
 };

@@ -60,6 +60,9 @@ struct accel_ops {
     void (*get_state)(struct vcpu *v, struct x86_state *out);
     bool (*set_state)(struct vcpu *v, const struct x86_state *in, GError **err);
     void (*nmi)(struct vcpu *v); /* any thread */
+    /* vcpu_counters(), any thread; names NULL: none */
+    const struct vcpu_counter *counter_names;
+    void (*counters)(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX]);
     void (*clock_stopped)(struct cpu_set *s);
     void (*clock_started)(struct cpu_set *s);
     void (*save)(struct cpu_set *s, struct state_writer *w); /* may be NULL */

@@ -269,6 +269,18 @@ void vcpu_stats(const struct vcpu *v, struct vcpu_stats *out)
     *out = v->stats; /* a counter may be one exit old; nobody minds */
 }
 
+const struct vcpu_counter *cpu_set_counters(const struct cpu_set *s)
+{
+    return s->ops->counter_names;
+}
+
+void vcpu_counters(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX])
+{
+    memset(out, 0, VCPU_COUNTERS_MAX * sizeof(out[0]));
+    if (v->set->ops->counters)
+        v->set->ops->counters(v, out);
+}
+
 /* ---- creation ---- */
 
 const char *cpu_set_accel(const struct cpu_set *s)

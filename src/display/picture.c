@@ -5,8 +5,8 @@
 #include "base/util.h"
 
 #include <glib.h>
+#include <libdeflate.h>
 #include <stdio.h>
-#include <zlib.h>
 
 static void rgb_put(uint8_t *out, uint32_t pixel)
 {
@@ -44,7 +44,7 @@ static void chunk_add(GByteArray *out, const char *type, const uint8_t *data, ui
     g_byte_array_append(out, word, 4);
     g_byte_array_append(out, (const guint8 *)type, 4);
     g_byte_array_append(out, data, len);
-    be32_put(word, (uint32_t)crc32(0, out->data + at, len + 4));
+    be32_put(word, libdeflate_crc32(0, out->data + at, len + 4));
     g_byte_array_append(out, word, 4);
 }
 
@@ -53,16 +53,18 @@ GByteArray *surface_png(const struct surface *s)
     static const uint8_t magic[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
     size_t line = 1 + (size_t)s->width * 3, raw_len = line * s->height;
     g_autofree uint8_t *raw = g_malloc0(raw_len);
-    uLongf packed_len = compressBound(raw_len);
-    g_autofree uint8_t *packed = g_malloc(packed_len);
+    struct libdeflate_compressor *z = libdeflate_alloc_compressor(6);
+    size_t room = libdeflate_zlib_compress_bound(z, raw_len), packed_len;
+    g_autofree uint8_t *packed = g_malloc(room);
     uint8_t head[13] = {0};
     GByteArray *out = g_byte_array_new();
 
     for (size_t y = 0; y < s->height; y++)
         for (size_t x = 0; x < s->width; x++)
             rgb_put(raw + y * line + 1 + 3 * x, s->pixels[y * s->width + x]);
-    int rc = compress2(packed, &packed_len, raw, raw_len, 6);
-    g_assert(rc == Z_OK); /* the bound is enough, and memory was had */
+    packed_len = libdeflate_zlib_compress(z, raw, raw_len, packed, room);
+    g_assert(packed_len > 0); /* the bound is enough */
+    libdeflate_free_compressor(z);
     be32_put(head, s->width);
     be32_put(head + 4, s->height);
     head[8] = 8; /* bits */

@@ -199,7 +199,7 @@ static bool convert(struct convert *c, GError **err)
 {
     struct blk_limits l;
     c->in = img_open(c->source, &c->from, err);
-    if (!c->in) {
+    if (!c->in || !blk_exclude_writers(c->in, err)) {
         return false;
     }
     blk_limits(c->in, &l);

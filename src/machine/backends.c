@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "block/block.h"
+#include "block/throttle.h"
 #include "chardev/chardev.h"
 #include "machine_internal.h"
 #include "mem/guest_mem.h"
@@ -15,7 +16,14 @@
 #include <fcntl.h>
 #include <jansson.h>
 
-enum object_kind { OBJ_MEMORY, OBJ_RNG_RANDOM, OBJ_RNG_BUILTIN, OBJ_SECRET, OBJ_IOTHREAD };
+enum object_kind {
+    OBJ_MEMORY,
+    OBJ_RNG_RANDOM,
+    OBJ_RNG_BUILTIN,
+    OBJ_SECRET,
+    OBJ_IOTHREAD,
+    OBJ_THROTTLE
+};
 
 struct object {
     enum object_kind kind;
@@ -25,6 +33,7 @@ struct object {
     uint64_t size_bytes; /* memory-backend-* */
     bool share, prealloc;
     GBytes *secret;
+    struct throttle_group *throttle;
 };
 
 static const struct {
@@ -35,7 +44,7 @@ static const struct {
     {"memory-backend-ram", OBJ_MEMORY, false},  {"memory-backend-memfd", OBJ_MEMORY, true},
     {"memory-backend-file", OBJ_MEMORY, false}, {"rng-random", OBJ_RNG_RANDOM, false},
     {"rng-builtin", OBJ_RNG_BUILTIN, false},    {"secret", OBJ_SECRET, false},
-    {"iothread", OBJ_IOTHREAD, false},
+    {"iothread", OBJ_IOTHREAD, false},          {"throttle-group", OBJ_THROTTLE, false},
 };
 
 static void object_free(void *p)
@@ -43,6 +52,7 @@ static void object_free(void *p)
     struct object *o = p;
 
     evloop_free(o->loop);
+    throttle_group_unref(o->throttle);
     if (o->secret)
         g_bytes_unref(o->secret);
     g_free(o->id);
@@ -145,6 +155,19 @@ static bool iothread_open(struct object *o, struct props *p, GError **err)
     return o->loop != NULL;
 }
 
+/* limits.iops-total=... as JSON has it, x-iops-total=... as the command line has. */
+static bool throttle_open(struct object *o, struct props *p, GError **err)
+{
+    struct props *sub = props_get_sub(p, "limits");
+    struct throttle_limits limits = {.iops_size_bytes = 0};
+
+    if ((sub && !throttle_limits_read(sub, "", &limits, err)) ||
+        !throttle_limits_read(p, "x-", &limits, err))
+        return false;
+    o->throttle = throttle_group_new(o->id, &limits, err);
+    return o->throttle != NULL;
+}
+
 static bool object_fill(struct object *o, struct props *p, GError **err)
 {
     switch (o->kind) {
@@ -156,6 +179,8 @@ static bool object_fill(struct object *o, struct props *p, GError **err)
         return secret_open(o, p, err);
     case OBJ_IOTHREAD:
         return iothread_open(o, p, err);
+    case OBJ_THROTTLE:
+        return throttle_open(o, p, err);
     case OBJ_RNG_BUILTIN:
         break;
     }
@@ -298,20 +323,58 @@ static bool chardevs_open(struct machine *m, GError **err)
     return true;
 }
 
+static bool blockdev_open(struct machine *m, struct props *p, GError **err)
+{
+    bool snapshot = false;
+
+    if (!props_get_bool(p, "snapshot", &snapshot, err))
+        return false;
+    if (snapshot)
+        return machine_snapshot_open(m, p, err);
+    struct blk_node *n = blk_open_idle(p, err);
+    if (n)
+        g_ptr_array_add(m->blockdevs, n);
+    return n != NULL;
+}
+
+bool machine_blockdev_add(struct machine *m, struct props *p, GError **err)
+{
+    const char *name = NULL;
+
+    if (!props_get_str(p, "node-name", &name, err))
+        return false;
+    if (!name || !*name)
+        return error_set(err, HANOK_ERROR_INVALID, "a node-name is needed");
+    return blockdev_open(m, p, err);
+}
+
+bool machine_blockdev_del(struct machine *m, const char *node_name, GError **err)
+{
+    for (guint i = 0; i < m->blockdevs->len; i++) {
+        struct blk_node *n = g_ptr_array_index(m->blockdevs, i);
+        if (strcmp(blk_node_name(n), node_name) != 0)
+            continue;
+        const char *user = blk_in_use_by(n);
+        if (user)
+            return error_set(err, HANOK_ERROR_BUSY, "Node '%s' is in use by %s", node_name, user);
+        g_ptr_array_remove_index(m->blockdevs, i);
+        blk_close(n);
+        return true;
+    }
+    return error_set(err, HANOK_ERROR_NOT_FOUND, "Cannot find node '%s'", node_name);
+}
+
 static bool blockdevs_open(struct machine *m, GError **err)
 {
     for (guint i = 0; i < m->cfg->blockdevs->len; i++) {
         struct props *p = g_ptr_array_index(m->cfg->blockdevs, i);
         const char *name = NULL;
-        struct blk_node *n;
         if (!props_get_str(p, "node-name", &name, err))
             return false;
-        n = blk_open(p, err);
-        if (!n) {
+        if (!blockdev_open(m, p, err)) {
             g_prefix_error(err, "-blockdev %s: ", name ? name : "");
             return false;
         }
-        g_ptr_array_add(m->blockdevs, n);
     }
     return true;
 }

@@ -107,6 +107,8 @@ void machine_input_remove(struct machine *m);
 /* backends.c: -object, -blockdev, -netdev */
 bool machine_backends_open(struct machine *m, GError **err);
 void machine_backends_close(struct machine *m);
+/* snapshot_disk.c: a -drive with snapshot=on */
+bool machine_snapshot_open(struct machine *m, struct props *p, GError **err);
 struct evloop *machine_iothread(struct machine *m, const char *id, GError **err);
 /* rng-random's file; NULL with *err unset: rng-builtin. */
 bool machine_rng_source(struct machine *m, const char *id, const char **filename, GError **err);

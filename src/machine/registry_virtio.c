@@ -66,20 +66,24 @@ static bool flag_off(struct props *p, const char *key, bool *off, GError **err)
 const struct prop_desc props_virtio_blk[] = {
     {"drive", PROP_DRIVE, NULL, "block node or drive"},
     {"serial", PROP_STR, NULL, "serial number, at most 20 bytes"},
-    {"num-queues", PROP_U32, "1", "request queues"},
+    {"num-queues", PROP_U32, NULL, "request queues; default: one per CPU"},
     {"queue-size", PROP_U32, "256", "entries of a queue"},
     {"iothread", PROP_LINK, NULL, "iothread that serves it"},
     {"logical_block_size", PROP_SIZE, NULL, "bytes; default: the image's"},
     {"physical_block_size", PROP_SIZE, NULL, "bytes; default: the image's"},
     {"min_io_size", PROP_SIZE, "0", "best smallest request"},
     {"opt_io_size", PROP_SIZE, "0", "best request"},
+    {"discard_granularity", PROP_SIZE, NULL, "bytes; default: a logical block"},
+    {"max-discard-sectors", PROP_U32, "4194304", "most of one discard, in 512 bytes"},
+    {"max-write-zeroes-sectors", PROP_U32, "4194304", "most of one write-zeroes"},
     {"write-cache", PROP_ONOFFAUTO, "auto", "offer a write cache"},
     {"config-wce", PROP_BOOL, "on", "the guest may switch the write cache"},
     {"discard", PROP_BOOL, "on", "offer discard"},
     {"write-zeroes", PROP_BOOL, "on", "offer write zeroes"},
+    {"request-merging", PROP_BOOL, "on", "join requests that touch"},
     {"rerror", PROP_STR, "auto", "report, ignore or stop"},
     {"werror", PROP_STR, "auto", "report, ignore, stop or enospc"},
-    {"share-rw", PROP_BOOL, "off", "others may write to the image (no lock is taken)"},
+    {"share-rw", PROP_BOOL, "off", "others may write to the image, too"},
     {"scsi", PROP_BOOL, "off", "SCSI passthrough (refused)"},
     VIRTIO_COMMON,
     {NULL, PROP_STR, NULL, NULL},
@@ -119,19 +123,27 @@ static bool blk_error_policy(struct props *p, struct virtio_blk_config *cfg, GEr
 
 static bool blk_geometry(struct props *p, struct virtio_blk_config *cfg, GError **err)
 {
-    uint64_t logical = 0, physical = 0, min_io = 0, opt_io = 0;
+    uint64_t logical = 0, physical = 0, min_io = 0, opt_io = 0, discard = 0;
 
     if (!props_get_size(p, "logical_block_size", &logical, err) ||
         !props_get_size(p, "physical_block_size", &physical, err) ||
         !props_get_size(p, "min_io_size", &min_io, err) ||
-        !props_get_size(p, "opt_io_size", &opt_io, err))
+        !props_get_size(p, "opt_io_size", &opt_io, err) ||
+        !props_get_size(p, "discard_granularity", &discard, err) ||
+        !props_get_u32(p, "max-discard-sectors", &cfg->max_discard_sectors, err) ||
+        !props_get_u32(p, "max-write-zeroes-sectors", &cfg->max_zeroes_sectors, err))
         return false;
-    if (logical > 2 * MiB || physical > 2 * MiB || min_io > UINT32_MAX || opt_io > UINT32_MAX)
+    if (cfg->max_discard_sectors > 1u << 22 || cfg->max_zeroes_sectors > 1u << 22)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "max-discard-sectors and max-write-zeroes-sectors are at most 4194304");
+    if (discard > UINT32_MAX || logical > 2 * MiB || physical > 2 * MiB || min_io > UINT32_MAX ||
+        opt_io > UINT32_MAX)
         return error_set(err, HANOK_ERROR_INVALID, "a block or I/O size is too large");
     cfg->logical_block_bytes = (uint32_t)logical;
     cfg->physical_block_bytes = (uint32_t)physical;
     cfg->min_io_bytes = (uint32_t)min_io;
     cfg->opt_io_bytes = (uint32_t)opt_io;
+    cfg->discard_bytes = (uint32_t)discard;
     return true;
 }
 
@@ -165,7 +177,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
     struct virtio_blk_config cfg = {.on_error = blk_error, .on_error_opaque = m};
     unsigned cache = 2;
     uint32_t queues = 0, queue_size = 0;
-    bool scsi = false, shared = false;
+    bool scsi = false;
 
     if (!common_read(m, p, &cfg.pci, err) || !blk_backend(m, p, &cfg, err) ||
         !blk_geometry(p, &cfg, err) || !blk_error_policy(p, &cfg, err) ||
@@ -176,7 +188,9 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
         !flag_off(p, "config-wce", &cfg.no_config_wce, err) ||
         !flag_off(p, "discard", &cfg.no_discard, err) ||
         !flag_off(p, "write-zeroes", &cfg.no_write_zeroes, err) ||
-        !props_get_bool(p, "share-rw", &shared, err) || !props_get_bool(p, "scsi", &scsi, err))
+        !flag_off(p, "request-merging", &cfg.no_merging, err) ||
+        !props_get_bool(p, "share-rw", &cfg.share_rw, err) ||
+        !props_get_bool(p, "scsi", &scsi, err))
         return false;
     if (props_has(p, "num-queues") && queues == 0)
         return error_set(err, HANOK_ERROR_INVALID, "num-queues= must be at least 1");
@@ -187,7 +201,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
         return error_set(err, HANOK_ERROR_UNSUPPORTED, "scsi=on is not possible");
     if (cache != 2)
         cfg.no_write_cache = cache == 0;
-    cfg.queues = queues;
+    cfg.queues = queues ? queues : MIN_OF(m->cfg->topology.cpus, 64u);
     cfg.queue_size = queue_size;
     return virtio_blk_pci_new(&cfg, err) != NULL;
 }

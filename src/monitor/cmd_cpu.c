@@ -37,6 +37,29 @@ json_t *cmd_query_cpus_fast(struct qmp_call *call, json_t *args, GError **err)
     return list;
 }
 
+static json_t *counters_of(struct cpu_set *cpus, unsigned index)
+{
+    const struct vcpu_counter *name = cpu_set_counters(cpus);
+    uint64_t value[VCPU_COUNTERS_MAX];
+    json_t *o = json_object();
+    vcpu_counters(cpu_set_get(cpus, index), value);
+    for (unsigned n = 0; name && name[n].name; n++) {
+        json_object_set_new(o, name[n].name, json_integer((json_int_t)value[n]));
+    }
+    return o;
+}
+
+json_t *cmd_query_jit(struct qmp_call *call, json_t *args, GError **err)
+{
+    struct cpu_set *cpus = machine_cpus(call->m);
+    json_t *list = json_array();
+    for (unsigned i = 0; cpus && i < cpu_set_count(cpus); i++) {
+        json_array_append_new(
+            list, json_pack("{siso}", "cpu-index", (int)i, "counters", counters_of(cpus, i)));
+    }
+    return json_pack("{ssso}", "accelerator", accel_name(call->m), "cpus", list);
+}
+
 json_t *cmd_query_hotpluggable_cpus(struct qmp_call *call, json_t *args, GError **err)
 {
     const struct vm_config *c = machine_config(call->m);

@@ -142,3 +142,9 @@ json_t *cmd_human_monitor_command(struct qmp_call *call, json_t *args, GError **
     g_free(text);
     return result ? result : json_string("");
 }
+
+json_t *cmd_x_query_jit(struct qmp_call *call, json_t *args, GError **err)
+{
+    g_autofree char *text = monitor_hmp(call->m, "info jit");
+    return json_pack("{ss}", "human-readable-text", text);
+}

@@ -25,6 +25,7 @@ static const struct extra_type {
     {"secret", "secret_common",
      (const char *const[]){"file", "string", "format", "QCryptoSecretFormat", NULL}, false},
     {"iothread", "object", NULL, false},
+    {"throttle-group", "object", (const char *const[]){"limits", "ThrottleLimits", NULL}, false},
     {"memory-backend-ram", "memory-backend",
      (const char *const[]){"size", "int", "share", "bool", "prealloc", "bool", NULL}, false},
     {"memory-backend-file", "memory-backend",

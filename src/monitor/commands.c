@@ -74,7 +74,7 @@ OPEN_OBJECT(arg_device_add, "q_obj_device_add-arg", NEED("driver", qmp_str), MAY
             MAY("id", qmp_str));
 OBJECT(arg_id, "q_obj_id-arg", NEED("id", qmp_str));
 ENUM(object_type, "ObjectType", "iothread", "memory-backend-file", "memory-backend-memfd",
-     "memory-backend-ram", "rng-builtin", "rng-random", "secret");
+     "memory-backend-ram", "rng-builtin", "rng-random", "secret", "throttle-group");
 TAGGED_OBJECT(arg_object_add, "ObjectOptions", "qom-type", NEED("qom-type", object_type),
               NEED("id", qmp_str));
 ENUM(netdev_type, "NetClientDriver", "none", "nic", "user", "tap", "l2tpv3", "socket", "stream",
@@ -100,6 +100,20 @@ OBJECT(arg_tray, "q_obj_blockdev-tray-arg", MAY("device", qmp_str), MAY("id", qm
        MAY("force", qmp_bool));
 OBJECT(arg_insert_medium, "q_obj_blockdev-insert-medium-arg", MAY("device", qmp_str),
        MAY("id", qmp_str), NEED("node-name", qmp_str));
+OBJECT(arg_throttle, "BlockIOThrottle", MAY("device", qmp_str), MAY("id", qmp_str),
+       NEED("bps", qmp_int), NEED("bps_rd", qmp_int), NEED("bps_wr", qmp_int),
+       NEED("iops", qmp_int), NEED("iops_rd", qmp_int), NEED("iops_wr", qmp_int),
+       MAY("bps_max", qmp_int), MAY("bps_rd_max", qmp_int), MAY("bps_wr_max", qmp_int),
+       MAY("iops_max", qmp_int), MAY("iops_rd_max", qmp_int), MAY("iops_wr_max", qmp_int),
+       MAY("bps_max_length", qmp_int), MAY("bps_rd_max_length", qmp_int),
+       MAY("bps_wr_max_length", qmp_int), MAY("iops_max_length", qmp_int),
+       MAY("iops_rd_max_length", qmp_int), MAY("iops_wr_max_length", qmp_int),
+       MAY("iops_size", qmp_int), MAY("group", qmp_str));
+ENUM(blockdev_driver, "BlockdevDriver", "file", "host_cdrom", "host_device", "nbd", "null-aio",
+     "null-co", "qcow2", "raw", "throttle");
+TAGGED_OBJECT(arg_blockdev_add, "BlockdevOptions", "driver", NEED("driver", blockdev_driver),
+              MAY("node-name", qmp_str));
+OBJECT(arg_blockdev_del, "q_obj_blockdev-del-arg", NEED("node-name", qmp_str));
 ENUM(data_format, "DataFormat", "utf8", "base64");
 OBJECT(arg_ringbuf_read, "q_obj_ringbuf-read-arg", NEED("device", qmp_str), NEED("size", qmp_int),
        MAY("format", data_format));
@@ -151,6 +165,11 @@ OBJECT(cpu_info, "CpuInfoFast", NEED("cpu-index", qmp_int), NEED("qom-path", qmp
        NEED("thread-id", qmp_int), MAY("props", cpu_props_type), NEED("target", qmp_str),
        MAY("qom-type", qmp_str));
 ARRAY(cpu_infos, cpu_info);
+OPEN_OBJECT(jit_counters, "JitCounters", MAY("blocks-translated", qmp_int));
+OBJECT(jit_cpu_info, "JitCpuInfo", NEED("cpu-index", qmp_int), NEED("counters", jit_counters));
+ARRAY(jit_cpu_infos, jit_cpu_info);
+OBJECT(jit_info, "JitInfo", NEED("accelerator", qmp_str), NEED("cpus", jit_cpu_infos));
+OBJECT(readable_text, "HumanReadableText", NEED("human-readable-text", qmp_str));
 OBJECT(hotplug_cpu, "HotpluggableCPU", NEED("type", qmp_str), NEED("vcpus-count", qmp_int),
        NEED("props", cpu_props_type), MAY("qom-path", qmp_str));
 ARRAY(hotplug_cpus, hotplug_cpu);
@@ -172,12 +191,12 @@ OBJECT(image_type, "ImageInfo", NEED("filename", qmp_str), NEED("format", qmp_st
        NEED("virtual-size", qmp_int), MAY("actual-size", qmp_int));
 OBJECT(cache_type, "BlockdevCacheInfo", NEED("writeback", qmp_bool), NEED("direct", qmp_bool),
        NEED("no-flush", qmp_bool));
-OBJECT(node_type, "BlockDeviceInfo", NEED("file", qmp_str), MAY("node-name", qmp_str),
-       NEED("ro", qmp_bool), NEED("drv", qmp_str), NEED("backing_file_depth", qmp_int),
-       NEED("encrypted", qmp_bool), NEED("detect_zeroes", qmp_str), NEED("bps", qmp_int),
-       NEED("bps_rd", qmp_int), NEED("bps_wr", qmp_int), NEED("iops", qmp_int),
-       NEED("iops_rd", qmp_int), NEED("iops_wr", qmp_int), NEED("image", image_type),
-       NEED("cache", cache_type), NEED("write_threshold", qmp_int));
+OPEN_OBJECT(node_type, "BlockDeviceInfo", NEED("file", qmp_str), MAY("node-name", qmp_str),
+            NEED("ro", qmp_bool), NEED("drv", qmp_str), NEED("backing_file_depth", qmp_int),
+            NEED("encrypted", qmp_bool), NEED("detect_zeroes", qmp_str), NEED("bps", qmp_int),
+            NEED("bps_rd", qmp_int), NEED("bps_wr", qmp_int), NEED("iops", qmp_int),
+            NEED("iops_rd", qmp_int), NEED("iops_wr", qmp_int), NEED("image", image_type),
+            NEED("cache", cache_type), NEED("write_threshold", qmp_int));
 ARRAY(node_types, node_type);
 OBJECT(block_info, "BlockInfo", NEED("device", qmp_str), MAY("qdev", qmp_str),
        NEED("type", qmp_str), NEED("removable", qmp_bool), NEED("locked", qmp_bool),
@@ -237,6 +256,8 @@ const struct qmp_command qmp_commands[] = {
     {"query-dump", NULL, &dump_info, cmd_query_dump},
 
     {"query-cpus-fast", NULL, &cpu_infos, cmd_query_cpus_fast},
+    {"query-jit", NULL, &jit_info, cmd_query_jit},
+    {"x-query-jit", NULL, &readable_text, cmd_x_query_jit},
     {"query-hotpluggable-cpus", NULL, &hotplug_cpus, cmd_query_hotpluggable_cpus},
     {"query-cpu-definitions", NULL, &cpu_definitions, cmd_query_cpu_definitions},
     {"query-cpu-model-expansion", &arg_expansion, &expansion_info, cmd_query_cpu_model_expansion},
@@ -272,6 +293,9 @@ const struct qmp_command qmp_commands[] = {
     {"blockdev-close-tray", &arg_tray, NULL, cmd_blockdev_close_tray},
     {"blockdev-remove-medium", &arg_tray, NULL, cmd_blockdev_remove_medium},
     {"blockdev-insert-medium", &arg_insert_medium, NULL, cmd_blockdev_insert_medium},
+    {"blockdev-add", &arg_blockdev_add, NULL, cmd_blockdev_add},
+    {"blockdev-del", &arg_blockdev_del, NULL, cmd_blockdev_del},
+    {"block_set_io_throttle", &arg_throttle, NULL, cmd_block_set_io_throttle},
     {"query-chardev", NULL, &chardev_infos, cmd_query_chardev},
     {"query-chardev-backends", NULL, &name_entries, cmd_query_chardev_backends},
     {"ringbuf-read", &arg_ringbuf_read, &qmp_str, cmd_ringbuf_read},

@@ -10,7 +10,8 @@
 qmp_handler cmd_qmp_capabilities, cmd_query_version, cmd_query_commands, cmd_query_events,
     cmd_query_qmp_schema, cmd_query_target, cmd_query_command_line_options,
     cmd_query_migrate_capabilities, cmd_migrate_set_capabilities, cmd_query_migrate_parameters,
-    cmd_query_migrate, cmd_query_tpm_models, cmd_query_tpm_types, cmd_human_monitor_command;
+    cmd_query_migrate, cmd_query_tpm_models, cmd_query_tpm_types,
+    cmd_human_monitor_command, cmd_x_query_jit;
 /* cmd_machine.c: run state and facts of the machine */
 qmp_handler cmd_stop, cmd_cont, cmd_system_reset, cmd_system_powerdown, cmd_system_wakeup, cmd_quit,
     cmd_query_status, cmd_query_name, cmd_query_uuid, cmd_query_kvm, cmd_query_machines,
@@ -19,15 +20,17 @@ qmp_handler cmd_stop, cmd_cont, cmd_system_reset, cmd_system_powerdown, cmd_syst
     cmd_query_jobs, cmd_query_block_jobs, cmd_query_dump;
 /* cmd_cpu.c */
 qmp_handler cmd_query_cpus_fast, cmd_query_hotpluggable_cpus, cmd_query_cpu_definitions,
-    cmd_query_cpu_model_expansion;
+    cmd_query_cpu_model_expansion, cmd_query_jit;
 /* cmd_qom.c: types, devices and their properties */
 qmp_handler cmd_qom_list_types, cmd_device_list_properties, cmd_qom_list_properties, cmd_qom_list,
     cmd_qom_get, cmd_qom_set, cmd_device_add, cmd_device_del, cmd_object_add, cmd_object_del,
     cmd_netdev_add, cmd_netdev_del, cmd_balloon, cmd_query_balloon;
 /* cmd_dev.c: what the devices and back ends are doing */
-qmp_handler cmd_query_pci, cmd_query_block, cmd_query_blockstats, cmd_query_named_block_nodes,
-    cmd_block_resize, cmd_query_chardev, cmd_query_chardev_backends, cmd_ringbuf_read, cmd_set_link,
-    cmd_query_rx_filter;
+qmp_handler cmd_query_pci, cmd_query_chardev, cmd_query_chardev_backends, cmd_ringbuf_read,
+    cmd_set_link, cmd_query_rx_filter;
+/* cmd_block.c: disks */
+qmp_handler cmd_query_block, cmd_query_blockstats, cmd_query_named_block_nodes, cmd_block_resize,
+    cmd_block_set_io_throttle, cmd_blockdev_add, cmd_blockdev_del;
 
 /* cmd_tray.c */
 qmp_handler cmd_eject, cmd_blockdev_close_tray, cmd_blockdev_remove_medium,

@@ -195,6 +195,28 @@ static void info_irq(struct hmp *h, const char *args)
     }
 }
 
+/* One line a counter: the sum, then each vcpu's own when there are several. */
+static void print_counters(struct hmp *h, struct cpu_set *s)
+{
+    const struct vcpu_counter *name = s ? cpu_set_counters(s) : NULL;
+    unsigned cpus = name ? cpu_set_count(s) : 0;
+    g_autofree uint64_t *value = g_new0(uint64_t, (size_t)cpus * VCPU_COUNTERS_MAX);
+    for (unsigned i = 0; i < cpus; i++) {
+        vcpu_counters(cpu_set_get(s, i), value + (size_t)i * VCPU_COUNTERS_MAX);
+    }
+    for (unsigned n = 0; cpus && name[n].name; n++) {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < cpus; i++) {
+            sum += value[i * VCPU_COUNTERS_MAX + n];
+        }
+        hmp_printf(h, "%-24s %14" PRIu64, name[n].name, sum);
+        for (unsigned i = 0; cpus > 1 && i < cpus; i++) {
+            hmp_printf(h, " #%u %" PRIu64, i, value[i * VCPU_COUNTERS_MAX + n]);
+        }
+        hmp_printf(h, "  %s\n", name[n].what);
+    }
+}
+
 static void info_jit(struct hmp *h, const char *args)
 {
     static const char *const exits[VCPU_EXIT_COUNT] = {
@@ -216,6 +238,7 @@ static void info_jit(struct hmp *h, const char *args)
         }
         hmp_printf(h, "\n");
     }
+    print_counters(h, s);
 }
 
 static void print_node(struct blk_node *n, void *opaque)

@@ -42,10 +42,10 @@ static void get_config(struct virtio_dev *d, uint8_t *c)
     le32_put(c + CFG_OPT_IO, b->cfg.opt_io_bytes / unit);
     c[CFG_WRITEBACK] = __atomic_load_n(&b->write_cache, __ATOMIC_RELAXED);
     le16_put(c + CFG_NUM_QUEUES, (uint16_t)d->queue_count);
-    le32_put(c + CFG_MAX_DISCARD, VBLK_DISCARD_MAX);
+    le32_put(c + CFG_MAX_DISCARD, b->cfg.max_discard_sectors);
     le32_put(c + CFG_MAX_DISCARD_SEG, 1);
-    le32_put(c + CFG_DISCARD_ALIGN, unit / 512);
-    le32_put(c + CFG_MAX_WZ, VBLK_DISCARD_MAX);
+    le32_put(c + CFG_DISCARD_ALIGN, MAX_OF(b->cfg.discard_bytes, unit) / 512);
+    le32_put(c + CFG_MAX_WZ, b->cfg.max_zeroes_sectors);
     le32_put(c + CFG_MAX_WZ_SEG, 1);
     c[CFG_WZ_MAY_UNMAP] = 1;
 }
@@ -96,6 +96,7 @@ static void kick(struct virtq *q)
 
     blk_plug(b->cfg.node);
     virtq_service(q);
+    vblk_batch_submit(&b->q[q->index]);
     blk_unplug(b->cfg.node);
     vblk_notify_all(b); /* for what ended without the block layer */
 }
@@ -216,6 +217,9 @@ static bool check_blocks(struct virtio_blk *b, GError **err)
         return error_set(
             err, HANOK_ERROR_INVALID,
             "min_io_size and opt_io_size must be multiples of the logical block size.");
+    if (b->cfg.discard_bytes % lo)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "discard_granularity must be a multiple of the logical block size.");
     return true;
 }
 
@@ -243,7 +247,7 @@ static bool claim(struct virtio_blk *b, GError **err)
     g_autofree char *user =
         g_strdup_printf("virtio-blk device '%s'", b->cfg.pci.id ? b->cfg.pci.id : "(no id)");
 
-    b->claimed = blk_claim(b->cfg.node, user, err);
+    b->claimed = blk_claim_shared(b->cfg.node, user, b->cfg.share_rw, err);
     return b->claimed;
 }
 
@@ -270,6 +274,10 @@ struct pci_dev *virtio_blk_pci_new(const struct virtio_blk_config *cfg, GError *
         return NULL;
     struct virtio_blk *b = g_new0(struct virtio_blk, 1);
     b->cfg = *cfg;
+    if (!b->cfg.max_discard_sectors)
+        b->cfg.max_discard_sectors = VBLK_DISCARD_MAX;
+    if (!b->cfg.max_zeroes_sectors)
+        b->cfg.max_zeroes_sectors = VBLK_DISCARD_MAX;
     b->loop = cfg->loop ? cfg->loop : evloop_main();
     blk_limits(cfg->node, &b->limits);
     b->limits.read_only |= cfg->read_only;
@@ -292,6 +300,21 @@ struct blk_node *virtio_blk_node(struct pci_dev *d)
     if (d->ops != &pci_ops)
         return NULL;
     return container_of(d, struct virtio_blk, p.pci)->cfg.node;
+}
+
+void virtio_blk_counts(struct pci_dev *d, struct virtio_blk_counts *out)
+{
+    struct virtio_dev *v = &container_of(d, struct virtio_blk, p.pci)->p.dev;
+
+    *out = (struct virtio_blk_counts){0};
+    for (unsigned i = 0; i < v->queue_count; i++) {
+        const struct virtq_counts *c = &v->queue[i].counts;
+        out->kicks += __atomic_load_n(&c->kicks, __ATOMIC_RELAXED) -
+                      __atomic_load_n(&c->self_kicks, __ATOMIC_RELAXED);
+        out->batches += __atomic_load_n(&c->runs, __ATOMIC_RELAXED);
+        out->interrupts += __atomic_load_n(&c->interrupts, __ATOMIC_RELAXED);
+        out->requests += __atomic_load_n(&c->popped, __ATOMIC_RELAXED);
+    }
 }
 
 void virtio_blk_resized(struct pci_dev *d)

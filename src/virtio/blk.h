@@ -1,7 +1,7 @@
-/* blk.h - virtio-blk's parts: requests (blk_req.c), the device (blk.c), errors that wait
- * (blk_error.c).
+/* blk.h - virtio-blk's parts: requests (blk_req.c), joining them (blk_merge.c), the device (blk.c),
+ * errors that wait (blk_error.c).
  *
- *   kick -> blk_kick: plug -> service: pop, parse, blk_submit ... -> unplug
+ *   kick -> plug -> service: pop, parse, batch ... -> blk_submit, joined -> unplug
  *   done -> status byte, used entry            batch end -> one interrupt per queue
  *
  * Requests live in per-queue arrays, as many as the queue has entries: nothing is allocated per
@@ -17,8 +17,9 @@
 
 #define VBLK_QUEUES_MAX  64u
 #define VBLK_SLACK_IOVS  16u       /* header, status, buffers split at region borders */
-#define VBLK_DISCARD_MAX 0x400000u /* sectors of one discard or write-zeroes: 2 GiB */
+#define VBLK_DISCARD_MAX 0x400000u /* sectors of one discard or write-zeroes, default: 2 GiB */
 #define VBLK_NOTICES_MAX 16u
+#define VBLK_BATCH_MAX   32u
 
 /* Features, §5.2.3. */
 enum {
@@ -40,7 +41,7 @@ struct vblk_req {
     uint8_t *status; /* in guest RAM */
     uint64_t status_gpa;
     uint32_t type, written_bytes;
-    struct vblk_req *next; /* free, parked or recycled list */
+    struct vblk_req *next; /* free, parked, recycled or merged list */
 };
 
 struct vblk_queue {
@@ -49,6 +50,11 @@ struct vblk_queue {
     uint64_t *gpa;
     unsigned cap, fresh; /* reqs[fresh..] were never used */
     struct vblk_req *free;
+    struct vblk_merge *merges, *free_merge; /* merge_count of them, fresh_merge were used */
+    struct iovec *merge_iov;
+    unsigned merge_count, fresh_merge;
+    struct vblk_req *batch[VBLK_BATCH_MAX]; /* of one kick, one operation, by offset */
+    unsigned batched;
     bool notify; /* something was pushed in this batch */
 };
 
@@ -87,10 +93,16 @@ static inline struct virtio_blk *vblk_of(struct virtio_dev *d)
 void vblk_queue_init(struct vblk_queue *vq, unsigned size);
 void vblk_queue_fini(struct vblk_queue *vq);
 bool vblk_service(struct virtq *q);
+void vblk_prepare(struct vblk_req *r);                /* node and done() of its blk */
 void vblk_submit(struct vblk_req *r);                 /* parsed: to the block layer */
 void vblk_finish(struct vblk_req *r, uint8_t status); /* status byte, used entry, free */
 bool vblk_refetch(struct virtio_blk *b, unsigned queue, uint16_t head); /* parks it */
 void vblk_notify_all(struct virtio_blk *b);
+/* blk_merge.c: loop thread */
+void vblk_merges_init(struct vblk_queue *vq, unsigned size);
+void vblk_merges_fini(struct vblk_queue *vq);
+void vblk_batch_add(struct vblk_queue *vq, struct vblk_req *r); /* a parsed read or write */
+void vblk_batch_submit(struct vblk_queue *vq);                  /* all of the batch */
 /* blk_error.c */
 bool vblk_error(struct vblk_req *r, int errnum); /* true: parked; loop thread */
 void vblk_retry_parked(struct virtio_blk *b);    /* main thread */

@@ -36,6 +36,7 @@ void vblk_queue_init(struct vblk_queue *vq, unsigned size)
     vq->reqs = g_new0(struct vblk_req, size);
     vq->iov = g_new0(struct iovec, (size_t)size * vq->cap);
     vq->gpa = g_new0(uint64_t, (size_t)size * vq->cap);
+    vblk_merges_init(vq, size);
 }
 
 void vblk_queue_fini(struct vblk_queue *vq)
@@ -43,6 +44,7 @@ void vblk_queue_fini(struct vblk_queue *vq)
     g_free(vq->reqs);
     g_free(vq->iov);
     g_free(vq->gpa);
+    vblk_merges_fini(vq);
 }
 
 static void req_free(struct vblk_req *r)
@@ -197,6 +199,7 @@ static uint8_t prepare_out(struct vblk_req *r, uint64_t sector)
 static uint8_t prepare_range(struct vblk_req *r, bool discard)
 {
     struct discard_range range;
+    uint32_t most = discard ? r->b->cfg.max_discard_sectors : r->b->cfg.max_zeroes_sectors;
     unsigned feature = discard ? VBLK_F_DISCARD : VBLK_F_WRITE_ZEROES;
 
     if (!(r->b->p.dev.host_features & BIT64(feature)))
@@ -206,7 +209,7 @@ static uint8_t prepare_range(struct vblk_req *r, bool discard)
     virtq_copy_out(&r->elem, sizeof(struct req_header), &range, sizeof(range));
     if (range.flags & (discard ? ~0u : ~(uint32_t)WZ_UNMAP))
         return S_UNSUPP;
-    if (range.sectors > VBLK_DISCARD_MAX || r->b->limits.read_only)
+    if (range.sectors > most || r->b->limits.read_only)
         return S_IOERR;
     r->blk.op = discard ? BLK_DISCARD : BLK_WRITE_ZEROES;
     r->blk.iov_count = 0;
@@ -269,11 +272,27 @@ static bool parse(struct vblk_req *r, uint8_t *status, bool *submit)
     return true;
 }
 
-void vblk_submit(struct vblk_req *r)
+void vblk_prepare(struct vblk_req *r)
 {
     r->blk.node = r->b->cfg.node;
     r->blk.done = req_done;
+}
+
+void vblk_submit(struct vblk_req *r)
+{
+    vblk_prepare(r);
     blk_submit(&r->blk);
+}
+
+static void send(struct vblk_req *r)
+{
+    struct vblk_queue *vq = &r->b->q[r->elem.q->index];
+    bool transfer = r->blk.op == BLK_READ || r->blk.op == BLK_WRITE;
+
+    if (transfer && !r->b->cfg.no_merging)
+        vblk_batch_add(vq, r);
+    else
+        vblk_submit(r);
 }
 
 static void start(struct vblk_req *r)
@@ -285,7 +304,7 @@ static void start(struct vblk_req *r)
         virtq_detach(&r->elem);
         req_free(r);
     } else if (submit && status == S_OK) {
-        vblk_submit(r);
+        send(r);
     } else {
         vblk_finish(r, status);
     }

@@ -146,6 +146,7 @@ static int pop_locked(struct virtq *q, struct virtq_elem *e, const char **why)
         return -EIO;
     q->last_avail++;
     q->inuse++;
+    virtq_count(&q->counts.popped, 1);
     __atomic_fetch_add(&q->inflight, 1, __ATOMIC_RELAXED);
     if (q->notify_wanted && virtio_has(q->dev, VIRTIO_F_EVENT_IDX))
         ring_store(q, USED_RING + 8ull * q->size, q->last_avail, __ATOMIC_RELAXED);
@@ -330,6 +331,7 @@ void virtq_notify(struct virtq *q)
     if (!irq)
         return;
     TRACE(virtio_notify, "%s queue %u vector %u", q->dev->name, q->index, vector);
+    virtq_count(&q->counts.interrupts, 1);
     q->dev->transport->queue_irq(q->dev, vector);
 }
 
@@ -365,6 +367,7 @@ void virtq_self_kick(struct virtq *q)
 {
     uint64_t one = 1;
 
+    virtq_count(&q->counts.self_kicks, 1);
     if (write(q->kick_fd, &one, sizeof(one)) < 0)
         assert(errno == EAGAIN); /* the counter is already far above zero */
 }

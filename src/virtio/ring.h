@@ -64,6 +64,10 @@ struct virtq {
     uint16_t last_avail, used_idx, signalled_used, inuse;
     bool signalled_valid, notify_wanted;
     /* atomic */
+    struct virtq_counts {
+        uint64_t kicks, self_kicks; /* signals of kick_fd, and ours among them */
+        uint64_t runs, popped, interrupts;
+    } counts;
     uint32_t inflight; /* popped elements, of any generation, that may touch guest memory */
 };
 
@@ -89,6 +93,10 @@ void virtq_rewind(struct virtq *q, uint32_t gen, uint16_t count);
  * later by virtq_push_head() (balloon statistics). */
 void virtq_detach(struct virtq_elem *e);
 void virtq_push_head(struct virtq *q, uint32_t gen, uint16_t head);
+static inline void virtq_count(uint64_t *counter, uint64_t n)
+{
+    __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
 /* The queue was reset since e was popped. */
 static inline bool virtq_elem_stale(const struct virtq_elem *e)
 {

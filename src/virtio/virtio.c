@@ -54,8 +54,11 @@ static void queue_ready(void *opaque, int fd, uint32_t events)
     struct virtq *q = opaque;
     uint64_t count;
 
-    if (read(fd, &count, sizeof(count)) < 0)
+    if (read(fd, &count, sizeof(count)) == sizeof(count))
+        virtq_count(&q->counts.kicks, count);
+    else
         assert(errno == EAGAIN || errno == EINTR);
+    virtq_count(&q->counts.runs, 1);
     TRACE(virtio_kick, "%s queue %u", q->dev->name, q->index);
     queue_run(q);
 }

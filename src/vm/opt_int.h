@@ -30,7 +30,7 @@ option_fn opt_machine, opt_accel, opt_enable_kvm, opt_cpu, opt_smp, opt_memory, 
     opt_kernel, opt_initrd, opt_append, opt_bios, opt_firmware_dir, opt_name, opt_uuid, opt_rtc,
     opt_boot, opt_smbios, opt_fw_cfg, opt_global, opt_object, opt_device,
     opt_no_hpet; /* opt_machine.c, opt_objects.c */
-option_fn opt_blockdev, opt_drive, opt_hda, opt_hdb, opt_hdc, opt_hdd, opt_cdrom,
+option_fn opt_blockdev, opt_drive, opt_snapshot, opt_hda, opt_hdb, opt_hdc, opt_hdd, opt_cdrom,
     opt_pflash;                         /* opt_block.c */
 option_fn opt_netdev, opt_nic, opt_net; /* opt_net.c */
 option_fn opt_chardev, opt_serial, opt_monitor, opt_qmp, opt_qmp_pretty, opt_mon, opt_parallel,
@@ -51,6 +51,7 @@ bool props_pick(struct props *p, const char *key, const char *const *names, unsi
                 GError **err);
 bool add_device(struct vm_options *o, json_t *obj_stolen);
 void apply_defaults(struct vm_options *o);
+void finish_drives(struct vm_options *o);
 bool finish_compat_net(struct vm_options *o, GError **err);
 
 /* help.c */

@@ -27,8 +27,15 @@ bool opt_device(struct vm_options *o, const char *arg, GError **err)
 }
 
 const char *const object_types[] = {
-    "rng-random",          "rng-builtin",          "secret", "iothread", "memory-backend-ram",
-    "memory-backend-file", "memory-backend-memfd", NULL,
+    "rng-random",
+    "rng-builtin",
+    "secret",
+    "iothread",
+    "memory-backend-ram",
+    "memory-backend-file",
+    "memory-backend-memfd",
+    "throttle-group",
+    NULL,
 };
 
 bool opt_object(struct vm_options *o, const char *arg, GError **err)

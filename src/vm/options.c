@@ -56,10 +56,13 @@ const struct option_desc option_table[] = {
 
     {"drive", ARG_TEXT,
      "file=FILE,if=virtio|none[,format=raw][,id=ID][,cache=..][,aio=..]"
-     "[,media=disk|cdrom][,readonly=on|off]",
+     "[,media=disk|cdrom][,readonly=on|off][,snapshot=on|off][,discard=unmap][,detect-zeroes=..]"
+     "[,throttling.iops-total=N][,file.PROP=VALUE]",
      "a disk image, and with if=virtio its device", opt_drive},
     {"blockdev", ARG_TEXT, "[driver=]NAME,node-name=NAME[,prop=value]",
      "one layer of a disk image; JSON too", opt_blockdev},
+    {"snapshot", ARG_NONE, NULL, "changes of all -drive disks are thrown away at the end",
+     opt_snapshot},
     {"hda", ARG_TEXT, "FILE", "disks on the SATA controller", opt_hda},
     {"hdb", ARG_TEXT, NULL, NULL, opt_hdb},
     {"hdc", ARG_TEXT, NULL, NULL, opt_hdc},
@@ -155,8 +158,6 @@ const struct option_desc option_table[] = {
      "is not possible yet: the debugger stub comes with a later version"},
     {"icount", ARG_TEXT, NULL, NULL, NULL, NULL,
      "is not possible: guest time always follows host time"},
-    {"snapshot", ARG_NONE, NULL, NULL, NULL, NULL,
-     "is not possible yet: give the disk readonly=on, or copy the image"},
     {"numa", ARG_TEXT, NULL, NULL, NULL, NULL, "is not possible yet: guests have one memory node"},
     {"mem-path", ARG_TEXT, NULL, NULL, NULL, NULL,
      "is not possible: use -object memory-backend-file,mem-path=PATH and -machine "
@@ -264,10 +265,12 @@ struct vm_options *vm_options_parse(int argc, char *const *argv, GError **err)
     o->cfg = vm_config_new();
     o->monitors = g_ptr_array_new_with_free_func(monitor_spec_free);
     o->traces = g_ptr_array_new_with_free_func(g_free);
+    o->drive_hints = g_ptr_array_new_with_free_func((GDestroyNotify)props_free);
     if (!parse_all(o, argc, argv, err) || !finish_compat_net(o, err)) {
         vm_options_free(o);
         return NULL;
     }
+    finish_drives(o);
     if (!o->answer) {
         apply_defaults(o);
     }
@@ -282,6 +285,7 @@ void vm_options_free(struct vm_options *o)
     vm_config_free(o->cfg);
     g_ptr_array_unref(o->monitors);
     g_ptr_array_unref(o->traces);
+    g_ptr_array_unref(o->drive_hints);
     props_free(o->compat_nic);
     g_free(o->compat_backend);
     g_free(o->pidfile);

@@ -42,6 +42,8 @@ struct vm_options {
     /* while parsing: what the user has said, so that defaults stay away */
     bool accel_option, machine_accel, net_given, serial_given, monitor_given, display_given,
         vga_given, parallel_given;
+    GPtrArray *drive_hints; /* struct props: what -drive says of the device to come */
+    bool snapshot_all;
     unsigned nic_count, drive_count, compat_nics, compat_backends;
     struct props *compat_nic; /* -net nic waiting for its -net user */
     char *compat_backend;     /* id of the -net user/tap backend */

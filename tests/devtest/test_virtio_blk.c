@@ -1,5 +1,5 @@
 /* test_virtio_blk.c - virtio-blk under well-formed and hostile drivers. */
-#include "vt.h"
+#include "vt_blk.h"
 
 #include "base/error.h"
 #include "base/evloop.h"
@@ -17,127 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { T_IN, T_OUT, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
-enum { DEVFN = 3 << 3, DISK_BYTES = 1 << 20, QSIZE = 16 };
-#define F_ALL UINT64_MAX
-
-struct fixture {
-    struct vt_board *board;
-    struct vt_bus *bus;
-    struct blk_node *node;
-    struct pci_dev *pci;
-    struct vt_dev dev;
-    struct vt_queue q;
-    char *path;
-    uint64_t header, data, status; /* guest memory */
-};
-
-static char *make_image(size_t bytes)
-{
-    char *path = NULL;
-    int fd = g_file_open_tmp("hanok-blk-XXXXXX", &path, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, (off_t)bytes), ==, 0);
-    close(fd);
-    return path;
-}
-
-static struct blk_node *open_node(const char *json)
-{
-    GError *err = NULL;
-    PROPS_AUTO p = props_parse(json, NULL, &err);
-    g_assert_no_error(err);
-    struct blk_node *n = blk_open(p, &err);
-    g_assert_no_error(err);
-    return n;
-}
-
-static void board_up(struct fixture *f, const struct virtio_blk_config *extra)
-{
-    GError *err = NULL;
-    struct virtio_blk_config c = extra ? *extra : (struct virtio_blk_config){0};
-
-    f->board = vt_board_new();
-    f->bus = vt_board_bus(f->board);
-    c.pci.bus = vt_board_pci(f->board)->root;
-    c.pci.devfn = DEVFN;
-    c.pci.id = "disk0";
-    c.pci.clock = vt_board_clock(f->board);
-    c.node = f->node;
-    if (!c.serial)
-        c.serial = "serial-1234";
-    f->pci = virtio_blk_pci_new(&c, &err);
-    g_assert_no_error(err);
-    g_assert_nonnull(f->pci);
-    f->header = vt_alloc(f->bus, 16, 16);
-    f->status = vt_alloc(f->bus, 1, 1);
-    f->data = vt_alloc(f->bus, 65536, 4096);
-}
-
-static void start(struct fixture *f, uint64_t features)
-{
-    vt_dev_open(&f->dev, f->bus, DEVFN, true);
-    vt_negotiate(&f->dev, features);
-    vt_queue_open(&f->q, &f->dev, 0, QSIZE);
-    vt_driver_ok(&f->dev);
-}
-
-static void set_up(struct fixture *f, const char *node_json, const struct virtio_blk_config *extra)
-{
-    memset(f, 0, sizeof(*f));
-    f->path = make_image(DISK_BYTES);
-    g_autofree char *json = g_strdup_printf(node_json, f->path);
-    f->node = open_node(json);
-    board_up(f, extra);
-    start(f, F_ALL);
-}
-
-static void tear_down(struct fixture *f)
-{
-    vt_board_free(f->board);
-    blk_close(f->node);
-    if (f->path)
-        g_unlink(f->path);
-    g_free(f->path);
-}
-
-#define RAW_FILE                                                                                   \
-    "{\"driver\":\"raw\",\"node-name\":\"d0\",\"discard\":\"unmap\",\"file\":{\"driver\":"         \
-    "\"file\",\"discard\":\"unmap\",\"filename\":\"%s\"}}"
-#define RAW_THREADS                                                                                \
-    "{\"driver\":\"raw\",\"node-name\":\"d0\",\"file\":{\"driver\":\"file\",\"aio\":\"threads\","  \
-    "\"filename\":\"%s\"}}"
-
-static void put_header(struct fixture *f, uint32_t type, uint64_t sector)
-{
-    vt_put(f->bus, f->header, type, 4);
-    vt_put(f->bus, f->header + 4, 0, 4);
-    vt_put(f->bus, f->header + 8, sector, 8);
-    vt_put(f->bus, f->status, 0xee, 1);
-}
-
-/* One request of the plain form; returns its status byte. */
-static unsigned request(struct fixture *f, uint32_t type, uint64_t sector, uint64_t data,
-                        uint32_t len, bool to_guest, bool indirect, uint32_t *used_len)
-{
-    struct vt_buf b[3] = {{f->header, 16, false}};
-    unsigned n = 1;
-
-    put_header(f, type, sector);
-    if (len)
-        b[n++] = (struct vt_buf){data, len, to_guest};
-    b[n++] = (struct vt_buf){f->status, 1, true};
-    uint32_t head = vt_add(&f->q, b, n, indirect), got, used;
-    vt_kick(&f->q);
-    g_assert_true(vt_wait(&f->q, &got, &used));
-    g_assert_cmpuint(got, ==, head);
-    if (used_len)
-        *used_len = used;
-    return (unsigned)vt_get(f->bus, f->status, 1);
-}
-
-static void check_round_trip(struct fixture *f, uint64_t data, bool indirect)
+static void check_round_trip(struct vt_blk *f, uint64_t data, bool indirect)
 {
     uint8_t pattern[8192], back[8192];
     uint32_t used;
@@ -145,11 +25,12 @@ static void check_round_trip(struct fixture *f, uint64_t data, bool indirect)
     for (unsigned i = 0; i < sizeof(pattern); i++)
         pattern[i] = (uint8_t)(i * 7 + (i >> 8));
     f->bus->mem_write(f->bus, data, pattern, sizeof(pattern));
-    g_assert_cmpuint(request(f, T_OUT, 5, data, sizeof(pattern), false, indirect, &used), ==, 0);
+    g_assert_cmpuint(vt_blk_request(f, T_OUT, 5, data, sizeof(pattern), false, indirect, &used), ==,
+                     0);
     g_assert_cmpuint(used, ==, 1);
     memset(back, 0, sizeof(back));
     f->bus->mem_write(f->bus, data, back, sizeof(back));
-    g_assert_cmpuint(request(f, T_IN, 5, data, sizeof(back), true, indirect, &used), ==, 0);
+    g_assert_cmpuint(vt_blk_request(f, T_IN, 5, data, sizeof(back), true, indirect, &used), ==, 0);
     g_assert_cmpuint(used, ==, sizeof(back) + 1);
     f->bus->mem_read(f->bus, data, back, sizeof(back));
     g_assert_cmpmem(back, sizeof(back), pattern, sizeof(pattern));
@@ -161,45 +42,45 @@ static void check_round_trip(struct fixture *f, uint64_t data, bool indirect)
 
 static void test_round_trip(gconstpointer json)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, json, NULL);
+    vt_blk_set_up(&f, json, NULL);
     check_round_trip(&f, f.data, false);
     check_round_trip(&f, f.data, true);
     g_assert_cmpuint(vt_board_msi_count(f.board, 1), >, 0);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* A buffer that lies half in one memory region, half in the next; and one above 4 GiB. */
 static void test_region_border(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     check_round_trip(&f, VT_RAM_SPLIT - 4096, true);
     check_round_trip(&f, VT_RAM_HIGH + 4096, false);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static void test_config_and_id(void)
 {
-    struct fixture f;
+    struct vt_blk f;
     char id[21] = {0};
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     g_assert_cmpuint(vt_cfg(&f.dev, 0, 8), ==, DISK_BYTES / 512);
     g_assert_cmpuint(vt_cfg(&f.dev, 12, 4), ==, 254);
     g_assert_cmpuint(vt_cfg(&f.dev, 20, 4), ==, 512);
     g_assert_cmpuint(vt_cfg(&f.dev, 34, 2), ==, 1);
-    g_assert_cmpuint(request(&f, T_GET_ID, 0, f.data, 20, true, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_GET_ID, 0, f.data, 20, true, false, NULL), ==, 0);
     f.bus->mem_read(f.bus, f.data, id, 20);
     g_assert_cmpstr(id, ==, "serial-1234");
-    g_assert_cmpuint(request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
-    g_assert_cmpuint(request(&f, 77, 0, 0, 0, false, false, NULL), ==, 2);
-    tear_down(&f);
+    g_assert_cmpuint(vt_blk_request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, 77, 0, 0, 0, false, false, NULL), ==, 2);
+    vt_blk_tear_down(&f);
 }
 
-static void put_range(struct fixture *f, uint64_t sector, uint32_t sectors, uint32_t flags)
+static void put_range(struct vt_blk *f, uint64_t sector, uint32_t sectors, uint32_t flags)
 {
     vt_put(f->bus, f->data, sector, 8);
     vt_put(f->bus, f->data + 8, sectors, 4);
@@ -208,69 +89,71 @@ static void put_range(struct fixture *f, uint64_t sector, uint32_t sectors, uint
 
 static void test_discard_and_write_zeroes(void)
 {
-    struct fixture f;
+    struct vt_blk f;
     uint8_t ones[4096], back[4096];
     struct stat before, after;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     memset(ones, 0xff, sizeof(ones));
     f.bus->mem_write(f.bus, f.data, ones, sizeof(ones));
-    g_assert_cmpuint(request(&f, T_OUT, 8, f.data, 4096, false, false, NULL), ==, 0);
-    g_assert_cmpuint(request(&f, T_OUT, 64, f.data, 4096, false, false, NULL), ==, 0);
-    g_assert_cmpuint(request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_OUT, 8, f.data, 4096, false, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_OUT, 64, f.data, 4096, false, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
     g_assert_cmpint(stat(f.path, &before), ==, 0);
     put_range(&f, 8, 8, 0);
-    g_assert_cmpuint(request(&f, T_WRITE_ZEROES, 0, f.data, 16, false, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_WRITE_ZEROES, 0, f.data, 16, false, false, NULL), ==, 0);
     put_range(&f, 64, 8, 0);
-    g_assert_cmpuint(request(&f, T_DISCARD, 0, f.data, 16, false, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_DISCARD, 0, f.data, 16, false, false, NULL), ==, 0);
     g_assert_cmpint(stat(f.path, &after), ==, 0);
     g_assert_cmpint(after.st_blocks, <, before.st_blocks);
-    g_assert_cmpuint(request(&f, T_IN, 8, f.data, 4096, true, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_IN, 8, f.data, 4096, true, false, NULL), ==, 0);
     f.bus->mem_read(f.bus, f.data, back, sizeof(back));
     for (unsigned i = 0; i < sizeof(back); i++)
         g_assert_cmpuint(back[i], ==, 0);
     put_range(&f, 0, 8, 2); /* unknown flag */
-    g_assert_cmpuint(request(&f, T_WRITE_ZEROES, 0, f.data, 16, false, false, NULL), ==, 2);
+    g_assert_cmpuint(vt_blk_request(&f, T_WRITE_ZEROES, 0, f.data, 16, false, false, NULL), ==, 2);
     put_range(&f, 0, 0xffffffff, 0); /* longer than offered */
-    g_assert_cmpuint(request(&f, T_DISCARD, 0, f.data, 16, false, false, NULL), ==, 1);
+    g_assert_cmpuint(vt_blk_request(&f, T_DISCARD, 0, f.data, 16, false, false, NULL), ==, 1);
     put_range(&f, DISK_BYTES / 512 - 1, 2, 0); /* past the end */
-    g_assert_cmpuint(request(&f, T_WRITE_ZEROES, 0, f.data, 16, false, false, NULL), ==, 1);
-    tear_down(&f);
+    g_assert_cmpuint(vt_blk_request(&f, T_WRITE_ZEROES, 0, f.data, 16, false, false, NULL), ==, 1);
+    vt_blk_tear_down(&f);
 }
 
 static void test_out_of_range_is_an_io_error(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, NULL);
-    g_assert_cmpuint(request(&f, T_IN, DISK_BYTES / 512, f.data, 512, true, false, NULL), ==, 1);
-    g_assert_cmpuint(request(&f, T_IN, UINT64_MAX, f.data, 512, true, false, NULL), ==, 1);
-    g_assert_cmpuint(request(&f, T_OUT, UINT64_MAX / 512, f.data, 512, false, false, NULL), ==, 1);
-    g_assert_cmpuint(request(&f, T_IN, 0, f.data, 511, true, false, NULL), ==, 1);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
+    g_assert_cmpuint(vt_blk_request(&f, T_IN, DISK_BYTES / 512, f.data, 512, true, false, NULL), ==,
+                     1);
+    g_assert_cmpuint(vt_blk_request(&f, T_IN, UINT64_MAX, f.data, 512, true, false, NULL), ==, 1);
+    g_assert_cmpuint(vt_blk_request(&f, T_OUT, UINT64_MAX / 512, f.data, 512, false, false, NULL),
+                     ==, 1);
+    g_assert_cmpuint(vt_blk_request(&f, T_IN, 0, f.data, 511, true, false, NULL), ==, 1);
     check_round_trip(&f, f.data, false); /* and the device lives */
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static void test_read_only(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, &(struct virtio_blk_config){.read_only = true});
+    vt_blk_set_up(&f, RAW_FILE, &(struct virtio_blk_config){.read_only = true});
     g_assert_true(f.dev.features & BIT64(5));
-    g_assert_cmpuint(request(&f, T_OUT, 0, f.data, 512, false, false, NULL), ==, 1);
-    g_assert_cmpuint(request(&f, T_IN, 0, f.data, 512, true, false, NULL), ==, 0);
-    tear_down(&f);
+    g_assert_cmpuint(vt_blk_request(&f, T_OUT, 0, f.data, 512, false, false, NULL), ==, 1);
+    g_assert_cmpuint(vt_blk_request(&f, T_IN, 0, f.data, 512, true, false, NULL), ==, 0);
+    vt_blk_tear_down(&f);
 }
 
 /* Many requests in one kick: all complete, with fewer interrupts than requests. */
 static void test_batch(void)
 {
-    struct fixture f;
+    struct vt_blk f;
     uint64_t status;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     status = vt_alloc(f.bus, QSIZE, 1);
-    put_header(&f, T_IN, 0);
+    vt_blk_header(&f, T_IN, 0);
     for (unsigned i = 0; i < QSIZE; i++) {
         struct vt_buf b[] = {
             {f.header, 16, false}, {f.data + 512 * i, 512, true}, {status + i, 1, true}};
@@ -284,23 +167,23 @@ static void test_batch(void)
         g_assert_cmpuint(vt_get(f.bus, status + i, 1), ==, 0);
     g_assert_cmpuint(vt_board_msi_count(f.board, 1), <, QSIZE);
     g_assert_cmpuint(vt_board_msi_count(f.board, 1), >, 0);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static void test_intx(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
     memset(&f, 0, sizeof(f));
-    f.path = make_image(DISK_BYTES);
+    f.path = vt_blk_image(DISK_BYTES);
     g_autofree char *json = g_strdup_printf(RAW_FILE, f.path);
-    f.node = open_node(json);
-    board_up(&f, NULL);
+    f.node = vt_blk_node(json);
+    vt_blk_board(&f, NULL);
     vt_dev_open(&f.dev, f.bus, DEVFN, false);
     vt_negotiate(&f.dev, F_ALL & ~BIT64(29));
     vt_queue_open(&f.q, &f.dev, 0, QSIZE);
     vt_driver_ok(&f.dev);
-    g_assert_cmpuint(request(&f, T_IN, 0, f.data, 512, true, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_IN, 0, f.data, 512, true, false, NULL), ==, 0);
     vt_pump(f.bus, 5);
     g_assert_true(vt_board_intx(f.board));
     g_assert_cmpuint(f.bus->read(f.bus, f.dev.isr, 1), ==, 1);
@@ -308,93 +191,93 @@ static void test_intx(void)
     g_assert_cmpuint(f.bus->read(f.bus, f.dev.isr, 1), ==, 0);
     /* the driver may say that it wants no interrupt */
     vt_put(f.bus, f.q.avail, 1, 2);
-    g_assert_cmpuint(request(&f, T_IN, 0, f.data, 512, true, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_IN, 0, f.data, 512, true, false, NULL), ==, 0);
     vt_pump(f.bus, 5);
     g_assert_false(vt_board_intx(f.board));
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* --- what breaks the device, and nothing else --- */
 
-typedef void hostile_fn(struct fixture *f);
+typedef void hostile_fn(struct vt_blk *f);
 
-static void chain_loop(struct fixture *f)
+static void chain_loop(struct vt_blk *f)
 {
     vt_desc(&f->q, 0, f->header, 16, VT_NEXT, 1);
     vt_desc(&f->q, 1, f->data, 16, VT_NEXT, 0);
     vt_avail(&f->q, 0);
 }
-static void next_past_end(struct fixture *f)
+static void next_past_end(struct vt_blk *f)
 {
     vt_desc(&f->q, 0, f->header, 16, VT_NEXT, QSIZE);
     vt_avail(&f->q, 0);
 }
-static void head_past_end(struct fixture *f)
+static void head_past_end(struct vt_blk *f)
 {
     vt_avail(&f->q, 0x8000);
 }
-static void avail_jump(struct fixture *f)
+static void avail_jump(struct vt_blk *f)
 {
     f->q.avail_idx = (uint16_t)(f->q.avail_idx + QSIZE);
     vt_avail(&f->q, 0);
 }
-static void buffer_in_hole(struct fixture *f)
+static void buffer_in_hole(struct vt_blk *f)
 {
     struct vt_buf b[] = {{f->header, 16, false}, {0x20000000, 512, true}, {f->status, 1, true}};
     vt_add(&f->q, b, 3, false);
 }
-static void buffer_at_mmio(struct fixture *f)
+static void buffer_at_mmio(struct vt_blk *f)
 {
     struct vt_buf b[] = {{f->dev.common, 16, false}, {f->status, 1, true}};
     vt_add(&f->q, b, 2, false);
 }
-static void buffer_wraps(struct fixture *f)
+static void buffer_wraps(struct vt_blk *f)
 {
     struct vt_buf b[] = {{UINT64_MAX - 4, 16, false}, {f->status, 1, true}};
     vt_add(&f->q, b, 2, false);
 }
-static void buffer_leaves_ram(struct fixture *f)
+static void buffer_leaves_ram(struct vt_blk *f)
 {
     struct vt_buf b[] = {
         {f->header, 16, false}, {VT_RAM_END - 512, 1024, true}, {f->status, 1, true}};
     vt_add(&f->q, b, 3, false);
 }
-static void out_after_in(struct fixture *f)
+static void out_after_in(struct vt_blk *f)
 {
     struct vt_buf b[] = {{f->status, 1, true}, {f->header, 16, false}};
     vt_add(&f->q, b, 2, false);
 }
-static void no_header(struct fixture *f)
+static void no_header(struct vt_blk *f)
 {
     struct vt_buf b[] = {{f->header, 15, false}, {f->status, 1, true}};
     vt_add(&f->q, b, 2, false);
 }
-static void no_status(struct fixture *f)
+static void no_status(struct vt_blk *f)
 {
     struct vt_buf b[] = {{f->header, 16, false}};
     vt_add(&f->q, b, 1, false);
 }
-static void empty_status(struct fixture *f)
+static void empty_status(struct vt_blk *f)
 {
     struct vt_buf b[] = {{f->header, 16, false}, {f->status, 0, true}};
     vt_add(&f->q, b, 2, false);
 }
-static void indirect_size(struct fixture *f)
+static void indirect_size(struct vt_blk *f)
 {
     vt_desc(&f->q, 0, f->data, 17, VT_INDIRECT, 0);
     vt_avail(&f->q, 0);
 }
-static void indirect_empty(struct fixture *f)
+static void indirect_empty(struct vt_blk *f)
 {
     vt_desc(&f->q, 0, f->data, 0, VT_INDIRECT, 0);
     vt_avail(&f->q, 0);
 }
-static void indirect_next(struct fixture *f)
+static void indirect_next(struct vt_blk *f)
 {
     vt_desc(&f->q, 0, f->data, 16, VT_INDIRECT | VT_NEXT, 1);
     vt_avail(&f->q, 0);
 }
-static void indirect_nested(struct fixture *f)
+static void indirect_nested(struct vt_blk *f)
 {
     vt_put(f->bus, f->data, f->data, 8);
     vt_put(f->bus, f->data + 8, 16, 4);
@@ -402,12 +285,12 @@ static void indirect_nested(struct fixture *f)
     vt_desc(&f->q, 0, f->data, 16, VT_INDIRECT, 0);
     vt_avail(&f->q, 0);
 }
-static void indirect_in_hole(struct fixture *f)
+static void indirect_in_hole(struct vt_blk *f)
 {
     vt_desc(&f->q, 0, 0x20000000, 4096, VT_INDIRECT, 0);
     vt_avail(&f->q, 0);
 }
-static void indirect_huge(struct fixture *f)
+static void indirect_huge(struct vt_blk *f)
 {
     /* a table as large as RAM whose descriptors all continue */
     uint64_t table = VT_RAM_HIGH + 0x10000;
@@ -419,7 +302,7 @@ static void indirect_huge(struct fixture *f)
     vt_desc(&f->q, 0, table, 16 * 4096, VT_INDIRECT, 0);
     vt_avail(&f->q, 0);
 }
-static void chain_over_4g(struct fixture *f)
+static void chain_over_4g(struct vt_blk *f)
 {
     /* the same megabytes again and again */
     uint64_t table = VT_RAM_HIGH + 0x10000;
@@ -434,18 +317,18 @@ static void chain_over_4g(struct fixture *f)
 
 static void test_hostile(gconstpointer fn)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     ((hostile_fn *)fn)(&f);
     vt_kick(&f.q);
     g_assert_true(vt_needs_reset(&f.dev));
     g_assert_cmpuint(vt_board_msi_count(f.board, 0), ==, 1); /* config interrupt */
     g_assert_cmpuint(vt_used_idx(&f.q), ==, 0);
     /* the driver resets, and everything works again */
-    start(&f, F_ALL);
+    vt_blk_start(&f, F_ALL);
     check_round_trip(&f, f.data, false);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static const struct {
@@ -475,26 +358,26 @@ static const struct {
 
 static void test_rings_outside_ram(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     vt_negotiate(&f.dev, F_ALL);
     f.bus->write(f.bus, f.dev.common + 0x16, 2, 0);
     f.bus->write(f.bus, f.dev.common + 0x20, 4, 0x20000000);
     f.bus->write(f.bus, f.dev.common + 0x1c, 2, 1);
     vt_driver_ok(&f.dev);
     g_assert_true(vt_needs_reset(&f.dev));
-    start(&f, F_ALL);
+    vt_blk_start(&f, F_ALL);
     check_round_trip(&f, f.data, false);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static void test_negotiation_rules(void)
 {
-    struct fixture f;
+    struct vt_blk f;
     uint64_t offered;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     vt_reset(&f.dev);
     offered = vt_host_features(&f.dev);
     g_assert_true(offered & BIT64(32));
@@ -520,14 +403,14 @@ static void test_negotiation_rules(void)
     /* nor a vector the function does not have */
     f.bus->write(f.bus, f.dev.common + 0x1a, 2, 99);
     g_assert_cmphex(f.bus->read(f.bus, f.dev.common + 0x1a, 2), ==, 0xffff);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static void test_queue_reset(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     check_round_trip(&f, f.data, false);
     f.bus->write(f.bus, f.dev.common + 0x16, 2, 0);
     f.bus->write(f.bus, f.dev.common + 0x3a, 2, 1);
@@ -535,20 +418,20 @@ static void test_queue_reset(void)
     g_assert_cmpuint(f.bus->read(f.bus, f.dev.common + 0x1c, 2), ==, 0);
     vt_queue_open(&f.q, &f.dev, 0, 8);
     check_round_trip(&f, f.data, true);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* A reset while requests are with the host: status shows 0 only when they are back. */
 static void test_reset_with_requests_in_flight(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
     memset(&f, 0, sizeof(f));
-    f.node = open_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576,"
-                       "\"latency-ns\":50000000}");
-    board_up(&f, NULL);
-    start(&f, F_ALL);
-    put_header(&f, T_IN, 0);
+    f.node = vt_blk_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576,"
+                         "\"latency-ns\":50000000}");
+    vt_blk_board(&f, NULL);
+    vt_blk_start(&f, F_ALL);
+    vt_blk_header(&f, T_IN, 0);
     struct vt_buf b[] = {{f.header, 16, false}, {f.data, 512, true}, {f.status, 1, true}};
     vt_add(&f.q, b, 3, false);
     vt_kick(&f.q);
@@ -558,18 +441,18 @@ static void test_reset_with_requests_in_flight(void)
     vt_set_status(&f.dev, 1);
     vt_reset(&f.dev);
     g_assert_cmpuint(vt_used_idx(&f.q), ==, 0);
-    start(&f, F_ALL);
-    g_assert_cmpuint(request(&f, T_IN, 0, f.data, 512, true, false, NULL), ==, 0);
-    tear_down(&f);
+    vt_blk_start(&f, F_ALL);
+    g_assert_cmpuint(vt_blk_request(&f, T_IN, 0, f.data, 512, true, false, NULL), ==, 0);
+    vt_blk_tear_down(&f);
 }
 
 static void test_bus_master_off(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     vt_config_write(f.bus, DEVFN, 4, 2, 2);
-    put_header(&f, T_IN, 0);
+    vt_blk_header(&f, T_IN, 0);
     struct vt_buf b[] = {{f.header, 16, false}, {f.data, 512, true}, {f.status, 1, true}};
     vt_add(&f.q, b, 3, false);
     vt_kick(&f.q);
@@ -577,7 +460,7 @@ static void test_bus_master_off(void)
     g_assert_cmpuint(vt_used_idx(&f.q), ==, 0);
     vt_config_write(f.bus, DEVFN, 4, 2, 6);
     g_assert_true(vt_wait(&f.q, NULL, NULL));
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* --- the ring's finer points --- */
@@ -585,34 +468,34 @@ static void test_bus_master_off(void)
 /* The interrupt comes when the used index passes used_event, not before (§2.7.7.2). */
 static void test_used_event(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     g_assert_true(f.dev.features & BIT64(29));
-    g_assert_cmpuint(request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
+    g_assert_cmpuint(vt_blk_request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
     vt_pump(f.bus, 5);
     unsigned irqs = vt_board_msi_count(f.board, 1);
     vt_put(f.bus, f.q.avail + 4 + 2 * QSIZE, 3, 2); /* tell me of the fourth */
     for (unsigned i = 1; i < 6; i++) {
-        g_assert_cmpuint(request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
+        g_assert_cmpuint(vt_blk_request(&f, T_FLUSH, 0, 0, 0, false, false, NULL), ==, 0);
         vt_pump(f.bus, 5);
         g_assert_cmpuint(vt_board_msi_count(f.board, 1), ==, irqs + (i >= 3));
     }
     /* the device asks for a kick of whatever comes next */
     g_assert_cmpuint(vt_get(f.bus, f.q.used + 4 + 8 * QSIZE, 2), ==, f.q.avail_idx);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* The 16-bit indices go round. */
 static void test_indices_wrap(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
     memset(&f, 0, sizeof(f));
-    f.node = open_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576}");
-    board_up(&f, NULL);
-    start(&f, F_ALL);
-    put_header(&f, T_IN, 0);
+    f.node = vt_blk_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576}");
+    vt_blk_board(&f, NULL);
+    vt_blk_start(&f, F_ALL);
+    vt_blk_header(&f, T_IN, 0);
     struct vt_buf b[] = {{f.header, 16, false}, {f.data, 512, true}, {f.status, 1, true}};
     for (unsigned i = 0; i < 70000; i++) {
         uint32_t head = vt_add(&f.q, b, 3, false), got = 0;
@@ -621,7 +504,7 @@ static void test_indices_wrap(void)
         g_assert_cmpuint(got, ==, head);
     }
     g_assert_cmpuint(vt_used_idx(&f.q), ==, 70000 % 65536);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static bool page_is_dirty(struct vt_board *board, uint64_t gpa)
@@ -639,12 +522,12 @@ static bool page_is_dirty(struct vt_board *board, uint64_t gpa)
 /* What the device writes is in the dirty log: data, status byte, used ring. */
 static void test_writes_are_logged(void)
 {
-    struct fixture f;
+    struct vt_blk f;
     uint64_t data[3] = {VT_RAM_HIGH + 0x10000, VT_RAM_HIGH + 0x20000, VT_RAM_HIGH + 0x30000};
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     guest_mem_dirty_log(vt_board_mem(f.board), true);
-    put_header(&f, T_IN, 0);
+    vt_blk_header(&f, T_IN, 0);
     struct vt_buf b[] = {
         {f.header, 16, false}, {data[0], 512, true}, {data[1], 512, true}, {f.status, 1, true}};
     vt_add(&f.q, b, 4, false);
@@ -665,16 +548,16 @@ static void test_writes_are_logged(void)
         g_assert_cmpint(page_is_dirty(f.board, data[i]), ==, i < 2);
         guest_mem_dirty_log(vt_board_mem(f.board), false);
     }
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* Registers through PCI config space, for those who cannot map BARs (§4.1.4.9). */
 static void test_config_window(void)
 {
-    struct fixture f;
+    struct vt_blk f;
     unsigned cap = 0;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     for (unsigned c = vt_config_read(f.bus, DEVFN, 0x34, 1); c;
          c = vt_config_read(f.bus, DEVFN, c + 1, 1)) {
         if (vt_config_read(f.bus, DEVFN, c, 1) == 9 && vt_config_read(f.bus, DEVFN, c + 3, 1) == 5)
@@ -695,23 +578,23 @@ static void test_config_window(void)
     vt_config_write(f.bus, DEVFN, cap + 16, 4, 0xffffffff);
     vt_config_write(f.bus, DEVFN, cap + 4, 1, 1);
     vt_config_read(f.bus, DEVFN, cap + 16, 4);
-    start(&f, F_ALL);
+    vt_blk_start(&f, F_ALL);
     check_round_trip(&f, f.data, false);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* --- pause, save, load --- */
 
 static void test_pause_drains(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
     memset(&f, 0, sizeof(f));
-    f.node = open_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576,"
-                       "\"latency-ns\":20000000}");
-    board_up(&f, NULL);
-    start(&f, F_ALL);
-    put_header(&f, T_IN, 0);
+    f.node = vt_blk_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576,"
+                         "\"latency-ns\":20000000}");
+    vt_blk_board(&f, NULL);
+    vt_blk_start(&f, F_ALL);
+    vt_blk_header(&f, T_IN, 0);
     struct vt_buf b[] = {{f.header, 16, false}, {f.data, 512, true}, {f.status, 1, true}};
     vt_add(&f.q, b, 3, false);
     vt_kick(&f.q);
@@ -725,15 +608,15 @@ static void test_pause_drains(void)
     vt_board_resume(f.board);
     f.q.last_used = 1;
     g_assert_true(vt_wait(&f.q, NULL, NULL));
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static void test_save_and_load_in_a_new_machine(void)
 {
-    struct fixture f;
+    struct vt_blk f;
     GError *err = NULL;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     check_round_trip(&f, f.data, false);
     vt_board_pause(f.board);
     g_autoptr(GBytes) first = vt_board_save(f.board);
@@ -742,7 +625,7 @@ static void test_save_and_load_in_a_new_machine(void)
     struct vt_queue q = f.q;
     struct vt_dev dev = f.dev;
     uint64_t header = f.header, data = f.data, status = f.status;
-    board_up(&f, NULL);
+    vt_blk_board(&f, NULL);
     vt_board_pause(f.board);
     g_assert_true(vt_board_load(f.board, first, &err));
     g_assert_no_error(err);
@@ -759,15 +642,15 @@ static void test_save_and_load_in_a_new_machine(void)
     f.status = status;
     f.bus->next_mem = 0x400000;
     check_round_trip(&f, f.data, true);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* Every single damaged byte of the stream is refused or harmless. */
 static void test_load_of_damaged_state(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     check_round_trip(&f, f.data, false);
     vt_board_pause(f.board);
     g_autoptr(GBytes) saved = vt_board_save(f.board);
@@ -790,34 +673,34 @@ static void test_load_of_damaged_state(void)
     g_assert_true(vt_board_load(f.board, saved, NULL));
     vt_board_resume(f.board);
     check_round_trip(&f, f.data, false);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static void test_machine_reset(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
-    set_up(&f, RAW_FILE, NULL);
+    vt_blk_set_up(&f, RAW_FILE, NULL);
     check_round_trip(&f, f.data, false);
     vt_board_reset(f.board);
     g_assert_cmphex(vt_config_read(f.bus, DEVFN, 4, 2), ==, 0);
-    start(&f, F_ALL);
+    vt_blk_start(&f, F_ALL);
     g_assert_cmphex(vt_status(&f.dev), ==, 15);
     check_round_trip(&f, f.data, false);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* Unplugged with requests at the host: they end first, and nobody is told of them. */
 static void test_unplug_in_flight(void)
 {
-    struct fixture f;
+    struct vt_blk f;
 
     memset(&f, 0, sizeof(f));
-    f.node = open_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576,"
-                       "\"latency-ns\":20000000}");
-    board_up(&f, NULL);
-    start(&f, F_ALL);
-    put_header(&f, T_IN, 0);
+    f.node = vt_blk_node("{\"driver\":\"null-co\",\"node-name\":\"n\",\"size\":1048576,"
+                         "\"latency-ns\":20000000}");
+    vt_blk_board(&f, NULL);
+    vt_blk_start(&f, F_ALL);
+    vt_blk_header(&f, T_IN, 0);
     struct vt_buf b[] = {{f.header, 16, false}, {f.data, 512, true}, {f.status, 1, true}};
     vt_add(&f.q, b, 3, false);
     vt_kick(&f.q);
@@ -828,7 +711,7 @@ static void test_unplug_in_flight(void)
     vt_kick(&f.q); /* nobody there */
     g_assert_true(blk_claim(f.node, "somebody else", NULL));
     blk_release(f.node);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 /* --- errors of the image --- */
@@ -857,14 +740,15 @@ static void on_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
 /* The request waits while the machine is stopped, survives a save, and succeeds on resume. */
 static void test_stop_on_error_parks_the_request(void)
 {
-    struct fixture f;
+    struct vt_blk f;
     struct error_log log = {0};
     GError *err = NULL;
 
     /* the image shrinks under the device: writes past the limit fail with EFBIG */
-    set_up(&f, RAW_THREADS,
-           &(struct virtio_blk_config){
-               .werror = VIRTIO_BLK_ON_ERROR_STOP, .on_error = on_error, .on_error_opaque = &log});
+    vt_blk_set_up(&f, RAW_THREADS,
+                  &(struct virtio_blk_config){.werror = VIRTIO_BLK_ON_ERROR_STOP,
+                                              .on_error = on_error,
+                                              .on_error_opaque = &log});
     log.board = f.board;
     struct rlimit old, small;
     g_assert_cmpint(getrlimit(RLIMIT_FSIZE, &old), ==, 0);
@@ -872,7 +756,7 @@ static void test_stop_on_error_parks_the_request(void)
     small.rlim_cur = 4096;
     signal(SIGXFSZ, SIG_IGN);
     g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &small), ==, 0);
-    put_header(&f, T_OUT, 100);
+    vt_blk_header(&f, T_OUT, 100);
     struct vt_buf b[] = {{f.header, 16, false}, {f.data, 512, false}, {f.status, 1, true}};
     vt_add(&f.q, b, 3, false);
     vt_kick(&f.q);
@@ -894,18 +778,18 @@ static void test_stop_on_error_parks_the_request(void)
     g_assert_true(vt_wait(&f.q, NULL, NULL));
     g_assert_cmpuint(vt_get(f.bus, f.status, 1), ==, 0);
     g_assert_cmpint(virtio_blk_stop_errnum(log.dev), ==, 0);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
 }
 
 static void test_multiqueue_in_an_io_thread(void)
 {
-    struct fixture f;
+    struct vt_blk f;
     GError *err = NULL;
     struct evloop *loop = evloop_new("iothread-test", &err);
     struct vt_queue second;
 
     g_assert_no_error(err);
-    set_up(&f, RAW_FILE, &(struct virtio_blk_config){.queues = 2, .loop = loop});
+    vt_blk_set_up(&f, RAW_FILE, &(struct virtio_blk_config){.queues = 2, .loop = loop});
     vt_negotiate(&f.dev, F_ALL);
     g_assert_true(f.dev.features & BIT64(12));
     g_assert_cmpuint(vt_cfg(&f.dev, 34, 2), ==, 2);
@@ -917,15 +801,15 @@ static void test_multiqueue_in_an_io_thread(void)
     check_round_trip(&f, f.data, true);
     /* reset storms while the other thread works */
     for (int i = 0; i < 50; i++) {
-        put_header(&f, T_IN, 0);
+        vt_blk_header(&f, T_IN, 0);
         struct vt_buf b[] = {{f.header, 16, false}, {f.data, 4096, true}, {f.status, 1, true}};
         for (int k = 0; k < 5; k++)
             vt_add(&f.q, b, 3, true);
         vt_kick(&f.q);
-        start(&f, F_ALL);
+        vt_blk_start(&f, F_ALL);
     }
     check_round_trip(&f, f.data, false);
-    tear_down(&f);
+    vt_blk_tear_down(&f);
     evloop_free(loop);
 }
 

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { SETS_MAX = 8192 };
+
 void q2_cache_init(struct table_cache *c, uint64_t cluster_bytes, uint64_t budget_bytes)
 {
     uint64_t sets = budget_bytes / cluster_bytes / Q2_CACHE_WAYS;
 
-    c->sets = 2;
-    while (c->sets < sets && c->sets < 512)
+    *c = (struct table_cache){.sets = 2};
+    while (c->sets < sets && c->sets < SETS_MAX)
         c->sets *= 2;
     c->slots = g_new0(struct table, (size_t)c->sets * Q2_CACHE_WAYS);
 }
@@ -19,7 +21,7 @@ void q2_cache_free(struct table_cache *c)
     for (uint32_t i = 0; c->slots && i < c->sets * Q2_CACHE_WAYS; i++)
         free(c->slots[i].data);
     g_free(c->slots);
-    c->slots = NULL;
+    *c = (struct table_cache){0};
 }
 
 static struct table *set_of(struct table_cache *c, uint64_t offset, uint32_t cluster_bits)
@@ -38,6 +40,27 @@ struct table *q2_cache_find(struct table_cache *c, uint64_t offset, uint32_t clu
         }
     }
     return NULL;
+}
+
+/* What is at offset is no table any more. */
+void q2_cache_drop(struct table_cache *c, uint64_t offset, uint32_t cluster_bits)
+{
+    struct table *t = q2_cache_find(c, offset, cluster_bits);
+
+    if (!t)
+        return;
+    c->dirty -= t->dirty;
+    t->dirty = false;
+    t->offset = 0;
+}
+
+void q2_table_touch(struct qcow2 *q, struct table_cache *c, struct table *t)
+{
+    pthread_mutex_lock(&q->tables);
+    c->dirty += !t->dirty;
+    t->dirty = true;
+    q->meta_dirty = true;
+    pthread_mutex_unlock(&q->tables);
 }
 
 /* An empty slot, else the oldest clean one, else the oldest. */

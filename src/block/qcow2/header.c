@@ -1,54 +1,74 @@
-/* header.c - opening: the header and its extensions (spec "Header"), the tables that stay in
- * memory, the backing image.  Everything read here is hostile. */
+/* header.c - opening: the header and its extensions (spec "Header") and the tables that stay in
+ * memory.  Everything read here is hostile. */
 #include "qcow2.h"
 
 #include "base/error.h"
-#include "base/props.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { HEADER_V2 = 72, HEADER_V3 = 104, NAME_MAX_BYTES = 1023, CHAIN_MAX = 200 };
-enum { EXT_END = 0 };
-#define EXT_BACKING_FORMAT 0xe2792acau
-#define EXT_BITMAPS        0x23852875u
+enum { HEADER_V2 = 72, HEADER_V3 = 104, FEATURE_BYTES = 48, FEATURE_NAME = 46 };
+#define KNOWN                                                                                      \
+    (Q2_INCOMPAT_DIRTY | Q2_INCOMPAT_CORRUPT | Q2_INCOMPAT_DATA_FILE | Q2_INCOMPAT_ZSTD |          \
+     Q2_INCOMPAT_EXTL2)
 
-static const struct {
-    uint64_t bit;
-    const char *what;
-} not_here[] = {
-    {BIT64(2), "an external data file"},
-    {BIT64(4), "extended L2 entries (subclusters)"},
-};
-
-static const char *name_of(const struct qcow2 *q)
+const char *q2_name(const struct qcow2 *q)
 {
     return blk_filename(q->node);
 }
 
-static bool check_features(struct qcow2 *q, uint32_t encryption, GError **err)
+static const char *name_of(const struct qcow2 *q)
 {
-    uint64_t rest = q->info.incompatible & ~(Q2_INCOMPAT_DIRTY | Q2_INCOMPAT_CORRUPT | BIT64(3));
+    return q2_name(q);
+}
 
-    if (encryption)
-        return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "'%s' is encrypted (method %u), which is not available in this version.",
-                         name_of(q), encryption);
-    for (size_t i = 0; i < ARRAY_SIZE(not_here); i++) {
-        if (rest & not_here[i].bit)
-            return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                             "'%s' uses %s, which is not available in this version.", name_of(q),
-                             not_here[i].what);
+/* By the names that the image itself gives to them, where it does. */
+static bool check_features(struct qcow2 *q, GError **err)
+{
+    uint64_t rest = q->info.incompatible & ~KNOWN;
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    if (!rest)
+        return true;
+    for (unsigned bit = 0; bit < 64; bit++) {
+        if (!(rest & BIT64(bit)))
+            continue;
+        g_string_append(names, names->len ? ", " : "");
+        if (q->features[bit])
+            g_string_append_printf(names, "'%s'", q->features[bit]);
+        else
+            g_string_append_printf(names, "bit %u", bit);
     }
-    if (rest)
+    return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                     "'%s' uses qcow2 features that this version does not know: %s.", name_of(q),
+                     names->str);
+}
+
+static bool check_encryption(struct qcow2 *q, uint32_t method, GError **err)
+{
+    static const char *const names[] = {NULL, "AES", "LUKS"};
+
+    if (method == 0)
+        return true;
+    if (method < ARRAY_SIZE(names))
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "'%s' uses qcow2 features that this version does not know (bits 0x%" PRIx64
-                         ").",
-                         name_of(q), rest);
-    return true;
+                         "'%s' is encrypted with %s, which this version cannot read; decrypt it "
+                         "with 'qemu-img convert' first.",
+                         name_of(q), names[method]);
+    return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                     "'%s' is encrypted by a method that this version does not know (%u).",
+                     name_of(q), method);
+}
+
+static bool tracking_bitmaps(const struct qcow2 *q)
+{
+    for (uint32_t i = 0; i < q->info.bitmap_count; i++) {
+        if (q->info.bitmaps[i].enabled && !q->info.bitmaps[i].in_use)
+            return true;
+    }
+    return false;
 }
 
 /* An image that may be read but not written. */
@@ -56,17 +76,13 @@ static bool check_writable(struct qcow2 *q, GError **err)
 {
     const char *why = NULL;
 
-    if (q->node->read_only)
+    if (q->node->read_only || q->for_check)
         return true;
-    if (q->info.dirty)
-        why = "was not closed properly and its refcounts may be wrong; repair it with "
-              "'qemu-img check -r all'";
-    else if (q->info.corrupt)
-        why = "is marked as corrupt; repair it with 'qemu-img check -r all'";
-    else if (q->info.refcount_bits != 16)
-        why = "has refcounts that are not 16 bits wide, which this version only reads";
-    else if (q->info.has_bitmaps)
-        why = "has dirty bitmaps, which writing would make wrong";
+    if (q->info.corrupt)
+        why = "is marked as corrupt; repair it with 'hanok-img check -r all'";
+    else if (tracking_bitmaps(q))
+        why = "has dirty bitmaps that track changes, which writing here would make wrong (switch "
+              "them off with 'qemu-img bitmap --disable', or remove them)";
     if (!why)
         return true;
     if (q->node->auto_read_only) {
@@ -83,6 +99,57 @@ static bool corrupt(struct qcow2 *q, const char *what, GError **err)
                      what);
 }
 
+static void read_features(struct qcow2 *q, const uint8_t *p, uint32_t len)
+{
+    for (; len >= FEATURE_BYTES; p += FEATURE_BYTES, len -= FEATURE_BYTES) {
+        if (p[0] != 0 || p[1] >= 64 || q->features[p[1]])
+            continue;
+        char *name = q->features[p[1]] = g_strndup((const char *)p + 2, FEATURE_NAME);
+        for (char *c = name; *c; c++) /* it goes into a sentence */
+            *c = g_ascii_isprint(*c) ? *c : '?';
+    }
+}
+
+static bool read_extension(struct qcow2 *q, uint32_t type, const uint8_t *p, uint32_t len,
+                           GError **err)
+{
+    char **text = type == Q2_EXT_BACKING_FORMAT ? &q->info.backing_format : &q->info.data_file;
+
+    switch (type) {
+    case Q2_EXT_BACKING_FORMAT:
+    case Q2_EXT_DATA_FILE:
+        if (len > Q2_NAME_MAX)
+            return corrupt(q, "a name in its header is too long", err);
+        if (!*text)
+            *text = g_strndup((const char *)p, len);
+        return true;
+    case Q2_EXT_FEATURES:
+        read_features(q, p, len);
+        return true;
+    case Q2_EXT_BITMAPS:
+        if (!(q->info.autoclear & Q2_AUTOCLEAR_BITMAPS))
+            return true; /* written since by one who does not know them: void */
+        if (len != 24)
+            return corrupt(q, "its bitmap extension has a bad length", err);
+        q->info.has_bitmaps = true;
+        q->info.bitmap_count = be32_get(p);
+        q->bitmap_dir_bytes = be64_get(p + 8);
+        q->bitmap_dir_offset = be64_get(p + 16);
+        return true;
+    case Q2_EXT_CRYPTO:
+        return true;
+    default: {
+        uint8_t head[8], pad[8] = {0};
+        be32_put(head, type);
+        be32_put(head + 4, len);
+        g_byte_array_append(q->other_extensions, head, sizeof(head));
+        g_byte_array_append(q->other_extensions, p, len);
+        g_byte_array_append(q->other_extensions, pad, (8 - len % 8) % 8);
+        return true;
+    }
+    }
+}
+
 static bool read_extensions(struct qcow2 *q, const uint8_t *h, uint32_t at, GError **err)
 {
     uint64_t end = q->cluster_bytes;
@@ -90,14 +157,12 @@ static bool read_extensions(struct qcow2 *q, const uint8_t *h, uint32_t at, GErr
     while (at + 8 <= end) {
         uint32_t type = be32_get(h + at), len = be32_get(h + at + 4);
         at += 8;
-        if (type == EXT_END)
+        if (type == 0)
             return true;
         if (len > end - at)
             return corrupt(q, "a header extension is too long", err);
-        if (type == EXT_BACKING_FORMAT && len <= NAME_MAX_BYTES && !q->info.backing_format)
-            q->info.backing_format = g_strndup((const char *)h + at, len);
-        if (type == EXT_BITMAPS)
-            q->info.has_bitmaps = (q->info.autoclear & 1) != 0;
+        if (!read_extension(q, type, h + at, len, err))
+            return false;
         if (ALIGN_UP(len, 8) > end - at)
             return true;
         at += ALIGN_UP(len, 8);
@@ -112,9 +177,11 @@ static bool read_backing_name(struct qcow2 *q, const uint8_t *h, GError **err)
 
     if (at == 0)
         return true;
-    if (len == 0 || len > NAME_MAX_BYTES || at > q->cluster_bytes - len)
+    if (len == 0 || len > Q2_NAME_MAX || at > q->cluster_bytes - len)
         return corrupt(q, "the name of its backing file lies outside the header", err);
     q->info.backing_file = g_strndup((const char *)h + at, len);
+    q->name_from = at;
+    q->name_to = at + len;
     return true;
 }
 
@@ -129,10 +196,15 @@ static bool read_v3_fields(struct qcow2 *q, const uint8_t *h, uint32_t *length, 
     q->info.refcount_bits = 1u << be32_get(h + 96);
     if (*length < HEADER_V3 || *length > q->cluster_bytes)
         return corrupt(q, "its header has an impossible length", err);
+    if (*length > Q2_HEADER_BYTES)
+        g_byte_array_append(q->header_tail, h + Q2_HEADER_BYTES, *length - Q2_HEADER_BYTES);
     q->info.dirty = (q->info.incompatible & Q2_INCOMPAT_DIRTY) != 0;
     q->info.corrupt = (q->info.incompatible & Q2_INCOMPAT_CORRUPT) != 0;
-    q->info.lazy_refcounts = (q->info.compatible & 1) != 0;
-    if (q->info.incompatible & BIT64(3)) {
+    q->info.extended_l2 = (q->info.incompatible & Q2_INCOMPAT_EXTL2) != 0;
+    q->info.lazy_refcounts = (q->info.compatible & Q2_COMPAT_LAZY) != 0;
+    q->info.data_file_raw = (q->info.autoclear & Q2_AUTOCLEAR_RAW_DATA) != 0 &&
+                            (q->info.incompatible & Q2_INCOMPAT_DATA_FILE) != 0;
+    if (q->info.incompatible & Q2_INCOMPAT_ZSTD) {
         if (*length < 105 || h[104] > 1)
             return error_set(err, HANOK_ERROR_UNSUPPORTED,
                              "'%s' is compressed by a method that this version does not know.",
@@ -151,13 +223,20 @@ static bool read_geometry(struct qcow2 *q, const uint8_t *h, GError **err)
     q->reftable_offset = be64_get(h + 48);
     uint64_t reftable_bytes = (uint64_t)be32_get(h + 56) << q->cluster_bits;
     q->info.snapshots = be32_get(h + 60);
-    q->l2_bits = q->cluster_bits - 3;
-    q->refblock_bits = q->cluster_bits - 1;
+    q->snapshots_offset = be64_get(h + Q2_HEADER_SNAPSHOTS + 4);
+    q->subs = q->info.extended_l2 ? Q2_SUBS : 1;
+    q->l2_entry_bytes = q->info.extended_l2 ? 16 : 8;
+    q->l2_bits = q->cluster_bits - (q->info.extended_l2 ? 4 : 3);
+    q->sub_bits = q->cluster_bits - (q->info.extended_l2 ? 5 : 0);
+    q->sub_bytes = BIT64(q->sub_bits);
+    q->refcount_order = (uint32_t)__builtin_ctz(q->info.refcount_bits);
+    q->refblock_bits = q->cluster_bits + 3 - q->refcount_order;
+    if (q->sub_bits < 9)
+        return corrupt(q, "extended L2 entries need clusters of 16 KiB or more", err);
     if (size > INT64_MAX - BLK_SECTOR_BYTES)
         return corrupt(q, "its size is impossible", err);
     q->virtual_bytes = ALIGN_UP(size, BLK_SECTOR_BYTES);
-    uint32_t span = q->cluster_bits + q->l2_bits;
-    uint64_t need = (q->virtual_bytes >> span) + ((q->virtual_bytes & (BIT64(span) - 1)) != 0);
+    uint32_t need = q2_l1_need(q, q->virtual_bytes);
     if ((uint64_t)q->l1_entries * 8 > Q2_L1_BYTES_MAX || q->l1_entries < need)
         return corrupt(q, "its L1 table does not fit its size", err);
     if (q->l1_entries && !q2_offset_ok(q, q->l1_offset))
@@ -195,19 +274,20 @@ bool q2_header_read(struct qcow2 *q, GError **err)
         return error_errno(err, -r, "Could not read the header of '%s'", name_of(q));
     if (q->info.version == 3 && !read_v3_fields(q, h, &length, err))
         return false;
-    return check_features(q, be32_get(h + 32), err) && read_geometry(q, h, err) &&
-           read_extensions(q, h, length, err) && read_backing_name(q, h, err) &&
-           check_writable(q, err);
+    if (!check_encryption(q, be32_get(h + 32), err) || !read_extensions(q, h, length, err))
+        return false;
+    return check_features(q, err) && read_geometry(q, h, err) && read_backing_name(q, h, err) &&
+           q2_bitmaps_read(q, err) && q2_snapshots_read(q, err) && check_writable(q, err);
 }
 
-static uint64_t *read_table(struct qcow2 *q, uint64_t offset, uint32_t entries, GError **err)
+uint64_t *q2_table_read(struct qcow2 *q, uint64_t offset, uint32_t entries, int *error)
 {
     uint64_t *t = g_try_new(uint64_t, MAX_OF(entries, 1u));
-    int r = t ? q2_io(q->file, BLK_READ, offset, t, (uint64_t)entries * 8) : -ENOMEM;
+    int r = t && entries ? q2_io(q->file, BLK_READ, offset, t, (uint64_t)entries * 8) : 0;
 
-    if (r < 0) {
+    *error = t ? r : -ENOMEM;
+    if (*error < 0) {
         g_free(t);
-        error_errno(err, -r, "Could not read the tables of '%s'", name_of(q));
         return NULL;
     }
     for (uint32_t i = 0; i < entries; i++)
@@ -215,143 +295,29 @@ static uint64_t *read_table(struct qcow2 *q, uint64_t offset, uint32_t entries, 
     return t;
 }
 
+int q2_tables_alloc(struct qcow2 *q)
+{
+    q2_cache_init(&q->l2, q->cluster_bytes, q->l2_budget);
+    q2_cache_init(&q->refblocks, q->cluster_bytes, q->refblock_budget);
+    if (posix_memalign((void **)&q->cow, 4096, q->cluster_bytes) ||
+        posix_memalign((void **)&q->unpacked, 4096, q->cluster_bytes))
+        return -ENOMEM;
+    return 0;
+}
+
 bool q2_tables_read(struct qcow2 *q, GError **err)
 {
     struct stat st;
+    int r;
 
-    q->l1 = read_table(q, q->l1_offset, q->l1_entries, err);
-    if (!q->l1)
-        return false;
-    if (!q->node->read_only) {
-        q->reftable = read_table(q, q->reftable_offset, q->reftable_entries, err);
-        if (!q->reftable)
-            return false;
-    }
+    q->l1 = q2_table_read(q, q->l1_offset, q->l1_entries, &r);
+    if (r == 0)
+        q->reftable = q2_table_read(q, q->reftable_offset, q->reftable_entries, &r);
+    if (r == 0)
+        r = q2_tables_alloc(q);
+    if (r < 0)
+        return error_errno(err, -r, "Could not read the tables of '%s'", name_of(q));
     q->regular_file = stat(name_of(q), &st) == 0 && S_ISREG(st.st_mode);
     q->l1_dirty_from = q->reftable_dirty_from = UINT32_MAX;
-    q2_cache_init(&q->l2, q->cluster_bytes, 32 * MiB);
-    q2_cache_init(&q->refblocks, q->cluster_bytes, 4 * MiB);
-    if (posix_memalign((void **)&q->cow, 4096, q->cluster_bytes) ||
-        posix_memalign((void **)&q->unpacked, 4096, q->cluster_bytes) ||
-        posix_memalign((void **)&q->packed, 4096, 2 * q->cluster_bytes))
-        return error_errno(err, ENOMEM, "'%s'", name_of(q));
-    return true;
-}
-
-/* ---- the backing image ---- */
-
-static char *backing_path(struct qcow2 *q, GError **err)
-{
-    const char *name = q->info.backing_file, *colon = strchr(name, ':'), *slash = strchr(name, '/');
-
-    if (g_str_has_prefix(name, "file:")) {
-        name += 5;
-    } else if (colon && (!slash || colon < slash)) {
-        error_set(err, HANOK_ERROR_UNSUPPORTED,
-                  "The backing file '%s' of '%s' is not a plain file name, which this version does "
-                  "not open.",
-                  name, name_of(q));
-        return NULL;
-    }
-    if (g_path_is_absolute(name))
-        return g_strdup(name);
-    g_autofree char *dir = g_path_get_dirname(name_of(q));
-    return g_build_filename(dir, name, NULL);
-}
-
-/* Without a recorded format only what proves itself is opened: a raw image's guest may write any
- * header into its first sector. */
-static const char *backing_format(struct qcow2 *q, const char *path, GError **err)
-{
-    const char *format = q->info.backing_format;
-    char magic[4] = "";
-
-    if (format && *format)
-        return format;
-    FILE *f = fopen(path, "re");
-    if (!f) {
-        error_errno(err, errno, "Could not open the backing file '%s' of '%s'", path, name_of(q));
-        return NULL;
-    }
-    size_t n = fread(magic, 1, sizeof(magic), f);
-    fclose(f);
-    if (n == sizeof(magic) && !memcmp(magic, "QFI\xfb", sizeof(magic)))
-        return "qcow2";
-    error_set(err, HANOK_ERROR_INVALID,
-              "'%s' does not say which format its backing file '%s' has; record it with 'qemu-img "
-              "rebase -u -F raw -b %s %s'.",
-              name_of(q), path, q->info.backing_file, name_of(q));
-    return NULL;
-}
-
-static struct blk_node *open_backing(struct qcow2 *q, GError **err)
-{
-    static unsigned depth; /* main thread: a chain may end in itself */
-    g_autofree char *path = backing_path(q, err);
-    const char *format = path ? backing_format(q, path, err) : NULL;
-
-    if (!format)
-        return NULL;
-    if (depth >= CHAIN_MAX) {
-        error_set(err, HANOK_ERROR_INVALID, "The backing chain of '%s' is longer than %d images.",
-                  name_of(q), CHAIN_MAX);
-        return NULL;
-    }
-    json_t *o = json_pack("{s:s, s:b, s:b, s:{s:s, s:s, s:b, s:b}}", "driver", format, "read-only",
-                          1, "force-share", q->node->force_share, "file", "driver", "file",
-                          "filename", path, "read-only", 1, "force-share", q->node->force_share);
-    if (!o) {
-        error_set(err, HANOK_ERROR_INVALID, "The backing file name in '%s' is not valid UTF-8.",
-                  name_of(q));
-        return NULL;
-    }
-    PROPS_AUTO p = props_from_json(o);
-    json_decref(o);
-    depth++;
-    struct blk_node *n = blk_open(p, err);
-    depth--;
-    if (!n)
-        g_prefix_error(err, "The backing file of '%s': ", name_of(q));
-    return n;
-}
-
-static struct blk_node *named_backing(struct qcow2 *q, const char *name, GError **err)
-{
-    struct blk_node *n = blk_find(name);
-
-    if (!n)
-        error_set(err, HANOK_ERROR_NOT_FOUND,
-                  "There is no block node '%s' for backing= to refer to.", name);
-    else if (n->parent || n->user)
-        error_set(err, HANOK_ERROR_BUSY, "The block node '%s' is already in use.", name);
-    else
-        return n;
-    return NULL;
-}
-
-bool q2_backing_open(struct qcow2 *q, struct props *p, GError **err)
-{
-    json_t *given = props_get_json(p, "backing");
-
-    if (json_is_null(given) || (json_is_string(given) && !*json_string_value(given)) ||
-        (!given && !q->info.backing_file))
-        return true;
-    if (json_is_string(given)) {
-        q->backing = named_backing(q, json_string_value(given), err);
-    } else {
-        struct props *sub = given ? props_get_sub(p, "backing") : NULL;
-        if (sub && !props_has(sub, "read-only"))
-            props_set_str(sub, "read-only", "on");
-        q->backing = given ? (sub ? blk_open(sub, err) : NULL) : open_backing(q, err);
-        q->owns_backing = q->backing != NULL;
-        if (given && !sub)
-            error_set(err, HANOK_ERROR_INVALID, "backing= is a node's name, an object or null.");
-    }
-    if (!q->backing)
-        return false;
-    q->backing->parent = q->node;
-    if (!q->backing->drv->sync)
-        return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "The block driver '%s' cannot be below qcow2.", q->backing->drv->name);
     return true;
 }

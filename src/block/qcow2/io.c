@@ -50,6 +50,18 @@ int q2_io_iov(struct blk_node *n, enum blk_op op, uint64_t offset, const struct 
     return 0;
 }
 
+int q2_table_write(struct qcow2 *q, uint64_t offset, const uint64_t *table, uint32_t from,
+                   uint32_t to)
+{
+    g_autofree uint64_t *be = g_try_new(uint64_t, to - from);
+
+    if (!be)
+        return -ENOMEM;
+    for (uint32_t i = from; i < to; i++)
+        be64_put(&be[i - from], table[i]);
+    return q2_io(q->file, BLK_WRITE, offset + (uint64_t)from * 8, be, (uint64_t)(to - from) * 8);
+}
+
 int q2_barrier(struct qcow2 *q)
 {
     if (q->failed)
@@ -57,8 +69,14 @@ int q2_barrier(struct qcow2 *q)
     if (q->node->no_flush)
         return 0;
     int r = q2_io(q->file, BLK_FLUSH, 0, NULL, 0);
-    /* The kernel reports a failed write-back once and then calls the pages clean: a later success
-     * would prove nothing. */
-    q->failed = r < 0;
+    if (r == 0 && q->data != q->file)
+        r = q2_io(q->data, BLK_FLUSH, 0, NULL, 0);
+    if (r < 0) {
+        /* The kernel reports a failed write-back once and then calls the pages clean: a later
+         * success would prove nothing. */
+        pthread_mutex_lock(&q->tables);
+        q->failed = true;
+        pthread_mutex_unlock(&q->tables);
+    }
     return r;
 }

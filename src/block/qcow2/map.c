@@ -19,56 +19,93 @@ void q2_packed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset, ui
     *len = (sectors + 1) * 512 - (*offset & 511);
 }
 
-/* False: the entry makes no sense. */
-static bool decode(const struct qcow2 *q, uint64_t entry, struct extent *e)
+/* May guest data lie at host?  An external data file holds a byte where the guest has it. */
+static bool data_ok(const struct qcow2 *q, uint64_t host)
 {
+    if (q->data == q->file)
+        return q2_offset_ok(q, host);
+    return (host & (q->cluster_bytes - 1)) == 0 &&
+           host < ALIGN_UP(MAX_OF(q->virtual_bytes, q->data->size_bytes), q->cluster_bytes);
+}
+
+/* Of one subcluster of a standard entry, by its bit in each half of the bitmap (spec "Extended L2
+ * Entries"). */
+static bool decode_sub(uint64_t bitmap, uint32_t sub, struct extent *e)
+{
+    bool allocated = (bitmap >> sub) & 1, zero = (bitmap >> (Q2_SUBS + sub)) & 1;
+
+    e->kind = allocated ? Q2_NORMAL : zero ? Q2_ZEROES : Q2_UNALLOCATED;
+    return !(allocated && (zero || !e->has_host));
+}
+
+/* Entry `index` of a table, its subcluster `sub`.  False: the entry makes no sense. */
+static bool decode(const struct qcow2 *q, const uint8_t *l2, uint64_t index, uint32_t sub,
+                   struct extent *e)
+{
+    uint64_t entry = be64_get(l2 + index * q->l2_entry_bytes);
+
     *e = (struct extent){.entry = entry, .copied = (entry & Q2_COPIED) != 0};
     if (entry & Q2_COMPRESSED) {
         uint64_t len;
         q2_packed_place(q, entry, &e->host_bytes, &len);
         e->kind = Q2_DEFLATED;
         e->copied = false;
-        return e->host_bytes >= q->cluster_bytes && e->host_bytes < q->file_end;
+        return q->data == q->file && e->host_bytes >= q->cluster_bytes &&
+               e->host_bytes < q->file_end;
     }
-    e->host_bytes = entry & Q2_OFFSET_MASK;
-    if (entry & Q2_RESERVED)
+    uint64_t host = entry & Q2_OFFSET_MASK;
+    e->has_host = host != 0 || (q->data != q->file && e->copied);
+    if ((entry & Q2_RESERVED) || (e->has_host && !data_ok(q, host)))
         return false;
+    e->host_bytes = e->has_host ? host + ((uint64_t)sub << q->sub_bits) : 0;
+    if (q->subs > 1)
+        return !(entry & Q2_ZERO) &&
+               decode_sub(be64_get(l2 + index * q->l2_entry_bytes + 8), sub, e);
     if (entry & Q2_ZERO) {
         e->kind = Q2_ZEROES;
-        return q->info.version >= 3 && (!e->host_bytes || q2_offset_ok(q, e->host_bytes));
+        return q->info.version >= 3;
     }
-    e->kind = e->host_bytes ? Q2_NORMAL : Q2_UNALLOCATED;
-    return !e->host_bytes || q2_offset_ok(q, e->host_bytes);
+    e->kind = e->has_host ? Q2_NORMAL : Q2_UNALLOCATED;
+    return true;
 }
 
-/* Does the entry go on where an extent of `clusters` clusters ends? */
-static bool continues(const struct qcow2 *q, const struct extent *first, uint64_t clusters,
+/* Does `next` go on where an extent of so many subclusters ends? */
+static bool continues(const struct qcow2 *q, const struct extent *first, uint64_t subs,
                       const struct extent *next)
 {
-    if (next->kind != first->kind || next->copied != first->copied)
-        return false;
-    if (first->kind == Q2_NORMAL)
-        return next->host_bytes == first->host_bytes + clusters * q->cluster_bytes;
-    return first->kind == Q2_UNALLOCATED ||
-           (first->kind == Q2_ZEROES && !first->host_bytes && !next->host_bytes);
+    return next->kind == first->kind && first->kind != Q2_DEFLATED &&
+           next->copied == first->copied && next->has_host == first->has_host &&
+           (!first->has_host || next->host_bytes == first->host_bytes + (subs << q->sub_bits));
+}
+
+static bool map_packed(const struct qcow2 *q, uint64_t offset, uint64_t len, struct extent *out)
+{
+    out->len_bytes = MIN_OF(len, q->cluster_bytes - (offset & (q->cluster_bytes - 1)));
+    return true;
 }
 
 static bool map_in_table(const struct qcow2 *q, const uint8_t *l2, uint64_t offset, uint64_t len,
                          struct extent *out)
 {
-    uint64_t within = offset & (q->cluster_bytes - 1), clusters = 1;
-    uint64_t index = (offset >> q->cluster_bits) & (BIT64(q->l2_bits) - 1);
+    uint64_t within = offset & (q->sub_bytes - 1), subs = 1;
+    uint32_t sub_shift = q->cluster_bits - q->sub_bits;
+    uint64_t at = (offset >> q->sub_bits) & (BIT64(q->l2_bits + sub_shift) - 1);
     struct extent next;
 
-    if (!decode(q, be64_get(l2 + index * 8), out))
+    if (!decode(q, l2, at >> sub_shift, (uint32_t)(at & (q->subs - 1)), out))
         return false;
-    while (clusters * q->cluster_bytes - within < len && index + clusters < BIT64(q->l2_bits) &&
-           decode(q, be64_get(l2 + (index + clusters) * 8), &next) &&
-           continues(q, out, clusters, &next))
-        clusters++;
-    if (out->kind == Q2_NORMAL)
+    if (out->kind == Q2_DEFLATED)
+        return map_packed(q, offset, len, out);
+    for (; (subs << q->sub_bits) - within < len; subs++) {
+        uint64_t i = at + subs;
+        if (i >> sub_shift >= BIT64(q->l2_bits) ||
+            !decode(q, l2, i >> sub_shift, (uint32_t)(i & (q->subs - 1)), &next) ||
+            !continues(q, out, subs, &next))
+            break;
+    }
+    if (out->has_host)
         out->host_bytes += within;
-    out->len_bytes = MIN_OF(len, clusters * q->cluster_bytes - within);
+    out->len_bytes = MIN_OF(len, (subs << q->sub_bits) - within);
     return true;
 }
 
@@ -95,9 +132,7 @@ int q2_map(struct qcow2 *q, uint64_t offset, uint64_t len, struct extent *out)
         map_nothing(q, offset, len, out);
         return 0;
     }
-    if (!q2_offset_ok(q, place))
-        return q2_corrupt(q, "an L1 entry points outside the file");
-    int r = q2_l2_load(q, place, false, &t);
+    int r = q2_l2_at(q, place, &t);
     if (r < 0)
         return r;
     return map_in_table(q, t->data, offset, len, out)
@@ -115,4 +150,46 @@ bool q2_map_cached(struct qcow2 *q, uint64_t offset, uint64_t len, struct extent
     }
     struct table *t = q2_cache_find(&q->l2, place, q->cluster_bits);
     return t && map_in_table(q, t->data, offset, len, out);
+}
+
+int q2_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes, struct blk_status *out)
+{
+    struct qcow2 *q = n->priv;
+    struct extent e;
+
+    pthread_mutex_lock(&q->serial);
+    int r = q2_map(q, offset, len, &e);
+    for (struct extent next; r == 0 && e.len_bytes < len; e.len_bytes += next.len_bytes) {
+        /* across tables, and whatever the difference does not show */
+        r = q2_map(q, offset + e.len_bytes, len - e.len_bytes, &next);
+        if (r < 0 || next.kind != e.kind || e.kind == Q2_DEFLATED ||
+            (e.kind == Q2_NORMAL && next.host_bytes != e.host_bytes + e.len_bytes))
+            break;
+    }
+    pthread_mutex_unlock(&q->serial);
+    if (r < 0)
+        return r;
+    out->len_bytes = e.len_bytes;
+    if (e.kind == Q2_UNALLOCATED) {
+        out->flags = q->backing ? 0 : BLK_STATUS_ZERO;
+    } else if (e.kind == Q2_ZEROES) {
+        out->flags = BLK_STATUS_ALLOCATED | BLK_STATUS_ZERO;
+    } else if (e.kind == Q2_DEFLATED) {
+        out->flags = BLK_STATUS_ALLOCATED | BLK_STATUS_DATA | BLK_STATUS_COMPRESSED;
+        out->host = q->file;
+        q2_packed_place(q, e.entry, &out->host_bytes, &out->packed_bytes);
+    } else {
+        out->flags = BLK_STATUS_ALLOCATED | BLK_STATUS_DATA | BLK_STATUS_OFFSET;
+        out->host = q->data;
+        out->host_bytes = e.host_bytes;
+        struct blk_status below;
+        if (holes && e.host_bytes + e.len_bytes <= q->data->size_bytes &&
+            blk_status(q->data, e.host_bytes, e.len_bytes, true, &below) == 0) {
+            out->len_bytes = below.len_bytes;
+            out->flags |= below.flags & BLK_STATUS_ZERO;
+            if (out->flags & BLK_STATUS_ZERO)
+                out->flags &= ~(uint32_t)BLK_STATUS_DATA;
+        }
+    }
+    return 0;
 }

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/props.h"
+#include "block/qcow2_build.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,40 +19,45 @@ enum { SCRATCH_RET = 0, SCRATCH_DONE = BLK_SCRATCH_FORMAT, SCRATCH_SELF };
 
 /* ---- blocking requests ---- */
 
+static int change_locked(struct qcow2 *q, struct blk_req *req)
+{
+    uint64_t offset = req->offset_bytes, len = req->len_bytes;
+    struct q2_claim claim;
+    int r;
+
+    q2_claim(q, &claim, offset, len);
+    if (req->op == BLK_WRITE)
+        r = q2_write(q, offset, req->iov, req->iov_count, 0, len);
+    else if (req->op == BLK_WRITE_ZEROES)
+        r = q2_write_zeroes(q, offset, len, (req->flags & BLK_REQ_UNMAP) != 0);
+    else
+        r = q2_discard(q, offset, len);
+    q2_unclaim(q, &claim);
+    return r == 0 && (req->flags & BLK_REQ_FUA) ? q2_flush(q, true) : r;
+}
+
 static int run_locked(struct qcow2 *q, struct blk_req *req)
 {
-    int r = -ENOTSUP;
-
-    switch (req->op) {
-    case BLK_READ:
+    if (req->op == BLK_READ)
         return q2_read(q, req->offset_bytes, req->iov, req->iov_count, 0, req->len_bytes);
-    case BLK_WRITE:
-        r = q2_write(q, req->offset_bytes, req->iov, req->iov_count, 0, req->len_bytes);
-        break;
-    case BLK_FLUSH:
-        return q2_flush(q, true);
-    case BLK_DISCARD:
-        return q2_discard(q, req->offset_bytes, req->len_bytes);
-    case BLK_WRITE_ZEROES:
-        r = q2_write_zeroes(q, req->offset_bytes, req->len_bytes,
-                            (req->flags & BLK_REQ_UNMAP) != 0);
-        break;
-    }
-    return r == 0 && (req->flags & BLK_REQ_FUA) ? q2_flush(q, true) : r;
+    return req->op == BLK_FLUSH ? q2_flush(q, true) : change_locked(q, req);
 }
 
 static int qcow2_sync(struct blk_node *n, struct blk_req *req)
 {
     struct qcow2 *q = n->priv;
 
+    if (req->op == BLK_WRITE && (req->flags & BLK_REQ_COMPRESSED))
+        return q2_write_packed(q, req);
     pthread_mutex_lock(&q->serial);
     int r = run_locked(q, req);
     pthread_mutex_unlock(&q->serial);
     return r;
 }
 
-static struct blk_req *next_locked(struct qcow2 *q)
+static struct blk_req *next_locked(struct q2_worker *w)
 {
+    struct qcow2 *q = w->q;
     struct blk_req *req = q->queue;
 
     if (req) {
@@ -60,19 +66,21 @@ static struct blk_req *next_locked(struct qcow2 *q)
             q->queue_tail = &q->queue;
         return req;
     }
-    q->worker_active = false;
+    w->active = false;
+    q->active_workers--;
     pthread_cond_broadcast(&q->worker_left);
     return NULL;
 }
 
 static void work_fn(struct blk_work *w)
 {
-    struct qcow2 *q = container_of(w, struct qcow2, work);
+    struct q2_worker *self = container_of(w, struct q2_worker, work);
+    struct qcow2 *q = self->q;
     struct blk_req *req;
     uint64_t one = 1;
 
     pthread_mutex_lock(&q->queue_lock);
-    while ((req = next_locked(q))) {
+    while ((req = next_locked(self))) {
         pthread_mutex_unlock(&q->queue_lock);
         int r = qcow2_sync(q->node, req);
         pthread_mutex_lock(&q->queue_lock);
@@ -107,17 +115,21 @@ static void done_ready(void *opaque, int fd, uint32_t events)
 
 static void to_worker(struct qcow2 *q, struct blk_req *req)
 {
+    struct q2_worker *start = NULL;
+
     req->next = NULL;
     pthread_mutex_lock(&q->queue_lock);
     *q->queue_tail = req;
     q->queue_tail = &req->next;
-    bool start = !q->worker_active;
-    q->worker_active = true;
-    pthread_mutex_unlock(&q->queue_lock);
+    for (unsigned i = 0; !start && i < Q2_WORKERS; i++)
+        start = q->workers[i].active ? NULL : &q->workers[i];
     if (start) {
-        q->work.fn = work_fn;
-        blk_workers_push(&q->work);
+        *start = (struct q2_worker){.work.fn = work_fn, .q = q, .active = true};
+        q->active_workers++;
     }
+    pthread_mutex_unlock(&q->queue_lock);
+    if (start)
+        blk_workers_push(&start->work);
 }
 
 /* ---- requests that go straight on (loop thread) ---- */
@@ -131,9 +143,13 @@ static enum way way_of(struct qcow2 *q, const struct blk_req *req, uint64_t *hos
 
     if (q->quiesce)
         return WAY_WORKER;
+    if (req->op == BLK_FLUSH && q->data != q->file)
+        return q->node->no_flush && !q->meta_dirty && !q->failed ? WAY_NOW : WAY_WORKER;
     if (req->op == BLK_FLUSH)
         return q->meta_dirty || q->failed ? WAY_WORKER : q->node->no_flush ? WAY_NOW : WAY_FILE;
     if (req->op != BLK_READ && req->op != BLK_WRITE)
+        return WAY_WORKER;
+    if (req->flags & BLK_REQ_COMPRESSED)
         return WAY_WORKER;
     if (!q2_map_cached(q, req->offset_bytes, req->len_bytes, &e) || e.len_bytes < req->len_bytes)
         return WAY_WORKER;
@@ -144,9 +160,9 @@ static enum way way_of(struct qcow2 *q, const struct blk_req *req, uint64_t *hos
         return WAY_WORKER;
     if (req->op == BLK_READ)
         return WAY_FILE;
-    bool plain = e.copied && !q->corrupt && !q->failed &&
+    bool plain = e.copied && !q->corrupt && !q->failed && !q->for_check &&
                  !((req->flags & BLK_REQ_FUA) && q->meta_dirty) &&
-                 !q2_is_metadata(q, *host, req->len_bytes);
+                 (q->data != q->file || !q2_is_metadata(q, *host, req->len_bytes));
     return plain ? WAY_FILE : WAY_WORKER;
 }
 
@@ -187,14 +203,15 @@ static void qcow2_submit(struct blk_node *n, struct blk_req *req)
         req->driver[SCRATCH_SELF] = (uint64_t)(uintptr_t)q;
         req->done = fast_done;
         req->offset_bytes = host;
-        n->file->drv->submit(n->file, req);
+        struct blk_node *to = req->op == BLK_FLUSH ? q->file : q->data;
+        to->drv->submit(to, req);
     }
 }
 
 static void qcow2_poll(struct blk_node *n)
 {
     struct qcow2 *q = n->priv;
-    struct blk_node *leaf = n;
+    struct blk_node *leaf = q->data;
 
     pthread_mutex_lock(&q->tables);
     bool fast = q->fast_inflight > 0;
@@ -217,26 +234,82 @@ static bool prepare(struct blk_node *n, struct qcow2 *q, GError **err)
     q->node = n;
     q->done_fd = -1;
     q->queue_tail = &q->queue;
+    q->other_extensions = g_byte_array_new();
+    q->header_tail = g_byte_array_new();
     q->pending = g_array_new(FALSE, FALSE, sizeof(struct range));
     pthread_mutex_init(&q->serial, NULL);
     pthread_mutex_init(&q->tables, NULL);
     pthread_mutex_init(&q->queue_lock, NULL);
     pthread_cond_init(&q->fast_idle, NULL);
+    pthread_cond_init(&q->unclaimed, NULL);
     pthread_cond_init(&q->worker_left, NULL);
     q->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return q->done_fd >= 0 || error_errno(err, errno, "Cannot create an event descriptor");
 }
 
 /* Features that a writer may not know are to be switched off before the first change (spec
- * "autoclear_features"). */
+ * "autoclear_features"); bitmaps that are left alone stay true. */
 static bool clear_autoclear(struct qcow2 *q, GError **err)
 {
-    uint8_t none[8] = {0};
+    uint64_t keep = q->info.autoclear & (Q2_AUTOCLEAR_BITMAPS | Q2_AUTOCLEAR_RAW_DATA);
+    uint8_t field[8];
 
-    if (q->node->read_only || !q->info.autoclear)
+    if (q->node->read_only || q->info.autoclear == keep)
         return true;
-    int r = q2_io(q->file, BLK_WRITE, 88, none, sizeof(none));
-    return r == 0 || error_errno(err, -r, "Could not write to '%s'", blk_filename(q->node));
+    be64_put(field, keep);
+    int r = q2_header_put(q, Q2_HEADER_AUTOCLEAR, field, sizeof(field));
+    q->info.autoclear = keep;
+    return r == 0 || error_errno(err, -r, "Could not write to '%s'", q2_name(q));
+}
+
+static bool read_options(struct qcow2 *q, struct props *p, GError **err)
+{
+    static const char *const overlap[] = {"none", "constant", "cached", "all", NULL};
+    uint64_t both = 0, entry = 0;
+    uint32_t interval = 0; /* as entry: how QEMU's cache works, ours is bounded without */
+    unsigned checks = 2;   /* what is always checked is what QEMU calls constant, and more */
+
+    q->l2_budget = 32 * MiB;
+    q->refblock_budget = 4 * MiB;
+    q->pass_discard[Q2_FREE_REQUEST] = q->node->unmap;
+    q->pass_discard[Q2_FREE_SNAPSHOT] = q->pass_discard[Q2_FREE_ALWAYS] = true;
+    if (!props_get_bool(p, "for-check", &q->for_check, err) ||
+        !props_get_bool(p, "lazy-refcounts", &q->keep_refcounts_lazy, err) ||
+        !props_get_bool(p, "pass-discard-request", &q->pass_discard[Q2_FREE_REQUEST], err) ||
+        !props_get_bool(p, "pass-discard-snapshot", &q->pass_discard[Q2_FREE_SNAPSHOT], err) ||
+        !props_get_bool(p, "pass-discard-other", &q->pass_discard[Q2_FREE_OTHER], err) ||
+        !props_get_enum(p, "overlap-check", overlap, &checks, err) ||
+        !props_get_size(p, "cache-size", &both, err) ||
+        !props_get_size(p, "l2-cache-entry-size", &entry, err) ||
+        !props_get_u32(p, "cache-clean-interval", &interval, err))
+        return false;
+    if (both) { /* a quarter of what L2 tables get is enough for the refcounts */
+        q->l2_budget = both / 5 * 4;
+        q->refblock_budget = both / 5;
+    }
+    return props_get_size(p, "l2-cache-size", &q->l2_budget, err) &&
+           props_get_size(p, "refcount-cache-size", &q->refblock_budget, err);
+}
+
+static bool load(struct qcow2 *q, struct props *p, GError **err)
+{
+    bool lazy = q->keep_refcounts_lazy;
+
+    q->keep_refcounts_lazy = false;
+    if (!q2_header_read(q, err) || !q2_data_open(q, p, err) || !q2_tables_read(q, err) ||
+        !q2_backing_open(q, p, err))
+        return false;
+    if (q->info.data_file_raw && q->info.backing_file)
+        return error_set(err, HANOK_ERROR_CORRUPT,
+                         "'%s' has a backing file and a raw external data file, which exclude each "
+                         "other.",
+                         q2_name(q));
+    if (q->for_check || q->node->read_only)
+        return true;
+    if (!clear_autoclear(q, err) || (q->info.dirty && !q2_repair_dirty(q, err)))
+        return false;
+    q->keep_refcounts_lazy = (lazy || q->info.lazy_refcounts) && q->info.version >= 3;
+    return true;
 }
 
 static bool qcow2_open(struct blk_node *n, struct props *p, GError **err)
@@ -256,11 +329,21 @@ static bool qcow2_open(struct blk_node *n, struct props *p, GError **err)
                          "The block node '%s' is writable, but '%s' below it is read-only.",
                          n->name, n->file->name);
     q->file_end = n->file->size_bytes;
-    if (!q2_header_read(q, err) || !q2_tables_read(q, err) || !q2_backing_open(q, p, err) ||
-        !clear_autoclear(q, err))
+    if (!read_options(q, p, err) || !load(q, p, err))
         return false;
     n->size_bytes = q->virtual_bytes;
     return true;
+}
+
+/* All is on the disk: the image needs no repair. */
+static void close_marks(struct qcow2 *q)
+{
+    if (!q->marked_dirty || q->leave_dirty || q->failed || q->corrupt)
+        return;
+    int r = q2_flush(q, false);
+    q->keep_refcounts_lazy = false;
+    if (r == 0)
+        q2_dirty_end(q, q->pending->len ? -EBUSY : 0);
 }
 
 static void qcow2_close(struct blk_node *n)
@@ -270,9 +353,10 @@ static void qcow2_close(struct blk_node *n)
     if (!q)
         return;
     pthread_mutex_lock(&q->queue_lock);
-    while (q->worker_active)
+    while (q->active_workers)
         pthread_cond_wait(&q->worker_left, &q->queue_lock);
     pthread_mutex_unlock(&q->queue_lock);
+    close_marks(q);
     evloop_fd_del(q->done_watch);
     if (q->done_fd >= 0)
         close(q->done_fd);
@@ -280,21 +364,35 @@ static void qcow2_close(struct blk_node *n)
         q->backing->parent = NULL;
     if (q->owns_backing)
         blk_close(q->backing);
+    if (q->data && q->data != q->file)
+        q->data->parent = NULL;
+    if (q->owns_data)
+        blk_close(q->data);
+    q2_snapshots_free(q);
+    for (size_t i = 0; i < ARRAY_SIZE(q->features); i++)
+        g_free(q->features[i]);
+    for (uint32_t i = 0; q->info.bitmaps && i < q->info.bitmap_count; i++)
+        g_free(q->info.bitmaps[i].name);
+    g_free(q->info.bitmaps);
+    g_byte_array_free(q->other_extensions, TRUE);
+    g_byte_array_free(q->header_tail, TRUE);
     q2_cache_free(&q->l2);
     q2_cache_free(&q->refblocks);
     pthread_mutex_destroy(&q->serial);
     pthread_mutex_destroy(&q->tables);
     pthread_mutex_destroy(&q->queue_lock);
     pthread_cond_destroy(&q->fast_idle);
+    pthread_cond_destroy(&q->unclaimed);
     pthread_cond_destroy(&q->worker_left);
     g_array_free(q->pending, TRUE);
     g_free(q->l1);
     g_free(q->reftable);
+    qcow2_packer_free(q->packer);
     free(q->cow);
     free(q->unpacked);
-    free(q->packed);
     g_free(q->info.backing_file);
     g_free(q->info.backing_format);
+    g_free(q->info.data_file);
     g_free(q);
 }
 
@@ -311,6 +409,29 @@ static void qcow2_attach(struct blk_node *n, struct evloop *loop)
     q->done_watch = evloop_fd_add(loop, q->done_fd, EPOLLIN, done_ready, n);
     if (q->backing)
         blk_attach(q->backing, loop);
+    if (q->data && q->data != q->file)
+        blk_attach(q->data, loop);
+}
+
+static void qcow2_plug(struct blk_node *n)
+{
+    struct qcow2 *q = n->priv;
+
+    if (q->data != q->file)
+        blk_plug(q->data);
+}
+
+static void qcow2_unplug(struct blk_node *n)
+{
+    struct qcow2 *q = n->priv;
+
+    if (q->data != q->file)
+        blk_unplug(q->data);
+}
+
+static struct blk_node *backing_of(const struct blk_node *n)
+{
+    return ((const struct qcow2 *)n->priv)->backing;
 }
 
 static int qcow2_flush_sync(struct blk_node *n)
@@ -346,5 +467,10 @@ const struct blk_driver blk_driver_qcow2 = {
     .flush_sync = qcow2_flush_sync,
     .submit = qcow2_submit,
     .sync = qcow2_sync,
+    .plug = qcow2_plug,
+    .unplug = qcow2_unplug,
     .poll = qcow2_poll,
+    .status = q2_status,
+    .backing = backing_of,
+    .resize = q2_resize,
 };

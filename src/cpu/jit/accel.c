@@ -398,6 +398,8 @@ const struct accel_ops jit_accel = {
     .get_state = jit_get_state,
     .set_state = jit_set_state,
     .nmi = jit_nmi,
+    .counter_names = tr_counter_names,
+    .counters = tr_counters,
     .clock_stopped = jit_clock_stopped,
     .clock_started = jit_clock_started,
 };

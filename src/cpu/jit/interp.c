@@ -1,5 +1,5 @@
 /* interp.c - the loop: runs blocks, takes events between them, turns faults into deliveries. */
-#include "tr.h"
+#include "cosim.h"
 
 #define NESTING_BYTES (128 * KiB) /* of stack that nested blocks may take */
 
@@ -45,6 +45,8 @@ void cpu_restart(struct jit_cpu *c)
 /* After a handler left by longjmp; false: triple fault. */
 static bool resume(struct jit_cpu *c, int how)
 {
+    if (unlikely(c->cosim != NULL))
+        cosim_left(c, how);
     if (how != LEFT_BY_RESTART)
         return take_fault(c);
     flags_to_state(c);
@@ -155,7 +157,7 @@ static __attribute__((noinline)) enum vcpu_exit loop(struct jit_cpu *c)
         }
         c->tr.bail = false;
         if (c->tr.cache)
-            c->tr.cache->stats.interpreted++;
+            TR_COUNT(c->tr.cache->stats.interpreted, 1);
         run_block(c, b);
     }
 }

@@ -133,6 +133,7 @@ struct tlb_ctx {
 struct icache;
 struct block;
 struct tr_cache;
+struct cosim;
 
 /* What translated code reads and writes at fixed addresses; see tr.h.  Vcpu's thread only, but for
  * `go`, which any thread may clear. */
@@ -206,6 +207,9 @@ struct jit_cpu {
 
     void *fpu; /* fpu_*: host save area etc. */
     void *sys; /* sys_*: steal time, debug, ... */
+
+    struct cosim *cosim;  /* cosim=on: the translator's checker (cosim.h), else NULL */
+    bool running_ahead;   /* the checker's interpreter runs: memory is not to be changed */
 
     struct tr_state tr; /* what translated code and its glue keep here; see tr.h */
     struct tlb_ctx tlb[TLB_CONTEXTS];

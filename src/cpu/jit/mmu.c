@@ -13,7 +13,7 @@
  *       bit looks at the filters afterwards - one of the two always sees the other;
  *   (3) another thread never writes these tables: it sets PENDING_TLB_FLUSH and waits until the
  *       owner has flushed or is outside guest code (it flushes when it comes back). */
-#include "sys.h"
+#include "cosim.h"
 
 #include "bus/io.h"
 
@@ -486,9 +486,14 @@ static void phys_read(struct jit_cpu *c, uint64_t phys, void *buf, unsigned len)
     uint8_t *p = buf;
 
     if (r && !is_apic_page(c, phys)) {
-        copy_pieces(buf, r->host + (phys - r->gpa), len);
+        if (unlikely(c->running_ahead))
+            cosim_load(c, r->host + (phys - r->gpa), buf, len);
+        else
+            copy_pieces(buf, r->host + (phys - r->gpa), len);
         return;
     }
+    if (unlikely(c->running_ahead))
+        cosim_device(c);
     while (len) {
         unsigned n = piece_of(len);
         uint64_t v = mmio_read(c, phys, n);
@@ -536,10 +541,16 @@ static void phys_write(struct jit_cpu *c, uint64_t phys, const void *buf, unsign
     const uint8_t *p = buf;
 
     if (r && r->kind == GUEST_RAM && !is_apic_page(c, phys)) {
+        if (unlikely(c->running_ahead)) {
+            cosim_store(c, r->host + (phys - r->gpa), buf, len);
+            return;
+        }
         copy_pieces(r->host + (phys - r->gpa), buf, len);
         mmu_stored(c, r, phys - r->gpa, len);
         return;
     }
+    if (unlikely(c->running_ahead))
+        cosim_device(c);
     if (r)
         rom_write_alone(c, phys);
     while (len) {

@@ -151,10 +151,13 @@ struct tblock {
     uint32_t key, id; /* id of its page; 0: dropped */
     struct block *src;
     struct tblock *next; /* of the same src */
-    uint32_t code, end;  /* offsets in the cache */
+    uint32_t code, end;      /* offsets in the cache */
+    uint32_t aside, aside_end; /* of what was put aside */
     uint32_t entry_host, entry_mem;
     uint32_t in; /* links that come here */
     uint8_t count;
+    uint8_t ahead; /* cosim.c: 1 + instructions that may run twice; 0: not counted yet */
+    bool ahead_fpu; /* among them some of the vector and x87 units */
     uint16_t faults;
     struct tr_fault *fault; /* behind the struct's other tail data */
     uint16_t off[];         /* guest offset of each instruction */
@@ -249,16 +252,20 @@ struct tr_jump { /* indirect targets by address */
 };
 #define TR_JUMP_SHIFT 5 /* of sizeof(struct tr_jump) */
 #define TR_JUMPS 4096u
+/* Written by the vcpu's thread by TR_COUNT, read by any. */
 struct tr_stats {
     uint64_t blocks, insns, code_bytes, dropped, flushes, translate_ns;
     uint64_t exits, exits_indirect, exits_link, fills, bounces, bails, interp_calls, native_faults,
         ret_overflows, interpreted;
 };
+#define TR_COUNT(counter, n)                                                                       \
+    __atomic_store_n(&(counter), (counter) + (uint64_t)(n), __ATOMIC_RELAXED)
 struct tr_cache {
     struct tr_jump jump[TR_JUMPS]; /* first: at a low address */
     struct tr_glue glue;
     uint8_t *rw, *rx;
     uint32_t bytes, used, first;
+    uint32_t aside, aside_used; /* the upper half holds what is rarely run */
     uint8_t *ret_stack; /* mapping, guard page first */
     uint64_t ret_top;
     uint8_t *tblocks; /* the structs, one behind the other */
@@ -266,6 +273,7 @@ struct tr_cache {
     bool full;             /* to be emptied */
     struct tblock **block; /* in order of code */
     uint32_t blocks, blocks_max;
+    uint32_t *grain; /* tr_by_pc's index */
     struct tr_link *link; /* link[0] is none */
     uint32_t links, links_max;
     struct tr_page *page; /* hash table of code pages' ids */
@@ -285,7 +293,9 @@ bool tr_cache_room(struct tr_cache *k, uint32_t bytes);
 struct tblock *tr_tblock_new(struct tr_cache *k, size_t bytes);
 void tr_add(struct tr_cache *k, struct tblock *tb);
 void tr_perf_note(struct tr_cache *k, uint32_t from, uint32_t to, const char *what, uint64_t rip);
-struct tblock *tr_find(const struct block *b, uint64_t rip, uint32_t key);
+/* The same code runs at many addresses (address space randomisation): the last ones are found. */
+#define TR_ADDRESSES 6u
+struct tblock *tr_find(struct block *b, uint64_t rip, uint32_t key);
 struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc);
 uint32_t tr_link_new(struct tr_cache *k, uint64_t rip, bool from_mem);
 void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to);
@@ -302,6 +312,10 @@ static inline uint64_t tr_rx(const struct tr_cache *k, uint32_t off)
 {
     return (uint64_t)(uintptr_t)k->rx + off;
 }
+
+/* ---- tr_stats.c: any thread; see vcpu_counters() ---- */
+void tr_counters(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX]);
+extern const struct vcpu_counter tr_counter_names[];
 
 /* ---- tr_glue.c ---- */
 void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);

@@ -130,6 +130,8 @@ static void scan(struct tr *t)
 
 static void emit(struct tr *t)
 {
+    if (is_flow(t->in))
+        tr_x87_settle(t);
     switch (t->in->op.kind) {
     case TK_INTERP:
         tr_interp(t);
@@ -242,16 +244,21 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
         tr_x87_settle(&t);
         tr_leave_to(&t, tr_next_rip(&t), false, false);
     }
+    uint8_t *end = t.p;
+    t.p = k->rw + k->aside_used;
     emit_aside(&t);
     struct tblock *tb = make(&t, id);
     second_entry(&t, tb);
-    tb->end = (uint32_t)(t.p - k->rw);
+    tb->end = (uint32_t)(end - k->rw);
+    tb->aside = k->aside_used;
+    tb->aside_end = MAX_OF((uint32_t)(t.p - k->rw), tb->aside + 1);
     g_assert(tb->end - tb->code < BLOCK_BYTES_MAX);
+    g_assert(tb->aside_end - tb->aside < BLOCK_BYTES_MAX);
     tr_add(k, tb);
     b->tr = tb;
-    k->stats.blocks++;
-    k->stats.insns += t.count;
-    k->stats.code_bytes += tb->end - tb->code;
-    k->stats.translate_ns += now_ns() - start_ns;
+    TR_COUNT(k->stats.blocks, 1);
+    TR_COUNT(k->stats.insns, t.count);
+    TR_COUNT(k->stats.code_bytes, tb->end - tb->code + tb->aside_end - tb->aside);
+    TR_COUNT(k->stats.translate_ns, now_ns() - start_ns);
     return tb;
 }

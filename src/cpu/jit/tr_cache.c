@@ -8,6 +8,9 @@
  * (W^X).  The executable side, this struct and struct jit_cpu lie below 2 GiB, so that translated
  * code reaches all of it with 32-bit addresses.
  *
+ * The lower half holds the main paths, the upper one what was put aside (misses, stubs), so that the
+ * processor's instruction cache holds what is run.
+ *
  * LINKS.  A jump to a known address goes to its own stub until the target is translated, then to the
  * target.  The target knows who jumps there (`in`): when it is dropped they go back to their stubs.
  * A dropped block's own jumps stay linked, because its landings may still stand on the stack of
@@ -31,6 +34,7 @@
 #define TBLOCK_BYTES  (16 * MiB)
 #define RET_STACK     (64 * KiB)
 #define PAGES_INITIAL 4096u
+#define GRAIN_SHIFT   8 /* of tr_cache.grain */
 
 struct tr_page {
     uint64_t linear;
@@ -132,18 +136,20 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
     k->links_max = k->blocks_max = 4096;
     k->link = g_new0(struct tr_link, k->links_max);
     k->block = g_new0(struct tblock *, k->blocks_max);
+    k->grain = g_try_new(uint32_t, (k->bytes >> GRAIN_SHIFT) + 2);
     k->page_mask = PAGES_INITIAL - 1;
     k->page = g_new0(struct tr_page, PAGES_INITIAL);
     k->tblocks = mmap(NULL, TBLOCK_BYTES, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (k->tblocks == MAP_FAILED)
         k->tblocks = NULL;
-    if (!k->tblocks || !map_code(k) || !map_ret_stack(k)) {
+    if (!k->tblocks || !k->grain || !map_code(k) || !map_ret_stack(k)) {
         tr_cache_free(k);
         return NULL;
     }
     k->links = 1;
     k->next_id = 1;
+    k->aside = k->aside_used = ALIGN_UP(k->bytes / 2, 64);
     tr_glue_make(c, k);
     if (set_of(c)->tr.perf)
         k->perf = perf_open();
@@ -165,6 +171,7 @@ void tr_cache_free(struct tr_cache *k)
         munmap(k->tblocks, TBLOCK_BYTES);
     if (k->perf)
         fclose(k->perf);
+    g_free(k->grain);
     g_free(k->link);
     g_free(k->block);
     g_free(k->page);
@@ -182,6 +189,7 @@ void tr_cache_flush(struct jit_cpu *c)
         k->block[n]->src->heat = 0;
     }
     k->used = k->first;
+    k->aside_used = k->aside;
     k->tblock_used = 0;
     k->blocks = 0;
     k->links = 1;
@@ -194,14 +202,14 @@ void tr_cache_flush(struct jit_cpu *c)
             c->tlb[ctx].exec[c->tlb[ctx].exec_log[n]].id = 0;
     c->tr.link = 0;
     c->tr.ret_sp = k->ret_top;
-    k->stats.flushes++;
+    TR_COUNT(k->stats.flushes, 1);
 }
 
 /* ---- space ---- */
 
 bool tr_cache_room(struct tr_cache *k, uint32_t bytes)
 {
-    if (k->used + bytes <= k->bytes && k->tblock_used + 4096 <= TBLOCK_BYTES)
+    if (k->used + bytes <= k->aside && k->aside_used + bytes <= k->bytes && k->tblock_used + 4096 <= TBLOCK_BYTES)
         return true;
     k->full = true;
     return false;
@@ -215,15 +223,44 @@ struct tblock *tr_tblock_new(struct tr_cache *k, size_t bytes)
     return tb;
 }
 
+/* grain[g]: the block that g's first byte lies in, or the last one before it. */
+static void grains_note(struct tr_cache *k, uint32_t n, uint32_t from, uint32_t to)
+{
+    uint32_t g = (from + (1u << GRAIN_SHIFT) - 1) >> GRAIN_SHIFT;
+
+    for (; g <= (to - 1) >> GRAIN_SHIFT; g++)
+        k->grain[g] = n;
+    k->grain[g] = n; /* until the next block says otherwise */
+}
+
+/* The translation whose code holds pc. */
+struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc)
+{
+    uint64_t off = pc - (uint64_t)(uintptr_t)k->rx;
+    bool aside = off >= k->aside;
+
+    if (off < k->first || off >= (aside ? k->aside_used : k->used))
+        return NULL;
+    uint32_t n = k->grain[off >> GRAIN_SHIFT];
+    while (n + 1 < k->blocks && (aside ? k->block[n + 1]->aside : k->block[n + 1]->code) <= off)
+        n++;
+    const struct tblock *t = k->block[n];
+    return off < (aside ? t->aside_end : t->end) ? k->block[n] : NULL;
+}
+
 void tr_add(struct tr_cache *k, struct tblock *tb)
 {
     tr_perf_note(k, tb->code, tb->end, "guest", tb->rip);
+    tr_perf_note(k, tb->aside, tb->aside_end, "aside", tb->rip);
     if (k->blocks == k->blocks_max) {
         k->blocks_max *= 2;
         k->block = g_renew(struct tblock *, k->block, k->blocks_max);
     }
     k->block[k->blocks++] = tb;
     k->used = tb->end;
+    k->aside_used = tb->aside_end;
+    grains_note(k, k->blocks - 1, tb->code, tb->end);
+    grains_note(k, k->blocks - 1, tb->aside, tb->aside_end);
 }
 
 /* ---- finding ---- */
@@ -273,29 +310,19 @@ uint32_t tr_page_id(struct tr_cache *k, uint64_t linear, uintptr_t host, uint32_
     return id;
 }
 
-struct tblock *tr_find(const struct block *b, uint64_t rip, uint32_t key)
+struct tblock *tr_find(struct block *b, uint64_t rip, uint32_t key)
 {
-    struct tblock *t = b->tr;
+    struct tblock **at = &b->tr, *t;
 
-    while (t && (t->rip != rip || t->key != key))
-        t = t->next;
-    return t;
-}
-
-/* The translation whose code holds pc. */
-struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc)
-{
-    uint64_t off = pc - (uint64_t)(uintptr_t)k->rx;
-    uint32_t lo = 0, hi = k->blocks;
-
-    while (lo < hi) {
-        uint32_t mid = (lo + hi) / 2;
-        if (k->block[mid]->code <= off)
-            lo = mid + 1;
-        else
-            hi = mid;
+    for (unsigned n = 0; (t = *at) && n < TR_ADDRESSES; n++, at = &t->next) {
+        if (t->rip != rip || t->key != key)
+            continue;
+        *at = t->next; /* to the front */
+        t->next = b->tr;
+        b->tr = t;
+        return t;
     }
-    return lo && off < k->block[lo - 1]->end ? k->block[lo - 1] : NULL;
+    return NULL;
 }
 
 /* ---- links ---- */
@@ -365,7 +392,7 @@ void tr_drop(struct jit_cpu *c, struct block *b)
         t->id = 0;
         if (j->rip == t->rip)
             *j = (struct tr_jump){0};
-        k->stats.dropped++;
+        TR_COUNT(k->stats.dropped, 1);
     }
     b->tr = NULL;
 }

@@ -86,7 +86,8 @@ void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check)
 
 /* ---- leaving to an address in S0 ---- */
 
-void tr_leave_indirect(struct tr *t)
+/* Falls out of it when the target is not there. */
+static void look_up(struct tr *t)
 {
     const struct tr_jump *j = t->cache->jump;
     uint8_t *other, *page, *go;
@@ -109,6 +110,11 @@ void tr_leave_indirect(struct tr *t)
     e_here8(t, go);
     e_at_s1(t, 0x8b, HR_S0, low32(&j->rip));
     e_here8(t, other);
+}
+
+void tr_leave_indirect(struct tr *t)
+{
+    look_up(t);
     e_jmp(t, glue(t, t->cache->glue.exit_indirect));
 }
 
@@ -301,7 +307,23 @@ static void take_target(struct tr *t)
         else
             e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, h, op_reg(HR_S0));
     }
+}
+
+/* What was found is canonical. */
+static void jump_other(struct tr *t, struct tr_ool *o)
+{
     check_canonical(t);
+    e_jmp(t, glue(t, t->cache->glue.exit_indirect));
+}
+
+static void jmp_indirect(struct tr *t)
+{
+    struct tr_ool *o;
+
+    take_target(t);
+    look_up(t);
+    o = tr_ool(t, jump_other);
+    o->from[0] = e_jmp(t, t->p);
 }
 
 static void jump_kept(struct tr *t, struct tr_ool *o)
@@ -316,6 +338,7 @@ static void call_indirect(struct tr *t)
     struct tr_ool *o;
 
     take_target(t);
+    check_canonical(t);
     e_store64(t, &t->c->tr.target, HR_S0);
     push_return(t, next);
     push_host(t, next);
@@ -421,8 +444,7 @@ void tr_flow(struct tr *t)
         jmp(t);
         break;
     case TK_JMP_M:
-        take_target(t);
-        tr_leave_indirect(t);
+        jmp_indirect(t);
         break;
     case TK_CALL:
         call_direct(t);

@@ -156,8 +156,67 @@ static bool near_stack(const struct insn *i)
            i->disp < NEAR_STACK;
 }
 
+/* An address known now: its slot is too.  Aside: the ordinary way. */
+static void fixed_miss(struct tr *t, struct tr_ool *o)
+{
+    bool bounce = !(o->desc & (TR_DESC_WRITE | TR_DESC_NO_BOUNCE));
+    uint8_t *retry;
+
+    e_const(t, HR_S0, o->rip);
+    e8(t, 0xb8 | HR_S1), e32(t, o->desc);
+    e_call(t, glue(t, t->cache->glue.fill));
+    if (bounce) {
+        retry = e_jcc8(t, J8_JRCXZ);
+        e_jmp(t, o->back);
+        e_here8(t, retry);
+    }
+    e_jmp(t, o->again);
+}
+
+static void fixed_probe(struct tr *t, uint64_t linear, unsigned size, bool write, bool bounce)
+{
+    const struct tlb_hot *e = table(t, write) + tlb_index(linear);
+    uint64_t page = linear & ~(GUEST_PAGE_SIZE - 1);
+    struct tr_ool *o;
+
+    tr_flags_clobber(t);
+    o = tr_ool(t, fixed_miss);
+    o->again = t->p;
+    o->rip = linear;
+    o->desc = t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) |
+              (bounce ? 0 : TR_DESC_NO_BOUNCE);
+    if (fits32(page)) {
+        e_op(t, 0, E_W, 0, 0x81, 7, op_abs(&e->tag)); /* cmp qword, imm32 */
+        e32(t, (uint32_t)page);
+    } else {
+        e_const(t, HR_S1, page);
+        e_op(t, 0, E_W, 0, 0x39, HR_S1, op_abs(&e->tag));
+    }
+    o->from[0] = e_jcc(t, CC_NE, t->p);
+    e_load64(t, HR_S0, &e->host);
+    if (linear != page)
+        e_lea(t, true, HR_S0, HR_S0, HR_MEM, 0, (int32_t)(linear - page));
+    o->back = t->p;
+}
+
+static bool is_fixed(const struct tr *t, unsigned size, uint64_t *linear)
+{
+    const struct insn *i = t->in->i;
+
+    if (i->seg >= SEG_FS || i->addrsize != 8 || i->base != 16)
+        return false;
+    *linear = tr_next_rip(t) + (uint64_t)(int64_t)i->disp;
+    return (*linear & (GUEST_PAGE_SIZE - 1)) <= GUEST_PAGE_SIZE - size;
+}
+
 void tr_operand(struct tr *t, unsigned size, bool write, bool bounce)
 {
+    uint64_t linear;
+
+    if (is_fixed(t, size, &linear)) {
+        fixed_probe(t, linear, size, write, bounce);
+        return;
+    }
     if (t->in->live)
         tr_flags_clobber(t); /* before S1 holds anything */
     tr_linear(t, 0);

@@ -5,6 +5,7 @@
  * It comes out at a jump to what is not translated (tr.link names it, so that it can be linked), at an
  * address that only the run knew (link 0), at a poll, or because the interpreter is to run an
  * instruction (tr.fault_pc).  In each case the registers are in st and st.rip is exact. */
+#include "cosim.h"
 #include "fpu.h"
 #include "tr_emit.h"
 
@@ -54,10 +55,10 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
     struct tr_cache *k = c ? c->tr.cache : NULL;
     uint64_t pc = (uint64_t)regs[REG_RIP];
 
-    if (k && pc - tr_rx(k, 0) < k->used) {
+    if (k && pc - tr_rx(k, 0) < k->aside_used) {
         if (sig == SIGSEGV && tr_in_guard(k, (uint64_t)(uintptr_t)info->si_addr)) {
             regs[REG_RSP] = (greg_t)tr_ret_wrap(k, (uint64_t)regs[REG_RSP]);
-            k->stats.ret_overflows++;
+            TR_COUNT(k->stats.ret_overflows, 1);
             return;
         }
         const struct tr_fault *f = fault_at(k, pc);
@@ -66,7 +67,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
             c->tr.desc = DESC_PC;
             regs[REG_RIP] =
                 (greg_t)tr_rx(k, f->flags == TR_HOST ? k->glue.exit_host : k->glue.exit_mem);
-            k->stats.native_faults++;
+            TR_COUNT(k->stats.native_faults, 1);
             return;
         }
     }
@@ -94,7 +95,7 @@ static struct tblock *caller(struct jit_cpu *c)
 static _Noreturn void to_interpreter(struct jit_cpu *c)
 {
     c->tr.bail = 1;
-    c->tr.cache->stats.bails++;
+    TR_COUNT(c->tr.cache->stats.bails, 1);
     cpu_restart(c);
 }
 
@@ -119,7 +120,7 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
 
     c->cur = NULL;
     c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
-    c->tr.cache->stats.fills++;
+    TR_COUNT(c->tr.cache->stats.fills, 1);
     tr_x87_note(c, t, TR_DESC_INSN(desc));
     if (comes_first(c, &t->src->insn[TR_DESC_INSN(desc)], linear))
         to_interpreter(c);
@@ -132,7 +133,7 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
     if (desc & (TR_DESC_WRITE | TR_DESC_NO_BOUNCE))
         to_interpreter(c);
     mmu_read_slow(c, linear, c->tr.bounce, size, ACC_READ);
-    c->tr.cache->stats.bounces++;
+    TR_COUNT(c->tr.cache->stats.bounces, 1);
     return (uint64_t)(uintptr_t)c->tr.bounce;
 }
 
@@ -159,13 +160,15 @@ uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index)
     c->block_rip = t->rip;
     c->cur = i;
     c->st.rip = next;
-    c->tr.cache->stats.interp_calls++;
+    TR_COUNT(c->tr.cache->stats.interp_calls, 1);
     alone[0].fn(c, alone);
     c->cur = NULL;
     c->block = NULL;
     /* Dropped by its own store, turned back (REP), or asked for. */
     if (t->id && c->st.rip == next && key == tr_key(c) && !interp_must_stop(c))
         return 0;
+    if (unlikely(c->cosim != NULL))
+        cosim_stopped(c, index);
     return 1;
 }
 
@@ -177,7 +180,8 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
 
     if (t || b->cold)
         return t;
-    if (b->heat < c->tr.cache->warm) {
+    /* What has been translated for other addresses has to be worth another time. */
+    if (b->heat < (b->tr ? c->tr.cache->warm * 8 : c->tr.cache->warm)) {
         b->heat++;
         return NULL;
     }
@@ -211,7 +215,7 @@ static void came_out(struct jit_cpu *c)
 {
     struct tr_cache *k = c->tr.cache;
 
-    k->stats.exits++;
+    TR_COUNT(k->stats.exits, 1);
     if (c->tr.fault_pc) {
         struct tblock *t = tr_by_pc(k, c->tr.fault_pc);
         unsigned index = c->tr.desc;
@@ -227,9 +231,16 @@ static void came_out(struct jit_cpu *c)
         c->st.rip = k->link[c->tr.link].rip;
         c->tr.left = true;
     } else {
-        k->stats.exits_indirect++;
+        TR_COUNT(k->stats.exits_indirect, 1);
         c->tr.left = true;
     }
+}
+
+/* The emitters know 64-bit code, and 32-bit code in flat segments. */
+static bool knows_mode(const struct jit_cpu *c)
+{
+    const uint32_t need = KEY_FLAT | KEY_CS32 | KEY_SS32;
+    return c->mode == MODE_LONG64 || (c->mode_key & need) == need;
 }
 
 bool tr_run(struct jit_cpu *c, struct block *b)
@@ -240,7 +251,7 @@ bool tr_run(struct jit_cpu *c, struct block *b)
 
     c->tr.left = false;
     c->tr.link = 0;
-    if (b->host2 || !b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold)
+    if (b->host2 || !b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold || !knows_mode(c))
         return false;
     /* 16-bit code, where operands have 16 bits without a prefix, stays the interpreter's. */
     if (c->mode != MODE_LONG64 && (c->mode == MODE_VM86 || !(c->mode_key & KEY_CS32)))
@@ -255,17 +266,23 @@ bool tr_run(struct jit_cpu *c, struct block *b)
     struct tblock *t = translation(c, b, key, e->id);
     if (!t)
         return false;
-    if (left)
+    if (left && likely(!c->cosim))
         remember(c, t, e, link);
-    __atomic_store_n(&c->tr.go, 1, __ATOMIC_SEQ_CST);
-    if (unlikely(interp_must_stop(c)))
-        return true;
+    if (!__atomic_load_n(&c->tr.go, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&c->tr.go, 1, __ATOMIC_SEQ_CST);
+        if (unlikely(interp_must_stop(c)))
+            return true;
+    }
     c->cur = NULL;
     c->block = NULL;
     void (*enter)(uint64_t) = (void (*)(uint64_t))(uintptr_t)tr_rx(k, k->glue.enter);
     c->tr.link = 0;
+    if (unlikely(c->cosim != NULL))
+        cosim_before(c, t);
     enter(tr_rx(k, t->entry_mem));
     came_out(c);
+    if (unlikely(c->cosim != NULL))
+        cosim_after(c);
     return true;
 }
 
@@ -309,6 +326,8 @@ bool tr_init(struct jit_cpu *c)
     c->tr.cache = tr_cache_new(c);
     if (!c->tr.cache)
         return false;
+    if (set_of(c)->tr.cosim && !(c->cosim = cosim_new(c)))
+        return false;
     c->tr.ret_sp = c->tr.cache->ret_top;
     pthread_once(&handlers, handlers_install);
     return true;
@@ -316,11 +335,8 @@ bool tr_init(struct jit_cpu *c)
 
 void tr_fini(struct jit_cpu *c)
 {
-    if (c->tr.cache && c->tr.cache->perf) {
-        const struct tr_stats *t = &c->tr.cache->stats;
-        fprintf(stderr, "blocks %lu insns %lu bytes %lu dropped %lu flushes %lu translate %lu us exits %lu indirect %lu fills %lu bounces %lu bails %lu interp %lu native %lu overflows %lu cold %lu\n",
-        t->blocks,t->insns,t->code_bytes,t->dropped,t->flushes,t->translate_ns/1000,t->exits,t->exits_indirect,t->fills,t->bounces,t->bails,t->interp_calls,t->native_faults,t->ret_overflows, t->interpreted);
-    }
+    cosim_free(c->cosim);
+    c->cosim = NULL;
     tr_cache_free(c->tr.cache);
     c->tr.cache = NULL;
 }

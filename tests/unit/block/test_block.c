@@ -282,6 +282,41 @@ static void test_many_at_once_and_drain(gconstpointer options)
     g_unlink(path);
 }
 
+/* More than one batch of the writer's, some of them to the disk itself. */
+static void test_batches_of_writes(gconstpointer options)
+{
+    enum { COUNT = 200, PAGE = 4096 };
+    g_autofree char *path = make_image(COUNT * PAGE);
+    g_autofree char *fmt = g_strconcat(FILE_NODE, options, NULL);
+    struct blk_node *n = open_ok(fmt, path);
+    g_autofree struct wait *w = g_new0(struct wait, COUNT);
+    g_autofree struct iovec *iov = g_new0(struct iovec, COUNT);
+    g_autofree uint8_t *out = g_malloc(COUNT * PAGE), *in = g_malloc(COUNT * PAGE);
+
+    fill(out, COUNT * PAGE, 9);
+    blk_plug(n);
+    for (unsigned i = 0; i < COUNT; i++) {
+        iov[i] = (struct iovec){out + i * PAGE, PAGE};
+        w[i].req = (struct blk_req){.op = BLK_WRITE,
+                                    .flags = i % 3 ? 0 : BLK_REQ_FUA,
+                                    .offset_bytes = i * PAGE,
+                                    .len_bytes = PAGE,
+                                    .iov = &iov[i],
+                                    .iov_count = 1,
+                                    .done = on_done,
+                                    .node = n};
+        blk_submit(&w[i].req);
+    }
+    blk_unplug(n);
+    for (unsigned i = 0; i < COUNT; i++)
+        g_assert_cmpint(finish(&w[i]), ==, 0);
+    g_assert_cmpuint(w[0].req.flags, ==, BLK_REQ_FUA); /* who tries again needs it again */
+    g_assert_cmpint(io(n, BLK_READ, 0, in, COUNT * PAGE), ==, 0);
+    g_assert_cmpmem(in, COUNT * PAGE, out, COUNT * PAGE);
+    blk_close(n);
+    g_unlink(path);
+}
+
 static void test_read_only_and_auto(void)
 {
     g_autofree char *path = make_image(IMAGE_BYTES);
@@ -294,29 +329,6 @@ static void test_read_only_and_auto(void)
     g_assert_cmpint(io(n, BLK_WRITE, 0, buf, 512), ==, -EROFS);
     g_assert_cmpint(io(n, BLK_READ, 0, buf, 512), ==, 0);
     g_assert_cmpint(io(n, BLK_FLUSH, 0, NULL, 0), ==, 0);
-    blk_close(n);
-    g_unlink(path);
-}
-
-static void test_lock(void)
-{
-    g_autofree char *path = make_image(IMAGE_BYTES);
-    g_autofree char *second = g_strdup_printf("driver=file,node-name=m,filename=%s", path);
-    g_autofree char *reader =
-        g_strdup_printf("driver=file,node-name=m,read-only=on,filename=%s", path);
-    g_autofree char *shared = g_strconcat(reader, ",force-share=on", NULL);
-    g_autofree char *off = g_strconcat(second, ",locking=off", NULL);
-    struct blk_node *n = open_ok(FILE_NODE, path);
-
-    refused(second, "in use");
-    refused(reader, "in use");
-    blk_close(open_ok("%s", shared));
-    blk_close(open_ok("%s", off));
-    blk_close(n);
-    n = open_ok("%s", reader); /* readers share */
-    g_autofree char *reader2 =
-        g_strdup_printf("driver=file,node-name=k,read-only=on,filename=%s", path);
-    blk_close(open_ok("%s", reader2));
     blk_close(n);
     g_unlink(path);
 }
@@ -459,8 +471,9 @@ int main(int argc, char **argv)
     g_test_add_func("/block/zeroes-and-discard", test_zeroes_and_discard);
     g_test_add_data_func("/block/many/default", "", test_many_at_once_and_drain);
     g_test_add_data_func("/block/many/threads", ",file.aio=threads", test_many_at_once_and_drain);
+    g_test_add_data_func("/block/batches/default", "", test_batches_of_writes);
+    g_test_add_data_func("/block/batches/threads", ",file.aio=threads", test_batches_of_writes);
     g_test_add_func("/block/read-only", test_read_only_and_auto);
-    g_test_add_func("/block/lock", test_lock);
     g_test_add_func("/block/claims-and-names", test_claims_and_names);
     g_test_add_func("/block/refusals", test_refusals);
     g_test_add_func("/block/resize", test_resize);

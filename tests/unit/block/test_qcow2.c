@@ -1,7 +1,6 @@
 /* test_qcow2.c - the qcow2 driver against a plain buffer, against qemu-img, against hostile bytes.
  */
-#include "block/block.h"
-#include "block/qcow2.h"
+#include "qcow2_bed.h"
 
 #include "base/error.h"
 #include "base/props.h"
@@ -43,60 +42,14 @@ static void bed_open(struct bed *b, const char *seed_name)
 
 static void bed_close(struct bed *b)
 {
-    const char *const argv[] = {"rm", "-rf", b->dir, NULL};
-
     blk_close(b->node);
-    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
-                 NULL);
+    remove_tree(b->dir);
     g_rand_free(b->rand);
     g_free(b->shadow);
     g_free(b->dir);
     g_free(b->image);
     g_free(b->raw);
     g_free(b->base);
-}
-
-/* Runs a program of the other side; its output when wanted. */
-static int run(const char *const *argv, char **out)
-{
-    int status = -1;
-    g_autofree char *said = NULL, *complained = NULL;
-
-    if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &said,
-                      &complained, &status, NULL))
-        return -1;
-    if (status)
-        g_test_message("%s %s: %s%s", argv[0], argv[1], said, complained);
-    if (out)
-        *out = g_steal_pointer(&said);
-    return status;
-}
-#define QEMU_IMG(...) run((const char *const[]){"qemu-img", __VA_ARGS__, NULL}, NULL)
-
-static bool have_qemu_img(void)
-{
-    g_autofree char *path = g_find_program_in_path("qemu-img");
-
-    if (!path)
-        g_test_skip("qemu-img is not installed (package qemu-utils)");
-    return path != NULL;
-}
-
-static struct blk_node *try_open(const char *path, const char *more, GError **err)
-{
-    g_autofree char *text =
-        g_strdup_printf("driver=qcow2,file.driver=file,file.filename=%s%s", path, more);
-    PROPS_AUTO p = props_parse(text, NULL, err);
-    return p ? blk_open(p, err) : NULL;
-}
-
-static struct blk_node *open_ok(const char *path, const char *more)
-{
-    GError *err = NULL;
-    struct blk_node *n = try_open(path, more, &err);
-
-    g_assert_no_error(err);
-    return n;
 }
 
 static void create(struct bed *b, const char *path, const char *backing, const char *format)
@@ -110,35 +63,6 @@ static void create(struct bed *b, const char *path, const char *backing, const c
 
     qcow2_create(path, &c, &err);
     g_assert_no_error(err);
-}
-
-struct wait {
-    struct blk_req req;
-    int ret;
-};
-
-static void on_done(struct blk_req *req, int ret)
-{
-    container_of(req, struct wait, req)->ret = ret;
-}
-
-static int io(struct blk_node *n, enum blk_op op, uint64_t off, void *buf, uint64_t len,
-              uint32_t flags)
-{
-    struct iovec iov[2] = {{buf, len / 3}, {(uint8_t *)buf + len / 3, len - len / 3}};
-    struct wait w = {.ret = 1,
-                     .req = {.op = op,
-                             .flags = flags,
-                             .offset_bytes = off,
-                             .len_bytes = len,
-                             .iov = iov,
-                             .iov_count = buf ? 2 : 0,
-                             .done = on_done,
-                             .node = n}};
-    blk_submit(&w.req);
-    blk_drain(n);
-    g_assert_cmpint(w.ret, <=, 0);
-    return w.ret;
 }
 
 static void check_equal(struct blk_node *n, const uint8_t *shadow)
@@ -215,25 +139,6 @@ static void random_step(struct bed *b)
         g_assert_cmpint(io(b->node, BLK_READ, off, buf, len, 0), ==, 0);
         g_assert_cmpint(memcmp(buf, b->shadow + off, len), ==, 0);
     }
-}
-
-static void on_finding(void *opaque, bool is_leak, const char *text)
-{
-    g_test_message("%s", text);
-}
-
-static void own_check(const char *path, bool leaks_allowed)
-{
-    GError *err = NULL;
-    struct qcow2_check found;
-    struct blk_node *n = open_ok(path, ",read-only=on,backing=");
-
-    g_assert_true(qcow2_check(n, false, on_finding, NULL, &found, &err));
-    g_assert_no_error(err);
-    g_assert_cmpuint(found.corruptions, ==, 0);
-    if (!leaks_allowed)
-        g_assert_cmpuint(found.leaks, ==, 0);
-    blk_close(n);
 }
 
 /* What a kill would leave: the file as it is now. */
@@ -440,19 +345,17 @@ static void test_made_by_qemu(gconstpointer options)
     check_equal(b.node, b.shadow);
     blk_close(b.node);
     b.node = NULL;
-    if (!strstr(options, "refcount_bits")) {
-        b.cluster = 65536;
-        b.version = strstr(options, "0.10") ? 2 : 3;
-        b.node = open_ok(b.image, ",discard=unmap");
-        for (unsigned i = 0; i < 60; i++)
-            random_step(&b);
-        check_equal(b.node, b.shadow);
-        blk_close(b.node);
-        b.node = NULL;
-        g_assert_cmpint(QEMU_IMG("check", "-q", b.image), ==, 0);
-        g_assert_cmpint(QEMU_IMG("compare", "-q", "-f", "raw", "-F", "qcow2", b.raw, b.image), ==,
-                        1 << 8);
-    }
+    b.cluster = 65536;
+    b.version = strstr(options, "0.10") ? 2 : 3;
+    b.node = open_ok(b.image, ",discard=unmap");
+    for (unsigned i = 0; i < 60; i++)
+        random_step(&b);
+    check_equal(b.node, b.shadow);
+    blk_close(b.node);
+    b.node = NULL;
+    g_assert_cmpint(QEMU_IMG("check", "-q", b.image), ==, 0);
+    g_assert_cmpint(QEMU_IMG("compare", "-q", "-f", "raw", "-F", "qcow2", b.raw, b.image), ==,
+                    1 << 8);
     bed_close(&b);
 }
 
@@ -489,14 +392,6 @@ static void test_internal_snapshot(void)
 
 /* ---- refusals and hostile bytes ---- */
 
-static void poke(const char *path, off_t at, const void *p, size_t n)
-{
-    int fd = open(path, O_WRONLY);
-
-    g_assert_cmpint(pwrite(fd, p, n, at), ==, (ssize_t)n);
-    close(fd);
-}
-
 static void refused_with(struct bed *b, off_t at, unsigned byte, const char *more, const char *word)
 {
     GError *err = NULL;
@@ -511,6 +406,21 @@ static void refused_with(struct bed *b, off_t at, unsigned byte, const char *mor
     g_clear_error(&err);
 }
 
+/* The image's own table of names: the first entry is made one for bit 5. */
+static void named_feature_is_refused_by_name(struct bed *b)
+{
+    GError *err = NULL;
+    uint8_t bit = 5, flag = 32;
+
+    create(b, b->image, NULL, NULL);
+    poke(b->image, 112 + 8 + 1, &bit, 1);
+    poke(b->image, 112 + 8 + 2, "a future thing", 15);
+    poke(b->image, 79, &flag, 1);
+    g_assert_null(try_open(b->image, "", &err));
+    g_assert_nonnull(strstr(err->message, "'a future thing'"));
+    g_clear_error(&err);
+}
+
 static void test_refusals(void)
 {
     struct bed b;
@@ -521,19 +431,20 @@ static void test_refusals(void)
     b.version = 3;
     refused_with(&b, 0, 'X', "", "not in qcow2 format");
     refused_with(&b, 7, 4, "", "version 4");
-    refused_with(&b, 35, 1, "", "encrypted");
+    refused_with(&b, 35, 1, "", "encrypted with AES");
+    refused_with(&b, 35, 2, "", "encrypted with LUKS");
+    refused_with(&b, 35, 3, "", "does not know (3)");
     refused_with(&b, 23, 30, "", "cluster size");
-    refused_with(&b, 79, 1, "", "not closed properly");
     refused_with(&b, 79, 2, "", "marked as corrupt");
-    refused_with(&b, 79, 4, "", "external data file");
-    refused_with(&b, 79, 16, "", "extended L2");
-    refused_with(&b, 79, 32, "", "0x20");
-    refused_with(&b, 99, 3, "", "16 bits wide");
+    refused_with(&b, 79, 4, "", "does not name");
+    refused_with(&b, 79, 32, "", "bit 5");
     refused_with(&b, 99, 7, "", "impossible width");
     refused_with(&b, 40, 9, "", "L1 table");
     refused_with(&b, 48, 9, "", "refcount table");
     refused_with(&b, 24, 0x70, "", "L1 table");
     refused_with(&b, 103, 4, "", "length");
+    refused_with(&b, 63, 1, "", "snapshot table");
+    named_feature_is_refused_by_name(&b);
     for (unsigned bit = 1; bit <= 2; bit++) { /* dirty, corrupt: still read */
         uint8_t v = (uint8_t)bit;
         create(&b, b.image, NULL, NULL);
@@ -665,6 +576,9 @@ int main(int argc, char **argv)
     g_test_add_data_func("/qcow2/qemu/zstd", "compression_type=zstd", test_made_by_qemu);
     g_test_add_data_func("/qcow2/qemu/metadata", "preallocation=metadata", test_made_by_qemu);
     g_test_add_data_func("/qcow2/qemu/refcounts-1", "refcount_bits=1", test_made_by_qemu);
+    g_test_add_data_func("/qcow2/qemu/refcounts-64", "refcount_bits=64", test_made_by_qemu);
+    g_test_add_data_func("/qcow2/qemu/subclusters", "extended_l2=on", test_made_by_qemu);
+    g_test_add_data_func("/qcow2/qemu/lazy", "lazy_refcounts=on", test_made_by_qemu);
     g_test_add_func("/qcow2/internal-snapshot", test_internal_snapshot);
     g_test_add_func("/qcow2/refusals", test_refusals);
     g_test_add_func("/qcow2/contradiction-marks-the-image", test_contradiction_marks_the_image);

@@ -2,6 +2,7 @@
 #include "flat.h"
 
 #include "base/evloop.h"
+#include "base/props.h"
 #include "bus/io.h"
 #include "bus/lapic.h"
 
@@ -67,11 +68,21 @@ static void long_mode(struct flat *f)
 
 struct flat *flat_new(void)
 {
+    return flat_new_with("");
+}
+
+struct flat *flat_new_with(const char *accel)
+{
     struct flat *f = g_new0(struct flat, 1);
+    const char *all = g_getenv("HANOK_TEST_ACCEL");
+    PROPS_AUTO props = props_parse(all ? all : "", NULL, NULL);
+    PROPS_AUTO own = props_parse(accel, NULL, NULL);
 
     f->block = ram_block_new("flat", FLAT_RAM, false, false, NULL);
+    props_merge(props, own);
     f->set.ops = &jit_accel;
     f->set.cfg = (struct cpu_config){.topology = {1, 1, 1, 1, 1, 1},
+                                     .accel_props = props,
                                      .mem = guest_mem_new(),
                                      .pio = io_space_new("pio", 0x10000),
                                      .mmio = io_space_new("mmio", 1ull << 52),
@@ -90,6 +101,7 @@ struct flat *flat_new(void)
     f->vcpu.set = &f->set;
     g_assert_true(jit_accel.init(&f->set, NULL));
     g_assert_true(jit_accel.vcpu_init(&f->vcpu, NULL));
+    f->set.cfg.accel_props = NULL;
     f->c = f->vcpu.accel;
     long_mode(f);
     return f;

@@ -25,6 +25,9 @@
 
 struct flat;
 struct flat *flat_new(void);
+/* With options as behind "-accel jit,"; HANOK_TEST_ACCEL, where set, says the rest for every test
+ * of a program. */
+struct flat *flat_new_with(const char *accel);
 void flat_free(struct flat *f);
 struct jit_cpu *flat_cpu(struct flat *f);
 uint8_t *flat_ram(struct flat *f);

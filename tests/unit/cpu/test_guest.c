@@ -1,10 +1,12 @@
 /* test_guest.c - runs a self-checking guest (tests/asm) on the software CPU.
  *
- * usage: test_guest IMAGE [CPUS] [CPU-TEXT] [churn]
+ * usage: test_guest IMAGE [CPUS] [CPU-TEXT] [churn] [ACCEL-OPTIONS]
+ * ACCEL-OPTIONS: what stands behind "-accel jit,", as tier=jit
  * churn: again and again all vcpus are paused, their state is taken out, the processors are
  * reset, and the state is put back: the guest must not notice.
  * The smallest board that the images need: RAM, COM1, debug port, isa-debug-exit. */
 #include "base/evloop.h"
+#include "base/props.h"
 #include "bus/io.h"
 #include "cpu/vcpu.h"
 #include "mem/guest_mem.h"
@@ -34,7 +36,7 @@ struct board {
     unsigned churns;
 };
 static struct board board = {.verdict = VERDICT_NONE};
-static const char *image, *cpu_text = "max";
+static const char *image, *cpu_text = "max", *accel_text = "";
 static unsigned cpu_count = 1;
 static bool with_churn;
 
@@ -97,6 +99,8 @@ static void board_make(void)
 {
     g_autoptr(GError) err = NULL;
     g_autofree char *why = NULL;
+    PROPS_AUTO accel = props_parse(accel_text, NULL, &err);
+    g_assert_no_error(err);
 
     board.text = g_string_new(NULL);
     board.mem = guest_mem_new();
@@ -117,6 +121,7 @@ static void board_make(void)
                      .cores = cpu_count,
                      .threads = 1},
         .cpu_spec = cpu_text,
+        .accel_props = accel,
         .highest_gpa = RAM_BYTES - 1,
         .mem = board.mem,
         .pio = board.pio,
@@ -250,7 +255,12 @@ int main(int argc, char **argv)
         cpu_count = (unsigned)g_ascii_strtoull(argv[2], NULL, 10);
     if (argc > 3)
         cpu_text = argv[3];
-    with_churn = argc > 4 && !strcmp(argv[4], "churn");
+    for (int k = 4; k < argc; k++) {
+        if (!strcmp(argv[k], "churn"))
+            with_churn = true;
+        else
+            accel_text = argv[k];
+    }
     g_test_add_func("/cpu/guest", run_image);
     return g_test_run();
 }

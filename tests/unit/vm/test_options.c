@@ -206,9 +206,43 @@ static void test_drive_becomes_node_and_device(void)
     parse_fails("-hda x", "if=virtio");
     parse_fails("disk.img", "if=virtio");
     parse_fails("-drive if=virtio", "file= is needed");
-    parse_fails("-drive file=x,if=virtio,snapshot=on", "not possible yet");
+    parse_fails("-drive file=x,if=virtio,snapshot=on,readonly=on", "exclude each other");
+    parse_fails("-drive file=http://x/y,if=virtio", "names no protocol");
     parse_fails("-drive file=x,if=virito", "'virtio'");
     parse_fails("-drive file=x,if=virtio,formt=raw", "'format'");
+}
+
+static void test_drive_options_reach_their_layer(void)
+{
+    struct vm_options *o = parse_ok(
+        "-nodefaults -drive file=a.img,if=none,id=d,format=qcow2,cache=directsync,file.locking=off,"
+        "l2-cache-size=1M,throttling.iops-total=100,bps_rd=1M,werror=stop,rerror=report,snapshot="
+        "on "
+        "-device virtio-blk-pci,drive=d,rerror=ignore "
+        "-drive file.driver=file,file.filename=b.img,if=none,id=e,format=raw,cache.direct=on");
+    assert_item(
+        o->cfg->blockdevs, 0,
+        "{\"cache\":{\"direct\":true,\"no-flush\":false,\"writeback\":false},\"driver\":\"qcow2\","
+        "\"file\":{\"cache\":{\"direct\":true,\"no-flush\":false},\"driver\":\"file\",\"filename\":"
+        "\"a.img\",\"locking\":\"off\",\"read-only\":false},\"l2-cache-size\":\"1M\",\"node-name\":"
+        "\"d\",\"read-only\":false,\"snapshot\":true,\"throttling\":{\"bps-read\":\"1M\","
+        "\"iops-total\":\"100\"}}");
+    assert_item(o->cfg->devices, 0,
+                "{\"drive\":\"d\",\"driver\":\"virtio-blk-pci\",\"rerror\":\"ignore\",\"werror\":"
+                "\"stop\"}");
+    assert_item(o->cfg->blockdevs, 1,
+                "{\"cache\":{\"direct\":true,\"no-flush\":false},\"driver\":\"raw\",\"file\":{"
+                "\"cache\":{\"direct\":true,\"no-flush\":false},\"driver\":\"file\",\"filename\":"
+                "\"b.img\",\"read-only\":false},\"node-name\":\"e\",\"read-only\":false}");
+    vm_options_free(o);
+    o = parse_ok("-nodefaults -drive file=nbd://h:7/x,if=none,id=d,format=raw -snapshot");
+    assert_item(
+        o->cfg->blockdevs, 0,
+        "{\"cache\":{\"direct\":false,\"no-flush\":false},\"driver\":\"raw\",\"file\":{"
+        "\"cache\":{\"direct\":false,\"no-flush\":false},\"driver\":\"nbd\",\"export\":\"x\","
+        "\"read-only\":false,\"server\":{\"host\":\"h\",\"port\":\"7\",\"type\":\"inet\"}},"
+        "\"node-name\":\"d\",\"read-only\":false,\"snapshot\":true}");
+    vm_options_free(o);
 }
 
 static void test_network_spellings(void)
@@ -452,6 +486,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/memory", test_memory_sizes);
     g_test_add_func("/options/topology", test_topologies);
     g_test_add_func("/options/drive", test_drive_becomes_node_and_device);
+    g_test_add_func("/options/drive-layers", test_drive_options_reach_their_layer);
     g_test_add_func("/options/network", test_network_spellings);
     g_test_add_func("/options/json", test_json_and_text_are_the_same);
     g_test_add_func("/options/global", test_globals);

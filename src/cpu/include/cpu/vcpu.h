@@ -95,6 +95,14 @@ struct vcpu_stats {
 };
 void vcpu_stats(const struct vcpu *v, struct vcpu_stats *out);
 
+/* What the accelerator counts beyond that, while it runs or not; from any thread. */
+#define VCPU_COUNTERS_MAX 24
+struct vcpu_counter {
+    const char *name, *what; /* name is NULL behind the last one */
+};
+const struct vcpu_counter *cpu_set_counters(const struct cpu_set *s); /* NULL: it counts nothing */
+void vcpu_counters(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX]);
+
 /* What -accel help and probing need, without making a cpu_set. */
 struct accel_info {
     const char *name;

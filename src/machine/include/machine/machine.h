@@ -131,6 +131,9 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err);
 /* Asks the guest to let go of it; DEVICE_DELETED follows when it has. */
 bool machine_device_del(struct machine *m, const char *id, GError **err);
 bool machine_object_add(struct machine *m, struct props *p, GError **err);
+/* A block node as -blockdev makes it; and its end, when nothing uses it. */
+bool machine_blockdev_add(struct machine *m, struct props *p, GError **err);
+bool machine_blockdev_del(struct machine *m, const char *node_name, GError **err);
 void machine_iothreads_foreach(struct machine *m, void (*fn)(const char *id, int tid, void *opaque),
                                void *opaque);
 

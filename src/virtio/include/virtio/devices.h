@@ -64,10 +64,14 @@ struct virtio_blk_config {
     unsigned queue_size; /* 0 = 256; power of two, 2..1024 */
     uint32_t logical_block_bytes, physical_block_bytes; /* 0 = the image's */
     uint32_t min_io_bytes, opt_io_bytes;
+    uint32_t discard_bytes;                           /* granularity; 0 = a logical block */
+    uint32_t max_discard_sectors, max_zeroes_sectors; /* of 512 bytes; 0 = 2 GiB */
     bool read_only;
+    bool share_rw;       /* others may write to the image meanwhile */
     bool no_write_cache; /* write-through: FLUSH is offered as no-op, writes are FUA */
     bool no_config_wce;  /* the guest may not toggle the cache mode */
     bool no_discard, no_write_zeroes;
+    bool no_merging; /* requests that touch stay separate */
     enum virtio_blk_on_error rerror, werror;
     virtio_blk_error_fn *on_error; /* required for stop; may be NULL */
     void *on_error_opaque;
@@ -77,6 +81,12 @@ struct blk_node *virtio_blk_node(struct pci_dev *d); /* NULL when d is no virtio
 /* Host error (errno) of a request of this virtio-blk that waits for the machine to go on; 0: none.
  */
 int virtio_blk_stop_errnum(struct pci_dev *d);
+/* What its requests have cost so far: the driver's notifications (exits of the guest), times that
+ * the queues were looked at, interrupts sent, requests taken. */
+struct virtio_blk_counts {
+    uint64_t kicks, batches, interrupts, requests;
+};
+void virtio_blk_counts(struct pci_dev *d, struct virtio_blk_counts *out);
 void virtio_blk_resized(struct pci_dev *d); /* tells the guest the new capacity */
 
 struct virtio_net_config {

@@ -1,0 +1,336 @@
+/* cmd_block.c - QMP: disks, their images, statistics and limits. */
+#include "commands.h"
+
+#include "ata/ahci.h"
+#include "block/block.h"
+#include "block/throttle.h"
+#include "bus/pci.h"
+#include "machine/machine.h"
+#include "virtio/devices.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <sys/stat.h>
+
+/* ---- disks ---- */
+
+static json_t *image_info(struct blk_node *n)
+{
+    struct blk_limits l;
+    struct stat st;
+    const char *file = blk_filename(n);
+    blk_limits(n, &l);
+    json_t *o = json_pack("{sssssI}", "filename", file ? file : "", "format", blk_driver_name(n),
+                          "virtual-size", (json_int_t)l.size_bytes);
+    if (file && !stat(file, &st)) {
+        json_object_set_new(o, "actual-size", json_integer((json_int_t)st.st_blocks * 512));
+    }
+    return o;
+}
+
+/* The names that QMP gives the limits, in the order of enum throttle_kind. */
+static const char *const limit_names[THROTTLE_KINDS] = {"bps",  "bps_rd",  "bps_wr",
+                                                        "iops", "iops_rd", "iops_wr"};
+
+static char *limit_key(unsigned kind, const char *suffix)
+{
+    return g_strconcat(limit_names[kind], suffix, NULL);
+}
+
+static void add_limit(json_t *o, unsigned kind, const char *suffix, uint64_t value)
+{
+    g_autofree char *key = limit_key(kind, suffix);
+    json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
+static void add_limits(json_t *o, const struct blk_node *n)
+{
+    struct throttle_limits l = {.iops_size_bytes = 0};
+    const char *group = blk_get_throttle(n, &l);
+    for (unsigned k = 0; k < THROTTLE_KINDS; k++) {
+        add_limit(o, k, "", l.of[k].avg);
+        if (group) {
+            add_limit(o, k, "_max", l.of[k].max);
+            add_limit(o, k, "_max_length", MAX_OF(l.of[k].length_s, (uint64_t)1));
+        }
+    }
+    if (group) {
+        json_object_set_new(o, "iops_size", json_integer((json_int_t)l.iops_size_bytes));
+        json_object_set_new(o, "group", json_string(group));
+    }
+}
+
+static json_t *node_info(struct blk_node *n)
+{
+    struct blk_limits l;
+    const char *file = blk_filename(n);
+    blk_limits(n, &l);
+    json_t *o = json_pack("{sssssbsssisbso}", "file", file ? file : "", "node-name",
+                          blk_node_name(n) ? blk_node_name(n) : "", "ro", l.read_only, "drv",
+                          blk_driver_name(n), "backing_file_depth", 0, "encrypted", 0, "image",
+                          image_info(n));
+    json_object_set_new(o, "detect_zeroes", json_string(l.detect_zeroes));
+    json_object_set_new(o, "write_threshold", json_integer(0));
+    json_object_set_new(o, "cache",
+                        json_pack("{sbsbsb}", "writeback", l.write_cache, "direct", l.direct,
+                                  "no-flush", l.no_flush));
+    add_limits(o, n);
+    return o;
+}
+
+static char *qdev_path(struct pci_dev *d)
+{
+    return d->dev.id ? g_strdup_printf("/machine/peripheral/%s/virtio-backend", d->dev.id)
+                     : g_strdup_printf("/machine/peripheral-anon/%s", d->dev.path);
+}
+
+struct lister {
+    struct machine *m;
+    json_t *list;
+};
+
+static void add_disk(struct pci_dev *d, void *opaque)
+{
+    struct lister *l = opaque;
+    struct blk_node *n = virtio_blk_node(d);
+    if (!n) {
+        return;
+    }
+    int errnum = virtio_blk_stop_errnum(d);
+    const char *status = errnum == 0 ? "ok" : errnum == ENOSPC ? "nospace" : "failed";
+    g_autofree char *path = qdev_path(d);
+    json_array_append_new(l->list, json_pack("{sssssssbsbssso}", "device", "", "qdev", path, "type",
+                                             "unknown", "removable", 0, "locked", 0, "io-status",
+                                             status, "inserted", node_info(n)));
+}
+
+/* Drives on SATA ports; an empty CD-ROM drive has nothing inserted. */
+static void add_sata_drives(struct pci_dev *d, void *opaque)
+{
+    struct lister *l = opaque;
+    struct ata_drive_info info;
+    for (unsigned i = 0; ahci_is(d) && i < AHCI_PORTS; i++) {
+        if (!ahci_drive_info(d, i, &info)) {
+            continue;
+        }
+        g_autofree char *path = info.id ? g_strdup_printf("/machine/peripheral/%s", info.id)
+                                        : g_strdup_printf("/machine/unattached/ide.%u", i);
+        json_t *o = json_pack("{sssssssbsb}", "device", "", "qdev", path, "type", "unknown",
+                              "removable", info.cdrom, "locked", info.locked);
+        if (info.cdrom) {
+            json_object_set_new(o, "tray_open", json_boolean(info.tray_open));
+        }
+        if (info.node) {
+            json_object_set_new(o, "io-status", json_string("ok"));
+            json_object_set_new(o, "inserted", node_info(info.node));
+        }
+        json_array_append_new(l->list, o);
+    }
+}
+
+json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
+{
+    struct lister l = {.m = call->m, .list = json_array()};
+    foreach_pci_dev(call->m, add_disk, &l);
+    foreach_pci_dev(call->m, add_sata_drives, &l);
+    return l.list;
+}
+
+static void add_node(struct blk_node *n, void *opaque)
+{
+    struct lister *l = opaque;
+    json_array_append_new(l->list, node_info(n));
+}
+
+json_t *cmd_query_named_block_nodes(struct qmp_call *call, json_t *args, GError **err)
+{
+    struct lister l = {.m = call->m, .list = json_array()};
+    blk_foreach(add_node, &l);
+    return l.list;
+}
+
+static json_t *stats_of(struct blk_node *n)
+{
+    static const struct {
+        const char *word;
+        enum blk_op op;
+        bool bytes;
+    } ops[] = {{"rd", BLK_READ, true},
+               {"wr", BLK_WRITE, true},
+               {"flush", BLK_FLUSH, false},
+               {"unmap", BLK_DISCARD, true}};
+    struct blk_stats s;
+    blk_stats(n, &s);
+    json_t *o = json_object();
+    for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+        const struct {
+            const char *form;
+            uint64_t value;
+        } values[] = {
+            {"%s_operations", s.ops[ops[i].op]},   {"failed_%s_operations", s.errors[ops[i].op]},
+            {"invalid_%s_operations", 0},          {"%s_merged", s.merged[ops[i].op]},
+            {"%s_total_time_ns", s.ns[ops[i].op]}, {"%s_bytes", s.bytes[ops[i].op]}};
+        for (size_t k = 0; k < ARRAY_SIZE(values) - !ops[i].bytes; k++) {
+            GString *key = g_string_new(values[k].form);
+            g_string_replace(key, "%s", ops[i].word, 1);
+            json_object_set_new(o, key->str, json_integer((json_int_t)values[k].value));
+            g_string_free(key, TRUE);
+        }
+    }
+    json_object_set_new(o, "x-submissions", json_integer((json_int_t)s.submissions));
+    json_object_set_new(o, "wr_highest_offset", json_integer(0));
+    json_object_set_new(o, "account_invalid", json_true());
+    json_object_set_new(o, "account_failed", json_true());
+    json_object_set_new(o, "timed_stats", json_array());
+    return o;
+}
+
+/* What the requests cost beside the image: the driver's notifications (each is an exit), rounds of
+ * the queue, interrupts. */
+static void add_ring_stats(struct pci_dev *d, json_t *stats)
+{
+    struct virtio_blk_counts c;
+    virtio_blk_counts(d, &c);
+    json_object_set_new(stats, "x-kicks", json_integer((json_int_t)c.kicks));
+    json_object_set_new(stats, "x-batches", json_integer((json_int_t)c.batches));
+    json_object_set_new(stats, "x-interrupts", json_integer((json_int_t)c.interrupts));
+    json_object_set_new(stats, "x-requests", json_integer((json_int_t)c.requests));
+}
+
+static void add_disk_stats(struct pci_dev *d, void *opaque)
+{
+    struct blk_node *n = virtio_blk_node(d);
+    if (!n) {
+        return;
+    }
+    g_autofree char *path = qdev_path(d);
+    json_t *stats = stats_of(n);
+    add_ring_stats(d, stats);
+    json_array_append_new(opaque,
+                          json_pack("{ssssssso}", "device", "", "qdev", path, "node-name",
+                                    blk_node_name(n) ? blk_node_name(n) : "", "stats", stats));
+}
+
+static void add_node_stats(struct blk_node *n, void *opaque)
+{
+    json_array_append_new(opaque,
+                          json_pack("{ssso}", "node-name", blk_node_name(n) ? blk_node_name(n) : "",
+                                    "stats", stats_of(n)));
+}
+
+json_t *cmd_query_blockstats(struct qmp_call *call, json_t *args, GError **err)
+{
+    json_t *list = json_array();
+    if (qmp_flag(args, "query-nodes", false)) {
+        blk_foreach(add_node_stats, list);
+    } else {
+        foreach_pci_dev(call->m, add_disk_stats, list);
+    }
+    return list;
+}
+
+struct finder {
+    const char *wanted;
+    struct blk_node *node;
+};
+
+static void match_disk(struct pci_dev *d, void *opaque)
+{
+    struct finder *f = opaque;
+    struct blk_node *n = virtio_blk_node(d);
+    g_autofree char *path = qdev_path(d);
+    if (n && (!strcmp(path, f->wanted) || (d->dev.id && !strcmp(d->dev.id, f->wanted)))) {
+        f->node = n;
+    }
+}
+
+/* By node-name=, by id= (of a device, or its path), or by device= (what -drive called it). */
+static struct blk_node *named_node(struct qmp_call *call, json_t *args, GError **err)
+{
+    const char *node = qmp_text(args, "node-name"), *id = qmp_text(args, "id"),
+               *device = qmp_text(args, "device");
+    struct finder f = {.wanted = id ? id : device};
+    if (!node + !id + !device != 2) {
+        return (void *)qmp_fail(err, "Exactly one of 'device', 'node-name' or 'id' names a disk");
+    }
+    if (node || device) {
+        f.node = blk_find(node ? node : device);
+    }
+    if (!f.node && f.wanted) {
+        foreach_pci_dev(call->m, match_disk, &f);
+    }
+    if (!f.node) {
+        qmp_fail(err, "Cannot find %s '%s'", node ? "node" : "device", node ? node : f.wanted);
+    }
+    return f.node;
+}
+
+static bool read_limits(json_t *args, struct throttle_limits *l)
+{
+    for (unsigned k = 0; k < THROTTLE_KINDS; k++) {
+        g_autofree char *max = limit_key(k, "_max"), *length = limit_key(k, "_max_length");
+        int64_t values[] = {qmp_number(args, limit_names[k], 0), qmp_number(args, max, 0),
+                            qmp_number(args, length, 0)};
+        if (values[0] < 0 || values[1] < 0 || values[2] < 0) {
+            return false;
+        }
+        l->of[k].avg = (uint64_t)values[0];
+        l->of[k].max = (uint64_t)values[1];
+        l->of[k].length_s = (uint64_t)values[2];
+    }
+    l->iops_size_bytes = (uint64_t)MAX_OF(qmp_number(args, "iops_size", 0), (int64_t)0);
+    return true;
+}
+
+json_t *cmd_block_set_io_throttle(struct qmp_call *call, json_t *args, GError **err)
+{
+    struct throttle_limits l = {.iops_size_bytes = 0};
+    struct blk_node *n = named_node(call, args, err);
+    if (!n) {
+        return NULL;
+    }
+    if (!read_limits(args, &l)) {
+        return qmp_fail(err, "bps and iops limits are numbers not less than 0");
+    }
+    return blk_set_throttle(n, qmp_text(args, "group"), &l, err) ? qmp_ok() : NULL;
+}
+
+json_t *cmd_blockdev_add(struct qmp_call *call, json_t *args, GError **err)
+{
+    PROPS_AUTO p = props_from_json(args);
+    return machine_blockdev_add(call->m, p, err) ? qmp_ok() : NULL;
+}
+
+json_t *cmd_blockdev_del(struct qmp_call *call, json_t *args, GError **err)
+{
+    return machine_blockdev_del(call->m, qmp_text(args, "node-name"), err) ? qmp_ok() : NULL;
+}
+
+struct resized {
+    struct blk_node *node;
+};
+
+static void tell_resized(struct pci_dev *d, void *opaque)
+{
+    struct resized *r = opaque;
+    if (virtio_blk_node(d) == r->node) {
+        virtio_blk_resized(d);
+    }
+}
+
+json_t *cmd_block_resize(struct qmp_call *call, json_t *args, GError **err)
+{
+    int64_t size = qmp_number(args, "size", -1);
+    struct resized r = {.node = named_node(call, args, err)};
+    if (!r.node) {
+        return NULL;
+    }
+    if (size < 0) {
+        return qmp_fail(err, "Parameter 'size' expects a size not less than 0");
+    }
+    if (!blk_resize(r.node, size, err)) {
+        return NULL;
+    }
+    foreach_pci_dev(call->m, tell_resized, &r);
+    return qmp_ok();
+}

@@ -1,0 +1,469 @@
+/* test_translator.c - what translated code must get right beyond single instructions: the stack of
+ * return addresses, code that changes or moves under its links, faults, interruptions.
+ *
+ * The same programs run interpreted, translated and under cosim=on: HANOK_TEST_ACCEL (flat.h). */
+#include "flat.h"
+
+#include "cosim.h"
+
+#include <glib.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+
+#define GPR(f, r) (flat_cpu(f)->st.gpr[r])
+/* CALL from a blob that lies at FLAT_CODE_AT to an address outside it. */
+#define CALL_TO(blob, to, label)                                                                   \
+    ".byte 0xe8\n\t.long " #to " - 0x10000 - (" #label "f - " #blob ")\n" #label ":\n\t"
+
+static bool translates(struct flat *f)
+{
+    return flat_cpu(f)->tr.cache != NULL;
+}
+
+static bool chains(struct flat *f)
+{
+    return translates(f) && !flat_cpu(f)->cosim;
+}
+
+static const struct tr_stats *stats(struct flat *f)
+{
+    return &flat_cpu(f)->tr.cache->stats;
+}
+
+static struct flat *load(const uint8_t *code, const uint8_t *end)
+{
+    struct flat *f = flat_new();
+
+    flat_load(f, FLAT_CODE_AT, code, end);
+    return f;
+}
+
+static int run_to_fault(struct flat *f)
+{
+    flat_cpu(f)->vcpu->exit_request = 0;
+    return interp_run_to_fault(flat_cpu(f));
+}
+
+/* ---- the stack of return addresses ---- */
+
+FLAT_CODE(recursion, "movl $0x800000, %esp\n\t"
+                     "movl $20, %ebx\n"
+                     "1: movl $10000, %edi\n\t"
+                     "call 2f\n\t"
+                     "decl %ebx\n\t"
+                     "jnz 1b\n\t" FLAT_EXIT "2: testl %edi, %edi\n\t"
+                     "jz 3f\n\t"
+                     "decl %edi\n\t"
+                     "call 2b\n\t"
+                     "incl %eax\n"
+                     "3: ret\n");
+
+static void test_recursion_deeper_than_the_return_stack(void)
+{
+    struct flat *f = load(recursion, recursion_end);
+
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 200000);
+    g_assert_cmpuint(GPR(f, R_RSP), ==, 0x800000);
+    if (chains(f))
+        g_assert_cmpuint(stats(f)->ret_overflows, >, 0);
+    flat_free(f);
+}
+
+/* Twenty calls deep, then back to the caller's caller at once, as longjmp does. */
+FLAT_CODE(long_jump, "movl $3000, %ebx\n"
+                     "1: call 2f\n\t"
+                     "addl $1, %eax\n\t"
+                     "decl %ebx\n\t"
+                     "jnz 1b\n\t" FLAT_EXIT "2: movq %rsp, %r12\n\t"
+                     "movl $20, %edi\n\t"
+                     "call 3f\n\t"
+                     "addl $0x100000, %eax\n\t" /* never */
+                     "ret\n"
+                     "3: decl %edi\n\t"
+                     "jz 4f\n\t"
+                     "call 3b\n\t"
+                     "addl $0x100000, %eax\n\t" /* never */
+                     "ret\n"
+                     "4: movq %r12, %rsp\n\t"
+                     "ret\n");
+
+static void test_returns_that_skip_frames(void)
+{
+    struct flat *f = load(long_jump, long_jump_end);
+
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 3000);
+    g_assert_cmpuint(GPR(f, R_RSP), ==, FLAT_STACK);
+    flat_free(f);
+}
+
+/* PUSH; RET as a jump, and a return address that the callee moves past an instruction. */
+FLAT_CODE(odd_returns, "movl $3000, %ebx\n"
+                       "1: leaq 2f(%rip), %rdx\n\t"
+                       "pushq %rdx\n\t"
+                       "ret\n\t"
+                       "ud2\n"
+                       "2: call 3f\n\t"
+                       "ud2\n\t"
+                       "addl $1, %eax\n\t"
+                       "decl %ebx\n\t"
+                       "jnz 1b\n\t" FLAT_EXIT "3: addq $2, (%rsp)\n\t"
+                       "ret\n");
+
+static void test_returns_to_where_nobody_called(void)
+{
+    struct flat *f = load(odd_returns, odd_returns_end);
+
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 3000);
+    flat_free(f);
+}
+
+/* Calls that lie across a page border, to another page. */
+FLAT_CODE(far_callee, "addl $1, %eax\n\tret\n");
+
+static void test_calls_across_pages(void)
+{
+    struct flat *f = flat_new();
+
+    for (unsigned before = 0; before <= 5; before++) {
+        uint64_t at = FLAT_CODE_AT + GUEST_PAGE_SIZE - before;
+        uint8_t *p = flat_ram(f) + at;
+        const uint8_t code[] = {0xe8, 0, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf7, 0xe6, FLAT_EXIT_PORT};
+
+        flat_load(f, FLAT_DATA, far_callee, far_callee_end);
+        flat_load(f, at, code, code + sizeof(code)); /* call; dec ecx; jnz; out */
+        le32_put(p + 1, (uint32_t)(FLAT_DATA - (at + 5)));
+        guest_mem_write(flat_mem(f), GPA(at), p, sizeof(code));
+        GPR(f, R_RAX) = 0;
+        GPR(f, R_RCX) = 500;
+        g_assert_true(flat_run(f));
+        g_assert_cmpuint(GPR(f, R_RAX), ==, 500);
+    }
+    flat_free(f);
+}
+
+/* ---- code that changes or moves ---- */
+
+/* Patches the instruction behind the store, in the block that runs, 1000 times. */
+FLAT_CODE(patch_self, "movl $1000, %ecx\n"
+                      "1: movb %cl, 2+2f(%rip)\n"
+                      "2: addl $0x7f, %eax\n\t"
+                      "addl $1, %ebx\n\t"
+                      "decl %ecx\n\t"
+                      "jnz 1b\n\t" FLAT_EXIT);
+
+static void test_running_block_patches_itself(void)
+{
+    struct flat *f = load(patch_self, patch_self_end);
+    uint64_t sum = 0;
+
+    for (unsigned k = 1; k <= 1000; k++)
+        sum += (uint64_t)(int64_t)(int8_t)k;
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, (uint32_t)sum);
+    g_assert_cmpuint(GPR(f, R_RBX), ==, 1000);
+    flat_free(f);
+}
+
+/* A callee rewrites the instruction that it returns to. */
+FLAT_CODE(patch_caller, "movl $1000, %ecx\n"
+                        "1: call 3f\n"
+                        "2: addl $0x7f, %eax\n\t"
+                        "decl %ecx\n\t"
+                        "jnz 1b\n\t" FLAT_EXIT "3: movb $1, 2+2b(%rip)\n\t"
+                        "testb $1, %cl\n\t"
+                        "jz 4f\n\t"
+                        "movb $3, 2+2b(%rip)\n"
+                        "4: ret\n");
+
+static void test_callee_patches_its_return_site(void)
+{
+    struct flat *f = load(patch_caller, patch_caller_end);
+
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 500 * 1 + 500 * 3);
+    flat_free(f);
+}
+
+/* One page of code at two linear addresses: LEA tells where it runs. */
+FLAT_CODE(alias_callee, "1: leaq 1b(%rip), %rdx\n\taddq %rdx, %rax\n\tret\n");
+FLAT_CODE(alias_caller, "movl $500, %ecx\n"
+                        "1: " CALL_TO(alias_caller, 0xf80000, 2)
+                            CALL_TO(alias_caller, 0xf81000, 3) "decl %ecx\n\t"
+                                                               "jnz 1b\n\t" FLAT_EXIT);
+
+static void test_code_at_two_addresses(void)
+{
+    struct flat *f = load(alias_caller, alias_caller_end);
+
+    guest_mem_write(flat_mem(f), GPA(FLAT_DATA), alias_callee,
+                    (uint64_t)(alias_callee_end - alias_callee));
+    flat_map(f, 0, FLAT_DATA);
+    flat_map(f, 1, FLAT_DATA);
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 500 * (0xf80000ull + 0xf81000));
+    flat_free(f);
+}
+
+/* The page behind a linked call is another one each time; its PTE is at 0x4c00 (flat.c). */
+FLAT_CODE(remap_page, "movl $1000, %ecx\n"
+                      "1: " CALL_TO(remap_page, 0xf80000, 2) "xorq $0x1000, 0x4c00\n\t"
+                                                             "invlpg 0xf80000\n\t"
+                                                             "decl %ecx\n\t"
+                                                             "jnz 1b\n\t" FLAT_EXIT);
+FLAT_CODE(remap_cr3, "movl $1000, %ecx\n"
+                     "1: " CALL_TO(remap_cr3, 0xf80000, 2) "xorq $0x1000, 0x4c00\n\t"
+                                                           "movq %cr3, %rdx\n\t"
+                                                           "movq %rdx, %cr3\n\t"
+                                                           "decl %ecx\n\t"
+                                                           "jnz 1b\n\t" FLAT_EXIT);
+
+static void remapped(const uint8_t *code, const uint8_t *end)
+{
+    struct flat *f = load(code, end);
+    static const uint8_t one[] = {0x83, 0xc0, 1, 0xc3}, hundred[] = {0x83, 0xc0, 100, 0xc3};
+
+    guest_mem_write(flat_mem(f), GPA(FLAT_DATA), one, sizeof(one));
+    guest_mem_write(flat_mem(f), GPA(FLAT_DATA + GUEST_PAGE_SIZE), hundred, sizeof(hundred));
+    flat_map(f, 0, FLAT_DATA);
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 500 * 101);
+    flat_free(f);
+}
+
+static void test_page_is_remapped_under_a_linked_call(void)
+{
+    remapped(remap_page, remap_page_end);
+    remapped(remap_cr3, remap_cr3_end);
+}
+
+/* More code than the cache holds, run from the bottom of a recursion: returns find emptied code. */
+FLAT_CODE(flush_below, "movl $100, %edi\n\t"
+                       "call 1f\n\t" FLAT_EXIT "1: decl %edi\n\t"
+                       "jz 2f\n\t"
+                       "call 1b\n\t"
+                       "addl $1, %ebx\n\t"
+                       "ret\n"
+                       "2: movl $0x400000, %edx\n\t"
+                       "jmp *%rdx\n");
+
+static void test_the_cache_is_emptied_under_calls(void)
+{
+    struct flat *f = flat_new_with("tb-size=1");
+    const unsigned steps = 40000;
+
+    for (unsigned k = 0; k < steps; k++)
+        memcpy(flat_ram(f) + FLAT_DATA + k * 4, (const uint8_t[]){0xff, 0xc0, 0xeb, 0}, 4);
+    flat_ram(f)[FLAT_DATA + steps * 4] = 0xc3;
+    for (unsigned round = 0; round < 3; round++) {
+        GPR(f, R_RAX) = GPR(f, R_RBX) = 0;
+        flat_load(f, FLAT_CODE_AT, flush_below, flush_below_end);
+        g_assert_true(flat_run(f));
+        g_assert_cmpuint(GPR(f, R_RAX), ==, steps);
+        g_assert_cmpuint(GPR(f, R_RBX), ==, 99);
+    }
+    flat_free(f);
+}
+
+/* ---- faults ---- */
+
+FLAT_CODE(jump_out, "movl $5, %ecx\n\tnop\n\tjmp *%rax\n");
+FLAT_CODE(jump_mem_out, "movl $5, %ecx\n\tnop\n\tjmp *0x400000\n");
+FLAT_CODE(call_out, "movl $5, %ecx\n\tnop\n\tcall *%rax\n");
+FLAT_CODE(ret_out, "movl $5, %ecx\n\tpush %rax\n\tret\n");
+
+static void out_of_canon(const uint8_t *code, const uint8_t *end, uint64_t sp)
+{
+    struct flat *f = load(code, end);
+    const uint64_t bad = 0x0000800000000000;
+
+    for (unsigned round = 0; round < 3; round++) {
+        flat_cpu(f)->st.rip = FLAT_CODE_AT;
+        GPR(f, R_RAX) = bad;
+        GPR(f, R_RSP) = FLAT_STACK;
+        le64_put(flat_ram(f) + FLAT_DATA, bad);
+        g_assert_cmpint(run_to_fault(f), ==, EX_GP);
+        g_assert_cmpuint(flat_cpu(f)->st.rip, ==, FLAT_CODE_AT + 6);
+        g_assert_cmpuint(GPR(f, R_RSP), ==, sp);
+        g_assert_cmpuint(GPR(f, R_RCX), ==, 5);
+    }
+    flat_free(f);
+}
+
+static void test_targets_that_are_not_canonical(void)
+{
+    out_of_canon(jump_out, jump_out_end, FLAT_STACK);
+    out_of_canon(jump_mem_out, jump_mem_out_end, FLAT_STACK);
+    out_of_canon(call_out, call_out_end, FLAT_STACK);
+    out_of_canon(ret_out, ret_out_end, FLAT_STACK - 8);
+}
+
+FLAT_CODE(divide, "movl $7, %eax\n\txorl %edx, %edx\n\tdivl %ecx\n");
+FLAT_CODE(misaligned, "movl $7, %eax\n\tmovl $0x400004, %edx\n\tmovaps %xmm0, (%rdx)\n");
+FLAT_CODE(not_there, "movl $7, %eax\n\tmovl $0xf00004, %edx\n\taddl %eax, (%rdx)\n");
+
+static void faults(const uint8_t *code, const uint8_t *end, int vector, uint64_t at)
+{
+    struct flat *f = load(code, end);
+
+    for (unsigned round = 0; round < 3; round++) {
+        flat_cpu(f)->st.rip = FLAT_CODE_AT;
+        GPR(f, R_RAX) = GPR(f, R_RCX) = 0;
+        g_assert_cmpint(run_to_fault(f), ==, vector);
+        g_assert_cmpuint(flat_cpu(f)->st.rip, ==, FLAT_CODE_AT + at);
+        g_assert_cmpuint(GPR(f, R_RAX), ==, 7);
+    }
+    if (vector == EX_PF) {
+        g_assert_cmpuint(flat_cpu(f)->st.cr2, ==, 0xf00004);
+        g_assert_cmpuint(flat_cpu(f)->fault.error, ==, 2); /* a write */
+    }
+    flat_free(f);
+}
+
+static void test_faults_are_precise(void)
+{
+    faults(divide, divide_end, EX_DE, 7);
+    faults(misaligned, misaligned_end, EX_GP, 10);
+    faults(not_there, not_there_end, EX_PF, 10);
+}
+
+/* ---- interruptions ---- */
+
+/* A carry lives across every poll of the loop. */
+FLAT_CODE(carry_chain, "xorl %eax, %eax\n"
+                       "1: adcq %rdx, %rax\n\t"
+                       "adcq %rbx, %r8\n\t"
+                       "adcq $0, %r9\n\t"
+                       "leaq -1(%rcx), %rcx\n\t"
+                       "jrcxz 2f\n\t"
+                       "jmp 1b\n"
+                       "2: " FLAT_EXIT);
+#define CHAIN_TURNS 3000000
+
+struct pest {
+    struct vcpu *v;
+    bool quit;
+};
+
+static void *kick_on(void *arg)
+{
+    struct pest *p = arg;
+
+    while (!__atomic_load_n(&p->quit, __ATOMIC_RELAXED)) {
+        jit_accel.kick(p->v);
+        g_usleep(50);
+    }
+    return NULL;
+}
+
+static void test_flags_live_across_interruptions(void)
+{
+    struct flat *f = load(carry_chain, carry_chain_end);
+    const uint64_t a = 0x9e3779b97f4a7c15, b = 0xc2b2ae3d27d4eb4f;
+    uint64_t want[3] = {0};
+    unsigned carry = 0;
+    struct pest pest = {.v = flat_cpu(f)->vcpu};
+    pthread_t thread;
+
+    for (unsigned k = 0; k < CHAIN_TURNS; k++) {
+        const uint64_t add[3] = {a, b, 0};
+        for (unsigned w = 0; w < 3; w++) {
+            unsigned __int128 sum = (unsigned __int128)want[w] + add[w] + carry;
+            want[w] = (uint64_t)sum;
+            carry = (unsigned)(sum >> 64);
+        }
+    }
+    GPR(f, R_RDX) = a;
+    GPR(f, R_RBX) = b;
+    GPR(f, R_RCX) = CHAIN_TURNS;
+    g_assert_cmpint(pthread_create(&thread, NULL, kick_on, &pest), ==, 0);
+    g_assert_true(flat_run(f));
+    __atomic_store_n(&pest.quit, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    g_assert_cmpuint(GPR(f, R_RAX), ==, want[0]);
+    g_assert_cmpuint(GPR(f, R_R8), ==, want[1]);
+    g_assert_cmpuint(GPR(f, 9), ==, want[2]);
+    flat_free(f);
+}
+
+/* ---- cosim=on ---- */
+
+FLAT_CODE(checked_add, "movl $100, %ecx\n"
+                       "1: addl $0x11223344, %eax\n\t"
+                       "movl %eax, 0x400000\n\t"
+                       "decl %ecx\n\t"
+                       "jnz 1b\n\t" FLAT_EXIT);
+
+/* Changes the constant in every translation that has it. */
+static unsigned spoil(struct flat *f)
+{
+    static const uint8_t constant[] = {0x44, 0x33, 0x22, 0x11};
+    struct tr_cache *k = flat_cpu(f)->tr.cache;
+    unsigned found = 0;
+
+    for (uint32_t at = k->first; at + 4 <= k->used; at++) {
+        if (memcmp(k->rw + at, constant, 4))
+            continue;
+        k->rw[at] ^= 1;
+        found++;
+    }
+    return found;
+}
+
+static void test_cosim_finds_a_wrong_translation(void)
+{
+    if (g_test_subprocess()) {
+        struct flat *f = flat_new_with("tier=jit,cosim=on");
+        flat_load(f, FLAT_CODE_AT, checked_add, checked_add_end);
+        g_assert_true(flat_run(f));
+        g_assert_cmpuint(GPR(f, R_RAX), ==, (uint32_t)(100 * 0x11223344ull));
+        g_assert_cmpuint(spoil(f), >, 0);
+        fprintf(stderr, "spoiled\n");
+        flat_cpu(f)->st.rip = FLAT_CODE_AT;
+        flat_run(f);
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("*spoiled\ncosim: vcpu 0: interpreter and translation differ in "
+                              "general registers after * instructions*add*RIP=*");
+}
+
+static void test_cosim_checks_every_block(void)
+{
+    struct flat *f = flat_new_with("tier=jit,cosim=on");
+
+    flat_load(f, FLAT_CODE_AT, checked_add, checked_add_end);
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(cosim_stats(flat_cpu(f)->cosim)->blocks, >=, 90);
+    g_assert_cmpuint(cosim_stats(flat_cpu(f)->cosim)->disturbed, ==, 0);
+    flat_free(f);
+}
+
+int main(int argc, char **argv)
+{
+    static uint8_t memory[64 * KiB];
+    const stack_t own = {.ss_sp = memory, .ss_size = sizeof(memory)};
+
+    g_test_init(&argc, &argv, NULL);
+    g_assert_cmpint(sigaltstack(&own, NULL), ==, 0); /* as vcpu threads have one */
+#define ADD(name) g_test_add_func("/cpu/translator/" #name, test_##name)
+    ADD(recursion_deeper_than_the_return_stack);
+    ADD(returns_that_skip_frames);
+    ADD(returns_to_where_nobody_called);
+    ADD(calls_across_pages);
+    ADD(running_block_patches_itself);
+    ADD(callee_patches_its_return_site);
+    ADD(code_at_two_addresses);
+    ADD(page_is_remapped_under_a_linked_call);
+    ADD(the_cache_is_emptied_under_calls);
+    ADD(targets_that_are_not_canonical);
+    ADD(faults_are_precise);
+    ADD(flags_live_across_interruptions);
+    ADD(cosim_finds_a_wrong_translation);
+    ADD(cosim_checks_every_block);
+    return g_test_run();
+}
