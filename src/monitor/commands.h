@@ -10,8 +10,8 @@
 qmp_handler cmd_qmp_capabilities, cmd_query_version, cmd_query_commands, cmd_query_events,
     cmd_query_qmp_schema, cmd_query_target, cmd_query_command_line_options,
     cmd_query_migrate_capabilities, cmd_migrate_set_capabilities, cmd_query_migrate_parameters,
-    cmd_query_migrate, cmd_query_tpm_models, cmd_query_tpm_types,
-    cmd_human_monitor_command, cmd_x_query_jit;
+    cmd_query_migrate, cmd_query_tpm_models, cmd_query_tpm_types, cmd_human_monitor_command,
+    cmd_x_query_jit;
 /* cmd_machine.c: run state and facts of the machine */
 qmp_handler cmd_stop, cmd_cont, cmd_system_reset, cmd_system_powerdown, cmd_system_wakeup, cmd_quit,
     cmd_query_status, cmd_query_name, cmd_query_uuid, cmd_query_kvm, cmd_query_machines,
