@@ -11,9 +11,10 @@ group_packages() {
     build)
         echo "gcc libc6-dev make meson ninja-build pkg-config libglib2.0-dev libjansson-dev libzydis-dev
               libslirp-dev liburing-dev libnbd-dev libseccomp-dev libzstd-dev libdeflate-dev libcap-ng-dev
-              libxml2-dev acpica-tools"
+              libxml2-dev libvncserver-dev acpica-tools"
         ;;
-    guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3" ;;
+    guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3 seabios grub-common
+              grub-pc-bin grub-efi-amd64-bin xorriso mtools fdisk ovmf" ;;
     test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils libvirt0" ;;
     long) echo "mmdebstrap debian-installer-12-netboot-amd64 qemu-system-x86 util-linux" ;;
     style) echo "clang-format clang python3 git" ;;

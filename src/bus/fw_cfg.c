@@ -14,7 +14,8 @@
 
 enum {
     KEY_FILES = 0x20,
-    KEY_MASK = 0x3fff, /* bits 14, 15: write channel and arch-local items, neither exists here */
+    KEY_MASK = 0xbfff, /* bit 14 was the write channel; with bit 15 come items of other machines */
+    KEYS = 0x4000,
     ID_TRADITIONAL = 1,
     ID_DMA = 2,
     DMA_ERROR = 1,
@@ -319,7 +320,7 @@ void fw_cfg_add_file(struct fw_cfg *f, const char *name, const void *data, size_
             break;
     }
     if (!file) {
-        assert(f->files->len < KEY_MASK - KEY_FILES);
+        assert(f->files->len < KEYS - KEY_FILES);
         file = g_new0(struct file, 1);
         file->name = g_strdup(name);
         g_ptr_array_insert(f->files, (int)at, file);

@@ -28,6 +28,7 @@ enum {
 };
 #define STS_ALL 0x8d31u /* with bus master, sleep button and PCIe wake */
 #define EN_ALL  0x4721u
+enum { SMI_EOS = 0x02, SMI_APMC = 0x20 };
 enum { CNT_SCI_EN = 0x0001, CNT_SLP_EN = 0x2000 };
 #define CNT_WRITABLE 0x1c03u /* SLP_TYP, BM_RLD, SCI_EN */
 #define SLP_TYP(v)   (((v) >> 10) & 7)
@@ -390,7 +391,7 @@ static void pm_reset(struct device *d)
     p->pm1_sts = p->pm1_en = p->pm1_cnt = 0;
     p->overflows_seen = pm_ticks(p) / OVERFLOW_TICKS;
     p->gpe_sts = p->gpe_en = 0;
-    p->smi_en = 0x02; /* EOS */
+    p->smi_en = SMI_EOS | SMI_APMC; /* as if set up: firmware then installs no SMI handler */
     p->smi_sts = 0;
     p->apm_cmd = p->apm_data = 0;
     p->tco_initial = 4;

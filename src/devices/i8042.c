@@ -89,6 +89,8 @@ static void buffer_next(struct i8042 *k)
         if (kbd_translate(k, &code))
             buffer_fill(k, code, false);
     }
+    if (!k->mouse.out.count)
+        ps2_mouse_flush(&k->mouse); /* what had no room before */
     if (!k->full && !(k->ram[0] & MODE_AUX_OFF) && (byte = ps2_queue_get(&k->mouse.out)) >= 0)
         buffer_fill(k, byte, true);
     irq_update(k);
@@ -245,6 +247,16 @@ void i8042_key(struct i8042 *k, uint8_t set2_code, bool extended, bool down)
     pthread_mutex_unlock(&k->dev.list->lock);
 }
 
+void i8042_mouse(struct i8042 *k, int dx, int dy, int dz, uint8_t buttons)
+{
+    pthread_mutex_lock(&k->dev.list->lock);
+    if (dx || dy || dz)
+        ps2_mouse_move(&k->mouse, dx, dy, dz);
+    ps2_mouse_buttons(&k->mouse, buttons);
+    buffer_next(k);
+    pthread_mutex_unlock(&k->dev.list->lock);
+}
+
 static void i8042_reset(struct device *d)
 {
     struct i8042 *k = container_of(d, struct i8042, dev);
@@ -268,7 +280,7 @@ static bool i8042_post_load(void *obj, uint32_t version, GError **err)
     struct i8042 *k = obj;
 
     if (!ps2_queue_valid(&k->reply) || !ps2_queue_valid(&k->kbd.out) ||
-        !ps2_queue_valid(&k->mouse.out))
+        !ps2_queue_valid(&k->mouse.out) || k->mouse.knocked > 2)
         return error_set(err, HANOK_ERROR_CORRUPT,
                          "The saved state of the keyboard controller has an impossible queue.");
     irq_update(k);

@@ -2,15 +2,18 @@
 #include "base/state.h"
 #include "base/util.h"
 #include "devices/chipset.h"
+#include "devices/shadow.h"
 
 #include <glib.h>
 
 enum { EXBAR_ENABLE = 1, EXBAR_SIZE_SHIFT = 1, EXBAR_SIZE_MASK = 3 };
+enum { SMRAM_OPEN = 0x40, SMRAM_CLOSED = 0x20, SMRAM_ENABLE = 0x08 };
 
 struct mch {
     struct pci_dev pci; /* first */
     struct pci_host *host;
-    uint32_t config_addr; /* the host's, while saving and loading */
+    struct shadow *shadow; /* may be NULL */
+    uint32_t config_addr;  /* the host's, while saving and loading */
 };
 
 /* 82Q35 §5.1.13: size 0 = 256 MiB (buses 0-255), 1 = 128, 2 = 64, 3 reserved (off). */
@@ -23,10 +26,23 @@ static void ecam_update(struct mch *m)
     pci_host_ecam(m->host, base, (v & EXBAR_ENABLE) && size != 3 && base ? buses : 0);
 }
 
+static void shadow_follow(struct mch *m)
+{
+    uint8_t smram = m->pci.config[MCH_SMRAM];
+    bool open = (smram & (SMRAM_OPEN | SMRAM_CLOSED | SMRAM_ENABLE)) == (SMRAM_OPEN | SMRAM_ENABLE);
+
+    if (m->shadow)
+        shadow_update(m->shadow, m->pci.config + MCH_PAM0, open);
+}
+
 static void mch_config_written(struct pci_dev *d, unsigned off, unsigned size)
 {
+    struct mch *m = container_of(d, struct mch, pci);
+
     if (off < MCH_PCIEXBAR + 8 && off + size > MCH_PCIEXBAR)
-        ecam_update(container_of(d, struct mch, pci));
+        ecam_update(m);
+    if (off <= MCH_SMRAM && off + size > MCH_PAM0)
+        shadow_follow(m);
 }
 
 static void mch_reset(struct device *dev)
@@ -36,6 +52,7 @@ static void mch_reset(struct device *dev)
     pci_dev_reset(&m->pci);
     m->host->config_addr = 0;
     ecam_update(m);
+    shadow_follow(m);
 }
 
 static void mch_destroy(struct device *dev)
@@ -58,6 +75,7 @@ static bool mch_post_load(void *obj, uint32_t version, GError **err)
 
     m->host->config_addr = m->config_addr & ~0x7f000003u;
     ecam_update(m);
+    shadow_follow(m);
     return true;
 }
 
@@ -76,7 +94,7 @@ static const struct pci_dev_ops mch_ops = {
     .config_written = mch_config_written,
 };
 
-struct pci_dev *mch_new(struct pci_host *h, GError **err)
+struct pci_dev *mch_new(struct pci_host *h, struct shadow *shadow, GError **err)
 {
     static const struct pci_id id = {.vendor = 0x8086,
                                      .device = 0x29c0,
@@ -87,6 +105,7 @@ struct pci_dev *mch_new(struct pci_host *h, GError **err)
     uint8_t *w = m->pci.wmask;
 
     m->host = h;
+    m->shadow = shadow;
     pci_dev_init(&m->pci, &mch_ops, &id);
     le32_put(w + MCH_PCIEXBAR, 0xfc000007);
     le32_put(w + MCH_PCIEXBAR + 4, 0xf);

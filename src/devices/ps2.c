@@ -194,6 +194,62 @@ static void mouse_status(struct ps2_mouse *m)
     mouse_send(m, m->rate);
 }
 
+static int clamp(int v, int least, int most)
+{
+    return v < least ? least : v > most ? most : v;
+}
+
+/* What a packet cannot hold stays for the next one. */
+static void mouse_packet(struct ps2_mouse *m)
+{
+    int dx = clamp(m->dx, -255, 255), dy = clamp(-m->dy, -255, 255), dz = clamp(m->dz, -8, 7);
+
+    mouse_send(m, (uint8_t)(0x08 | m->buttons | (dx < 0 ? 0x10 : 0) | (dy < 0 ? 0x20 : 0)));
+    mouse_send(m, (uint8_t)dx);
+    mouse_send(m, (uint8_t)dy);
+    if (m->wheel)
+        mouse_send(m, (uint8_t)dz);
+    m->dx = (int16_t)(m->dx - dx);
+    m->dy = (int16_t)(m->dy + dy);
+    m->dz = (int16_t)(m->wheel ? m->dz - dz : 0);
+    m->news = false;
+}
+
+void ps2_mouse_flush(struct ps2_mouse *m)
+{
+    if (m->news && m->reporting && !m->remote && m->out.count + 4 <= PS2_QUEUE_BYTES)
+        mouse_packet(m);
+}
+
+void ps2_mouse_move(struct ps2_mouse *m, int dx, int dy, int dz)
+{
+    m->dx = (int16_t)clamp(m->dx + clamp(dx, -4096, 4096), -8192, 8191);
+    m->dy = (int16_t)clamp(m->dy + clamp(dy, -4096, 4096), -8192, 8191);
+    m->dz = (int16_t)clamp(m->dz + clamp(dz, -64, 64), -64, 64);
+    m->news = true;
+    ps2_mouse_flush(m);
+}
+
+void ps2_mouse_buttons(struct ps2_mouse *m, uint8_t buttons)
+{
+    m->news |= m->buttons != (buttons & 7);
+    m->buttons = buttons & 7;
+    ps2_mouse_flush(m);
+}
+
+/* Rates 200, 100, 80 in a row ask for the wheel. */
+static void mouse_rate(struct ps2_mouse *m, uint8_t rate)
+{
+    static const uint8_t knock[] = {200, 100, 80};
+
+    m->rate = rate;
+    m->knocked = rate == knock[m->knocked] ? m->knocked + 1 : rate == knock[0];
+    if (m->knocked == sizeof(knock)) {
+        m->wheel = true;
+        m->knocked = 0;
+    }
+}
+
 static void mouse_command(struct ps2_mouse *m, uint8_t byte)
 {
     mouse_send(m, ACK);
@@ -212,10 +268,8 @@ static void mouse_command(struct ps2_mouse *m, uint8_t byte)
     case 0xea:
         m->remote = false;
         break;
-    case 0xeb: /* read data: not moved, no button */
-        mouse_send(m, 0x08);
-        mouse_send(m, 0);
-        mouse_send(m, 0);
+    case 0xeb: /* read data */
+        mouse_packet(m);
         break;
     case 0xee:
         m->wrap = true;
@@ -224,7 +278,7 @@ static void mouse_command(struct ps2_mouse *m, uint8_t byte)
         m->remote = true;
         break;
     case 0xf2:
-        mouse_send(m, 0x00); /* standard mouse */
+        mouse_send(m, m->wheel ? 0x03 : 0x00); /* standard mouse, or one with a wheel */
         break;
     case 0xf4:
     case 0xf5:
@@ -242,7 +296,7 @@ void ps2_mouse_write(struct ps2_mouse *m, uint8_t byte)
         if (m->command == 0xe8)
             m->resolution = byte & 3;
         else
-            m->rate = byte;
+            mouse_rate(m, byte);
         m->command = 0;
         mouse_send(m, ACK);
         return;
@@ -307,6 +361,13 @@ static const struct state_field mouse_fields[] = {
     STATE_BOOL(struct ps2_mouse, remote),
     STATE_BOOL(struct ps2_mouse, scale_2to1),
     STATE_BOOL(struct ps2_mouse, wrap),
+    STATE_U16(struct ps2_mouse, dx),
+    STATE_U16(struct ps2_mouse, dy),
+    STATE_U16(struct ps2_mouse, dz),
+    STATE_U8(struct ps2_mouse, buttons),
+    STATE_BOOL(struct ps2_mouse, wheel),
+    STATE_BOOL(struct ps2_mouse, news),
+    STATE_U8(struct ps2_mouse, knocked),
     STATE_END,
 };
 const struct state_desc ps2_mouse_state = {

@@ -33,9 +33,19 @@ struct ps2_mouse {
     uint8_t command;
     uint8_t resolution, rate, last_sent;
     bool reporting, remote, scale_2to1, wrap;
+    /* moved since the last packet, buttons now (left, right, middle) */
+    int16_t dx, dy, dz;
+    uint8_t buttons;
+    bool news;       /* moved, or a button went up or down */
+    bool wheel;      /* the guest has knocked: packets have a fourth byte */
+    uint8_t knocked; /* how much of 200, 100, 80 it has said */
 };
 void ps2_mouse_reset(struct ps2_mouse *m);
 void ps2_mouse_write(struct ps2_mouse *m, uint8_t byte);
+/* Right and down are positive; buttons: left 1, right 2, middle 4. */
+void ps2_mouse_move(struct ps2_mouse *m, int dx, int dy, int dz);
+void ps2_mouse_buttons(struct ps2_mouse *m, uint8_t buttons);
+void ps2_mouse_flush(struct ps2_mouse *m); /* a packet, when there is news and room */
 
 extern const struct state_desc ps2_queue_state, ps2_kbd_state, ps2_mouse_state;
 bool ps2_queue_valid(const struct ps2_queue *q);

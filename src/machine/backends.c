@@ -275,6 +275,21 @@ void machine_iothreads_foreach(struct machine *m, void (*fn)(const char *id, int
     }
 }
 
+char *machine_secret(struct machine *m, const char *id, GError **err)
+{
+    struct object *o = object_find(m, id, "secret", err);
+    gsize len = 0;
+
+    if (!o)
+        return NULL;
+    if (o->kind != OBJ_SECRET) {
+        error_set(err, HANOK_ERROR_INVALID, "object '%s' is not a secret", id);
+        return NULL;
+    }
+    gconstpointer data = g_bytes_get_data(o->secret, &len);
+    return g_strndup(data, len);
+}
+
 /* ---- RAM ---- */
 
 struct ram_block *machine_ram_new(struct machine *m, GError **err)

@@ -22,15 +22,18 @@ enum wish {
     WISH_EJECT = 1 << 6,
     WISH_PAUSE = 1 << 7,
     WISH_WAKE_CHECK = 1 << 8,
+    WISH_REMAP = 1 << 9,
 };
 
 /* After these the vcpus do not go on as they are.  They stop at once: the one that asked (a write
  * to the sleep or reset register) must not execute another instruction. */
 #define WISHES_THAT_STOP                                                                           \
-    (WISH_EXIT | WISH_INTERNAL_ERROR | WISH_SHUTDOWN | WISH_RESET | WISH_SLEEP | WISH_PAUSE)
+    (WISH_EXIT | WISH_INTERNAL_ERROR | WISH_SHUTDOWN | WISH_RESET | WISH_SLEEP | WISH_PAUSE |      \
+     WISH_REMAP)
 
 struct wishes {
     unsigned set;
+    bool waking; /* the main loop has been asked to look */
     enum stop_cause reset_cause, shutdown_cause;
     int exit_status;
     char *internal_dump;
@@ -79,6 +82,8 @@ static void grant(void *opaque)
         machine_emit(m, "RTC_CHANGE",
                      json_pack("{s:I, s:s}", "offset", (json_int_t)w.rtc_offset_s, "qom-path",
                                "/machine/unattached/device[0]"));
+    if (w.set & WISH_REMAP)
+        machine_remap(m);
     if (w.set & WISH_EJECT)
         machine_grant_ejects(m);
     if (w.set & WISH_EXIT) {
@@ -102,8 +107,9 @@ static void grant(void *opaque)
 /* Ends the critical section that the caller began. */
 static void wish_unlock(struct machine *m, enum wish wish)
 {
-    bool first = m->wishes->set == 0;
+    bool first = !m->wishes->waking;
 
+    m->wishes->waking = true;
     m->wishes->set |= wish;
     pthread_mutex_unlock(&m->request_lock);
     if ((wish & WISHES_THAT_STOP) && m->cpus)
@@ -147,6 +153,13 @@ void machine_request_internal_error(struct machine *m, unsigned cpu, const char 
     if (!m->wishes->internal_dump)
         m->wishes->internal_dump = g_strdup_printf("CPU %u stopped\n%s", cpu, dump);
     wish_unlock(m, WISH_INTERNAL_ERROR);
+}
+
+void machine_map_settled(struct machine *m)
+{
+    pthread_mutex_lock(&m->request_lock);
+    m->wishes->set &= ~(unsigned)WISH_REMAP;
+    pthread_mutex_unlock(&m->request_lock);
 }
 
 void machine_request_wake_check(struct machine *m)
@@ -210,6 +223,16 @@ static void board_rtc_changed(void *opaque, int64_t offset_s)
     wish_unlock(m, WISH_RTC_CHANGE);
 }
 
+/* The next instruction may lie in what changes. */
+static void board_map_changed(void *opaque)
+{
+    struct machine *m = opaque;
+
+    vcpus_hold(m);
+    pthread_mutex_lock(&m->request_lock);
+    wish_unlock(m, WISH_REMAP);
+}
+
 void machine_requests_init(struct machine *m)
 {
     m->wishes = g_new0(struct wishes, 1);
@@ -220,11 +243,13 @@ void machine_requests_init(struct machine *m)
         .sleep = board_sleep_wanted,
         .debug_exit = board_debug_exit,
         .rtc_change = board_rtc_changed,
+        .map_changed = board_map_changed,
     };
 }
 
 void machine_requests_fini(struct machine *m)
 {
+    evloop_undefer(evloop_main(), grant, m);
     g_free(m->wishes->internal_dump);
     g_free(m->wishes);
 }

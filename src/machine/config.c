@@ -20,6 +20,7 @@ struct vm_config *vm_config_new(void)
     c->devices = g_ptr_array_new_with_free_func(free_props);
     c->globals = g_ptr_array_new_with_free_func(free_props);
     c->fw_cfg = g_ptr_array_new_with_free_func(free_props);
+    c->firmware_dirs = g_ptr_array_new_with_free_func(g_free);
     c->serials = g_ptr_array_new_with_free_func(g_free);
     c->debugcons = g_ptr_array_new_with_free_func(g_free);
     return c;
@@ -30,8 +31,8 @@ void vm_config_free(struct vm_config *c)
     if (!c) {
         return;
     }
-    GPtrArray *lists[] = {c->objects, c->chardevs, c->blockdevs, c->netdevs,  c->devices,
-                          c->globals, c->fw_cfg,   c->serials,   c->debugcons};
+    GPtrArray *lists[] = {c->objects, c->chardevs, c->blockdevs, c->netdevs,   c->devices,
+                          c->globals, c->fw_cfg,   c->serials,   c->debugcons, c->firmware_dirs};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
         g_ptr_array_unref(lists[i]);
     }
@@ -39,7 +40,7 @@ void vm_config_free(struct vm_config *c)
     for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
         g_free(strings[i]);
     }
-    struct props *props[] = {c->machine, c->accel_props, c->rtc, c->boot, c->smbios};
+    struct props *props[] = {c->machine, c->accel_props, c->rtc, c->boot, c->smbios, c->vnc};
     for (size_t i = 0; i < ARRAY_SIZE(props); i++) {
         props_free(props[i]);
     }

@@ -16,8 +16,10 @@
 #include "bus/fw_cfg.h"
 #include "cpu/vcpu.h"
 #include "devices/chipset.h"
+#include "devices/shadow.h"
 #include "machine_internal.h"
 #include "mem/guest_mem.h"
+#include "mem/layout.h"
 
 enum {
     PM_BASE = 0x600,
@@ -40,6 +42,9 @@ static void chipset_setup(struct machine *m)
 
     pci_config_write(m->mch, MCH_PCIEXBAR + 4, 4, (uint32_t)(m->map.ecam.base >> 32));
     pci_config_write(m->mch, MCH_PCIEXBAR, 4, (uint32_t)m->map.ecam.base | 1);
+    pci_config_write(m->mch, MCH_PAM0, 1, 0x30); /* shadow RAM everywhere */
+    for (unsigned i = 1; i < SHADOW_PAM_COUNT; i++)
+        pci_config_write(m->mch, MCH_PAM0 + i, 1, 0x33);
     pci_config_write(m->lpc, LPC_PMBASE, 4, PM_BASE | 1);
     pci_config_write(m->lpc, LPC_ACPI_CNTL, 1, LPC_ACPI_ENABLE); /* SCI is IRQ 9 */
     for (unsigned i = 0; i < 8; i++)
@@ -267,6 +272,8 @@ bool firmware_substitute_run(struct machine *m, GError **err)
 
     pthread_mutex_lock(&m->devices.lock);
     chipset_setup(m);
+    mem_layouts_apply(m->mem);
+    machine_map_settled(m);
     pthread_mutex_unlock(&m->devices.lock);
     legacy_irqs_setup(m);
     if (!acpi_load(m->fw_cfg, &p.base, &placed, err) || !smbios_load(m->fw_cfg, &p.base, err))

@@ -8,8 +8,11 @@
 #include "cpu/vcpu.h"
 #include "devices/acpi_pm.h"
 #include "devices/rtc.h"
+#include "display/vnc.h"
+#include "firmware.h"
 #include "machine_internal.h"
 #include "mem/guest_mem.h"
+#include "mem/layout.h"
 
 #include <jansson.h>
 
@@ -152,6 +155,22 @@ static void engines_start(struct machine *m)
         cpu_set_resume(m->cpus);
 }
 
+/* With everything stopped: nobody may hold a pointer into what goes away. */
+void machine_remap(struct machine *m)
+{
+    bool running = machine_engines_on(m);
+
+    if (m->exiting)
+        return;
+    if (running)
+        engines_stop(m);
+    pthread_mutex_lock(&m->devices.lock);
+    mem_layouts_apply(m->mem);
+    pthread_mutex_unlock(&m->devices.lock);
+    if (running)
+        engines_start(m);
+}
+
 bool machine_engines_on(const struct machine *m)
 {
     return m->state == RUN_RUNNING || m->state == RUN_SUSPENDED;
@@ -189,12 +208,15 @@ static bool board_reset(struct machine *m, GError **err)
 {
     pthread_mutex_lock(&m->devices.lock);
     device_list_reset(&m->devices);
+    firmware_reset(m);
+    mem_layouts_apply(m->mem);
+    machine_map_settled(m);
     pthread_mutex_unlock(&m->devices.lock);
     if (m->cpus)
         cpu_set_reset(m->cpus);
     else if (m->own_irqchip)
         lapic_reset(soft_irqchip_lapic(m->own_irqchip, 0), false);
-    return firmware_substitute_run(m, err);
+    return m->firmware || firmware_substitute_run(m, err);
 }
 
 void machine_reset(struct machine *m, enum stop_cause cause)
@@ -338,6 +360,32 @@ static bool board_options(struct machine *m, GError **err)
     return true;
 }
 
+/* -vnc WHERE[,to=N][,password=on][,password-secret=ID] */
+static bool vnc_start(struct machine *m, GError **err)
+{
+    struct props *p = m->cfg->vnc;
+    struct vnc_config cfg = {.name = m->cfg->name};
+    const char *secret = NULL;
+    g_autofree char *text = NULL;
+    uint32_t to = 0;
+    bool ok;
+
+    if (!p)
+        return true;
+    if (!props_get_str(p, "vnc", &cfg.where, err) || !props_get_u32(p, "to", &to, err) ||
+        !props_get_bool(p, "password", &cfg.need_password, err) ||
+        !props_get_str(p, "password-secret", &secret, err))
+        return false;
+    if (secret && !(text = machine_secret(m, secret, err)))
+        return false;
+    cfg.to = to;
+    cfg.password = text;
+    ok = vnc_open(&cfg, err);
+    if (!ok)
+        g_prefix_error(err, "-vnc %s: ", cfg.where);
+    return ok;
+}
+
 static bool build(struct machine *m, GError **err)
 {
     bool amd = false;
@@ -348,11 +396,6 @@ static bool build(struct machine *m, GError **err)
         m->accel_sentence = g_strdup("No processor: the machine is empty");
         return true;
     }
-    if (m->cfg->firmware)
-        return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "firmware images such as '%s' come with a later version: boot a kernel "
-                         "with -kernel",
-                         m->cfg->firmware);
     if (m->cfg->topology.cpus > m->type->max_cpus)
         return error_set(err, HANOK_ERROR_INVALID,
                          "a machine of type %s has at most %u CPUs, not %u", m->type->name,
@@ -360,13 +403,15 @@ static bool build(struct machine *m, GError **err)
     if (!globals_check(m, err) || !board_options(m, err) || !cpu_is_amd(m->cfg, &amd, err) ||
         !memory_map_plan(m->cfg->ram_bytes, amd, &m->map, err))
         return false;
+    if (!firmware_open(m, err))
+        return false;
     if (m->cfg->kernel && !(m->boot = boot_image_open(m->cfg, err)))
         return false;
     if (!q35_build(m, err) || !pci_check_functions(&m->pci, err))
         return false;
     if (m->boot)
         boot_image_add_fw_cfg(m->boot, m->fw_cfg);
-    return board_reset(m, err);
+    return vnc_start(m, err) && board_reset(m, err);
 }
 
 struct machine *machine_new(const struct vm_config *cfg, GError **err)
@@ -400,6 +445,8 @@ void machine_free(struct machine *m)
     if (machine_engines_on(m))
         engines_stop(m);
     m->exiting = true;
+    vnc_close();
+    machine_input_remove(m);
     if (m->pio)
         io_space_clear(m->pio);
     if (m->mmio)
@@ -415,6 +462,7 @@ void machine_free(struct machine *m)
     io_space_free(m->mmio);
     guest_mem_free(m->mem);
     ram_block_free(m->ram);
+    firmware_close(m);
     vm_clock_free(m->clock);
     machine_requests_fini(m);
     pthread_mutex_destroy(&m->request_lock);

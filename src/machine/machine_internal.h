@@ -5,6 +5,7 @@
 #include "bus/device.h"
 #include "bus/pci.h"
 #include "devices/board.h"
+#include "display/input.h"
 #include "machine/loader.h"
 #include "machine/machine.h"
 #include "memory_map.h"
@@ -18,6 +19,7 @@ struct hpet;
 struct io_space;
 struct pit;
 struct rtc;
+struct shadow;
 struct soft_irqchip;
 struct vm_clock;
 
@@ -37,7 +39,8 @@ struct machine {
     struct vm_clock *clock;
     struct device_list devices;
     struct guest_mem *mem;
-    struct ram_block *ram;
+    struct ram_block *ram, *bios; /* bios: a firmware image that is not in flash */
+    struct shadow *shadow;
     struct io_space *pio, *mmio;
     struct cpu_set *cpus;             /* NULL for "none" and for accel=qtest */
     struct soft_irqchip *own_irqchip; /* accel=qtest: nobody else makes one */
@@ -49,11 +52,16 @@ struct machine {
     struct rtc *rtc;
     struct pit *pit; /* NULL under KVM's in-kernel PIT */
     struct pci_host pci;
-    struct pci_dev *mch, *lpc;
+    struct pci_dev *vga; /* NULL: none */
+    struct input_handler ps2_input;
+    struct pci_dev *mch, *lpc, *ahci; /* ahci: on the board; NULL: switched off */
     struct boot_image *boot;
     uint8_t com_mask;  /* serial ports present */
     uint64_t facs_gpa; /* main thread; the substitute moves it at resets */
+    bool firmware;     /* starts at the reset vector; else the firmware substitute */
     bool hpet, sleep_s3, sleep_s4;
+    GPtrArray *boot_entries; /* firmware.c; NULL: none */
+    unsigned resets;         /* the first start included */
 
     /* main thread */
     enum run_state state;
@@ -76,6 +84,7 @@ void machine_requests_init(struct machine *m);
 void machine_requests_fini(struct machine *m);
 void machine_request_internal_error(struct machine *m, unsigned cpu, const char *dump);
 void machine_request_ejects(struct machine *m);
+void machine_map_settled(struct machine *m); /* layouts have been applied: nothing to stop for */
 
 void machine_request_wake_check(struct machine *m);
 
@@ -90,6 +99,11 @@ void machine_grant_ejects(struct machine *m); /* functions whose slots the guest
 /* q35.c: everything soldered to the board, in order. */
 bool q35_build(struct machine *m, GError **err);
 
+/* registry_display.c */
+struct i8042;
+void machine_input_add(struct machine *m, struct i8042 *k);
+void machine_input_remove(struct machine *m);
+
 /* backends.c: -object, -blockdev, -netdev */
 bool machine_backends_open(struct machine *m, GError **err);
 void machine_backends_close(struct machine *m);
@@ -98,6 +112,8 @@ bool machine_snapshot_open(struct machine *m, struct props *p, GError **err);
 struct evloop *machine_iothread(struct machine *m, const char *id, GError **err);
 /* rng-random's file; NULL with *err unset: rng-builtin. */
 bool machine_rng_source(struct machine *m, const char *id, const char **filename, GError **err);
+/* A secret's text; NULL with *err set when there is none. */
+char *machine_secret(struct machine *m, const char *id, GError **err);
 struct ram_block *machine_ram_new(struct machine *m, GError **err);
 
 /* firmware_substitute.c: what firmware leaves behind, and the kernel; vcpus paused. */
@@ -108,6 +124,7 @@ bool firmware_substitute_wake(struct machine *m, GError **err);
 void pci_assign(struct pci_host *h, const struct acpi_range *pci32, const struct acpi_range *pci64);
 
 /* machine.c */
+void machine_remap(struct machine *m); /* brings what layouts want into the memory map */
 bool machine_engines_on(const struct machine *m);
 void machine_end(struct machine *m, int status);
 void machine_shutdown(struct machine *m, enum stop_cause cause);

@@ -1,7 +1,7 @@
 /* machine_state.c - the whole machine as one state stream, and back.
  *
  *   "machine"   type, sizes, clock: what must be equal on both sides, checked before anything loads
- *   "ram"       guest memory, pages of zeros left out
+ *   "ram"       guest memory, pages of zeros left out; not what devices show or hide (mem/layout.h)
  *   "x86"       one section per vcpu ("cpu0" ...), then what the accelerator adds
  *   devices     in order of creation, each under its path
  *
@@ -13,6 +13,7 @@
 #include "cpu/vcpu.h"
 #include "machine_internal.h"
 #include "mem/guest_mem.h"
+#include "mem/layout.h"
 
 #include <inttypes.h>
 #include <sys/mman.h>
@@ -96,6 +97,9 @@ static bool region_walk(const struct guest_region *r, void *opaque)
     struct ram_walk *walk = opaque;
     uint64_t from = 0; /* of the run that is open while from < at */
 
+    if (r->movable)
+        return true;
+
     for (uint64_t at = 0; at < r->size_bytes; at += GUEST_PAGE_SIZE) {
         bool zero = page_is_zero(r->host + at);
         if (from < at && (zero || at - from == RUN_BYTES_MAX)) {
@@ -138,6 +142,9 @@ static bool ram_load(struct state_reader *r, void *obj, GError **err)
     struct machine *m = obj;
     g_autofree uint8_t *buf = g_malloc(RUN_BYTES_MAX);
     uint64_t gpa;
+
+    /* What devices show of their memory they bring themselves; it is mapped when all is loaded. */
+    mem_layouts_hide_all(m->mem);
 
     guest_mem_foreach(m->mem, region_clear, m->mem);
     while ((gpa = state_get_u64(r)) != RAM_END) {
@@ -237,6 +244,7 @@ static bool parts_load(struct machine *m, struct state_reader *r, GError **err)
     ok = device_list_load(&m->devices, r, err);
     if (ok && m->pci.root)
         pci_host_remap(&m->pci);
+    mem_layouts_apply(m->mem);
     pthread_mutex_unlock(&m->devices.lock);
     /* After the interrupt controllers, so that a LAPIC's state meets a complete chip set. */
     return ok && (!m->cpus || vcpus_load(m, r, err)) && state_reader_finish(r, err);

@@ -2,6 +2,7 @@
  *
  * Interrupt controllers come first (their state loads before the lines that drive them), then the
  * host bridge and the chips of the ICH9, then what the user plugged in. */
+#include "ata/ahci.h"
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/log.h"
@@ -19,8 +20,9 @@
 #include "devices/pit.h"
 #include "devices/ports.h"
 #include "devices/rtc.h"
+#include "devices/shadow.h"
 #include "devices/uart.h"
-#include "machine_internal.h"
+#include "firmware.h"
 #include "mem/guest_mem.h"
 
 #include <jansson.h>
@@ -102,14 +104,24 @@ static bool timers(struct machine *m, GError **err)
 /* The reset control's byte lies inside the PCI address register: it must be there first. */
 static bool chipset(struct machine *m, GError **err)
 {
+    struct ram_block *low = m->bios; /* whose end lies below 1 MiB too */
+    bool sata = true;
+
     if (!reset_port_new(&m->devices, m->pio, &m->requests))
         return error_set(err, HANOK_ERROR_INVALID, "the reset port cannot be made");
     m->pci.reset_control = io_space_find(m->pio, RESET_CONTROL_PORT);
+    if (!firmware_flash(m, &low, err))
+        return false;
+    m->shadow = shadow_new(&m->devices, m->mem, m->mmio, m->ram, low, low == m->bios, &m->requests);
     pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
     m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests);
     m->lpc = lpc_new(&m->pci, m->pm, err);
-    m->mch = m->lpc ? mch_new(&m->pci, err) : NULL;
-    return m->mch != NULL;
+    m->mch = m->lpc ? mch_new(&m->pci, m->shadow, err) : NULL;
+    if (!m->mch || !props_get_bool(m->cfg->machine, "sata", &sata, err))
+        return false;
+    if (sata)
+        m->ahci = ahci_new(m->pci.root, PCI_DEVFN(0x1f, 2), true, NULL, m->clock, err);
+    return !sata || m->ahci;
 }
 
 static bool serial_ports(struct machine *m, GError **err)
@@ -178,8 +190,6 @@ static void fw_cfg_items(struct machine *m)
     fw_cfg_add_u16(m->fw_cfg, FW_CFG_NOGRAPHIC, m->cfg->nographic);
     fw_cfg_add_u16(m->fw_cfg, FW_CFG_NB_CPUS, (uint16_t)m->cfg->topology.cpus);
     fw_cfg_add_u16(m->fw_cfg, FW_CFG_MAX_CPUS, (uint16_t)m->cfg->topology.maxcpus);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_BOOT_DEVICE, 'c');
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_BOOT_MENU, 0);
     /* Firmware wants whole RAM ranges here; holes inside them it knows itself. */
     for (unsigned i = 0; i < count; i++)
         if (e820[i].base >= 4 * GiB)
@@ -338,7 +348,8 @@ static bool memory(struct machine *m, GError **err)
     if (!m->ram)
         return false;
     guest_mem_map(m->mem, GPA(0), m->ram, 0, 640 * KiB, GUEST_RAM);
-    guest_mem_map(m->mem, GPA(768 * KiB), m->ram, 768 * KiB, map->low_bytes - 768 * KiB, GUEST_RAM);
+    if (map->low_bytes > MiB) /* what lies between is the shadow RAM's */
+        guest_mem_map(m->mem, GPA(MiB), m->ram, MiB, map->low_bytes - MiB, GUEST_RAM);
     if (map->high_bytes)
         guest_mem_map(m->mem, GPA(map->high_base), m->ram, map->low_bytes, map->high_bytes,
                       GUEST_RAM);
@@ -354,13 +365,13 @@ bool q35_build(struct machine *m, GError **err)
     m->fw_cfg = fw_cfg_new(&m->devices, m->pio, m->mem);
     if (!timers(m, err) || !chipset(m, err))
         return false;
-    i8042_new(&m->devices, m->pio, m->irqchip, &m->requests);
+    machine_input_add(m, i8042_new(&m->devices, m->pio, m->irqchip, &m->requests));
     if (!port92_new(&m->devices, m->pio, &m->requests) || !dma8237_new(&m->devices, m->pio))
         return error_set(err, HANOK_ERROR_INVALID, "the board's ports are taken");
     if (!serial_ports(m, err) || !debug_consoles(m, err) || !user_devices(m, err))
         return false;
     fw_cfg_items(m);
-    if (!fw_cfg_user_items(m, err) || !inventory(m, err))
+    if (!firmware_boot_items(m, err) || !fw_cfg_user_items(m, err) || !inventory(m, err))
         return false;
     tables(m);
     return true;

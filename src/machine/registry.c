@@ -10,6 +10,7 @@
 #include "chardev/chardev.h"
 #include "cpu/vcpu.h"
 #include "devices/root_port.h"
+#include "firmware.h"
 
 #include <jansson.h>
 
@@ -53,6 +54,10 @@ const struct device_class *const device_classes[] = {
         create_pc_testdev),
     ROW("pci-testdev", "PCI", "test device of bare-metal test kernels", props_pci_testdev,
         create_pci_testdev),
+    ALIASED("ich9-ahci", "ahci", "PCI", "SATA controller with six ports", props_ahci, create_ahci),
+    ROW("ide-hd", "IDE", "disk on a SATA port", props_ide_drive, create_ide_hd),
+    ROW("ide-cd", "IDE", "CD-ROM drive on a SATA port", props_ide_drive, create_ide_cd),
+    ROW("VGA", "PCI", "standard graphics card", props_vga, create_vga),
     LATER("qemu-xhci", "PCI", "USB 3 controller"),
     LATER("nec-usb-xhci", "PCI", "USB 3 controller"),
     LATER("ich9-usb-ehci1", "PCI", "USB 2 controller"),
@@ -68,15 +73,11 @@ const struct device_class *const device_classes[] = {
     LATER("usb-redir", "usb-bus", "redirected device"),
     LATER("virtio-vga", "PCI", "graphics card"),
     LATER("virtio-gpu-pci", "PCI", "graphics card"),
-    LATER("VGA", "PCI", "graphics card"),
     LATER("bochs-display", "PCI", "graphics card"),
     LATER("qxl-vga", "PCI", "graphics card"),
     LATER("virtio-keyboard-pci", "PCI", "keyboard"),
     LATER("virtio-mouse-pci", "PCI", "mouse"),
     LATER("virtio-tablet-pci", "PCI", "absolute pointer"),
-    LATER("ich9-ahci", "PCI", "SATA controller"),
-    LATER("ide-hd", "IDE", "SATA disk"),
-    LATER("ide-cd", "IDE", "SATA CD-ROM drive"),
     LATER("i6300esb", "PCI", "watchdog"),
     LATER("ich9-intel-hda", "PCI", "sound"),
     LATER("hda-duplex", "HDA", "sound"),
@@ -233,6 +234,27 @@ static bool id_check(struct machine *m, struct props *p, GError **err)
            error_set(err, HANOK_ERROR_INVALID, "there is already a device with id '%s'", id);
 }
 
+static struct pci_dev *pci_dev_of(struct machine *m, const struct device *d)
+{
+    for (struct pci_bus *b = m->pci.buses; b; b = b->next)
+        for (size_t i = 0; i < ARRAY_SIZE(b->slot); i++)
+            if (b->slot[i] && &b->slot[i]->dev == d)
+                return b->slot[i];
+    return NULL;
+}
+
+/* bootindex of the PCI function just made; drives on a cable tell the firmware themselves. */
+static bool boot_index_apply(struct machine *m, struct props *p, GError **err)
+{
+    struct device *d = container_of(m->devices.last, struct device, next);
+    struct pci_dev *pci = m->devices.first ? pci_dev_of(m, d) : NULL;
+    uint32_t index = 0;
+
+    if (!pci || !props_has(p, "bootindex"))
+        return true;
+    return props_get_u32(p, "bootindex", &index, err) && firmware_boot_pci(m, index, pci, err);
+}
+
 bool machine_device_add(struct machine *m, struct props *p, GError **err)
 {
     const char *driver = NULL;
@@ -255,22 +277,13 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err)
     }
     if (!globals_apply(m, cls, p, err) || !names_check(cls, p, err))
         return false;
-    if (id_check(m, p, err) && cls->create(m, cls, p, err))
+    if (id_check(m, p, err) && cls->create(m, cls, p, err) && boot_index_apply(m, p, err))
         return true;
     g_prefix_error(err, "device '%s': ", driver);
     return false;
 }
 
 /* ---- removing ---- */
-
-static struct pci_dev *pci_dev_of(struct machine *m, const struct device *d)
-{
-    for (struct pci_bus *b = m->pci.buses; b; b = b->next)
-        for (size_t i = 0; i < ARRAY_SIZE(b->slot); i++)
-            if (b->slot[i] && &b->slot[i]->dev == d)
-                return b->slot[i];
-    return NULL;
-}
 
 static void device_destroy(struct machine *m, struct device *d)
 {

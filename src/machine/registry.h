@@ -24,6 +24,14 @@ extern const struct prop_desc props_virtio_blk[], props_virtio_net[], props_virt
 device_create_fn create_virtio_blk, create_virtio_net, create_virtio_serial, create_virtio_rng,
     create_virtio_balloon, create_virtserialport, create_virtconsole;
 
+/* registry_ata.c */
+extern const struct prop_desc props_ahci[], props_ide_drive[];
+device_create_fn create_ahci, create_ide_hd, create_ide_cd;
+
+/* registry_display.c */
+extern const struct prop_desc props_vga[];
+device_create_fn create_vga;
+
 /* registry_board.c */
 extern const struct prop_desc props_root_port[], props_pci_testdev[], props_isa_serial[],
     props_debugcon[], props_debug_exit[], props_pc_testdev[];

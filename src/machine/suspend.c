@@ -7,7 +7,10 @@
 #include "base/util.h"
 #include "cpu/vcpu.h"
 #include "devices/acpi_pm.h"
+#include "devices/rtc.h"
 #include "machine_internal.h"
+
+enum { CMOS_SHUTDOWN_CODE = 0x0f, CMOS_RESUME = 0xfe };
 
 void machine_suspend(struct machine *m)
 {
@@ -32,7 +35,9 @@ bool machine_wakeup(struct machine *m)
     pthread_mutex_unlock(&m->devices.lock);
     if (m->cpus)
         cpu_set_reset(m->cpus);
-    if (!firmware_substitute_wake(m, &err)) {
+    if (m->firmware) {
+        rtc_cmos_set(m->rtc, CMOS_SHUTDOWN_CODE, CMOS_RESUME); /* the firmware finds the vector */
+    } else if (!firmware_substitute_wake(m, &err)) {
         log_warning("waking from S3: %s; the machine is reset", err->message);
         g_clear_error(&err);
         machine_reset(m, CAUSE_GUEST_RESET);

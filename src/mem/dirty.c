@@ -101,26 +101,68 @@ void guest_mem_dirty_log(struct guest_mem *m, bool on)
     assert(on || m->log_users > 0);
     bool change = on ? m->log_users++ == 0 : --m->log_users == 0;
     for (unsigned i = 0; change && i < m->table->count; i++) {
+        struct region *r = m->table->r[i];
+        if (on && r->for_log)
+            memset(r->for_log, 0, r->bitmap_words * sizeof(uint64_t));
+        if (r->for_watch) /* logged all along, and further */
+            continue;
         if (on)
-            region_log_start(m, m->table->r[i]);
+            region_log_start(m, r);
         else
-            region_log_stop(m, m->table->r[i]);
+            region_log_stop(m, r);
     }
 }
 
-int guest_mem_dirty_sync(struct guest_mem *m, const struct guest_region *r, uint64_t *bitmap,
-                         size_t words)
+/* Copies and clears the log; what the other reader has not seen yet goes to others, what it left
+ * for this one comes from own.  Both are NULL while there is one reader. */
+static int log_take(struct guest_mem *m, const struct guest_region *r, uint64_t *own,
+                    uint64_t *others, uint64_t *bitmap, size_t words)
 {
-    if (!r->dirty)
-        return -EINVAL;
     for (struct mem_listener *l = m->listeners; l; l = l->next)
         if (l->ops->log_sync)
             l->ops->log_sync(l, r);
     uint64_t have = region_of(r)->bitmap_words;
     assert(words >= have);
-    for (uint64_t w = 0; w < words; w++)
+    for (uint64_t w = 0; w < words; w++) {
         bitmap[w] = w < have && __atomic_load_n(&r->dirty[w], __ATOMIC_RELAXED)
                         ? __atomic_exchange_n(&r->dirty[w], 0, __ATOMIC_ACQ_REL)
                         : 0;
+        if (w < have && others && bitmap[w])
+            others[w] |= bitmap[w];
+        if (w < have && own && own[w]) {
+            bitmap[w] |= own[w];
+            own[w] = 0;
+        }
+    }
     return 0;
+}
+
+int guest_mem_dirty_sync(struct guest_mem *m, const struct guest_region *r, uint64_t *bitmap,
+                         size_t words)
+{
+    struct region *in = region_of(r);
+
+    if (!r->dirty || m->log_users == 0)
+        return -EINVAL;
+    return log_take(m, r, in->for_log, in->for_watch, bitmap, words);
+}
+
+void guest_mem_watch(struct guest_mem *m, const struct guest_region *r)
+{
+    struct region *in = region_of(r);
+
+    in->for_log = bitmap_new(in->bitmap_words);
+    in->for_watch = bitmap_new(in->bitmap_words);
+    if (!r->dirty)
+        region_log_start(m, in);
+}
+
+int guest_mem_watch_sync(struct guest_mem *m, const struct guest_region *r, uint64_t *bitmap,
+                         size_t words)
+{
+    struct region *in = region_of(r);
+
+    if (!in->for_watch)
+        return -EINVAL;
+    return log_take(m, r, in->for_watch, m->log_users ? in->for_log : NULL, bitmap, words);
 }

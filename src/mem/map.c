@@ -43,6 +43,8 @@ static void region_free(struct region *r)
 {
     r->block->mapped--;
     bitmap_free(r->dirty_storage, r->bitmap_words);
+    bitmap_free(r->for_log, r->bitmap_words);
+    bitmap_free(r->for_watch, r->bitmap_words);
     bitmap_free(r->pub.code, r->bitmap_words);
     g_free(r);
 }

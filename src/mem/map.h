@@ -22,6 +22,8 @@ struct region {
     struct ram_block *block;
     uint64_t bitmap_words;
     uint64_t *dirty_storage; /* made once; pub.dirty points here while logging is on */
+    /* main thread; made when watched: bits one reader has taken and the other not yet seen */
+    uint64_t *for_log, *for_watch;
 };
 
 /* The sorted table lookups search; immutable once published. */
@@ -35,6 +37,7 @@ struct guest_mem {
     struct region_table *table; /* atomic */
     /* main thread only */
     struct region_table *retired;
+    struct mem_layout *layouts;
     unsigned log_users;
     /* changed by the main thread with everything paused, read anywhere */
     struct mem_listener *listeners;

@@ -1,6 +1,7 @@
 /* cmd_block.c - QMP: disks, their images, statistics and limits. */
 #include "commands.h"
 
+#include "ata/ahci.h"
 #include "block/block.h"
 #include "block/throttle.h"
 #include "bus/pci.h"
@@ -103,10 +104,35 @@ static void add_disk(struct pci_dev *d, void *opaque)
                                              status, "inserted", node_info(n)));
 }
 
+/* Drives on SATA ports; an empty CD-ROM drive has nothing inserted. */
+static void add_sata_drives(struct pci_dev *d, void *opaque)
+{
+    struct lister *l = opaque;
+    struct ata_drive_info info;
+    for (unsigned i = 0; ahci_is(d) && i < AHCI_PORTS; i++) {
+        if (!ahci_drive_info(d, i, &info)) {
+            continue;
+        }
+        g_autofree char *path = info.id ? g_strdup_printf("/machine/peripheral/%s", info.id)
+                                        : g_strdup_printf("/machine/unattached/ide.%u", i);
+        json_t *o = json_pack("{sssssssbsb}", "device", "", "qdev", path, "type", "unknown",
+                              "removable", info.cdrom, "locked", info.locked);
+        if (info.cdrom) {
+            json_object_set_new(o, "tray_open", json_boolean(info.tray_open));
+        }
+        if (info.node) {
+            json_object_set_new(o, "io-status", json_string("ok"));
+            json_object_set_new(o, "inserted", node_info(info.node));
+        }
+        json_array_append_new(l->list, o);
+    }
+}
+
 json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
 {
     struct lister l = {.m = call->m, .list = json_array()};
     foreach_pci_dev(call->m, add_disk, &l);
+    foreach_pci_dev(call->m, add_sata_drives, &l);
     return l.list;
 }
 

@@ -135,11 +135,6 @@ json_t *cmd_query_tpm_types(struct qmp_call *call, json_t *args, GError **err)
     return json_array();
 }
 
-json_t *cmd_query_vnc(struct qmp_call *call, json_t *args, GError **err)
-{
-    return json_pack("{sb}", "enabled", 0);
-}
-
 json_t *cmd_human_monitor_command(struct qmp_call *call, json_t *args, GError **err)
 {
     char *text = monitor_hmp(call->m, qmp_text(args, "command-line"));

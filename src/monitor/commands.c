@@ -85,6 +85,21 @@ OBJECT(arg_nodes, "q_obj_query-blockstats-arg", MAY("query-nodes", qmp_bool));
 OBJECT(arg_flat, "q_obj_query-named-block-nodes-arg", MAY("flat", qmp_bool));
 OBJECT(arg_block_resize, "q_obj_block_resize-arg", MAY("device", qmp_str),
        MAY("node-name", qmp_str), NEED("size", qmp_int));
+ENUM(image_format, "ImageFormat", "ppm", "png");
+OBJECT(arg_screendump, "q_obj_screendump-arg", NEED("filename", qmp_str), MAY("device", qmp_str),
+       MAY("head", qmp_int), MAY("format", image_format));
+OBJECT(arg_send_key, "q_obj_send-key-arg", NEED("keys", qmp_anys), MAY("hold-time", qmp_int));
+OBJECT(arg_input_event, "q_obj_input-send-event-arg", MAY("device", qmp_str), MAY("head", qmp_int),
+       NEED("events", qmp_anys));
+OBJECT(arg_vnc_password, "q_obj_change-vnc-password-arg", NEED("password", qmp_str));
+OBJECT(arg_set_password, "q_obj_set_password-arg", NEED("protocol", qmp_str),
+       NEED("password", qmp_str), MAY("connected", qmp_str), MAY("display", qmp_str));
+OBJECT(arg_expire_password, "q_obj_expire_password-arg", NEED("protocol", qmp_str),
+       NEED("time", qmp_str), MAY("display", qmp_str));
+OBJECT(arg_tray, "q_obj_blockdev-tray-arg", MAY("device", qmp_str), MAY("id", qmp_str),
+       MAY("force", qmp_bool));
+OBJECT(arg_insert_medium, "q_obj_blockdev-insert-medium-arg", MAY("device", qmp_str),
+       MAY("id", qmp_str), NEED("node-name", qmp_str));
 OBJECT(arg_throttle, "BlockIOThrottle", MAY("device", qmp_str), MAY("id", qmp_str),
        NEED("bps", qmp_int), NEED("bps_rd", qmp_int), NEED("bps_wr", qmp_int),
        NEED("iops", qmp_int), NEED("iops_rd", qmp_int), NEED("iops_wr", qmp_int),
@@ -120,7 +135,9 @@ ARRAY(option_infos, option_info);
 OBJECT(migration_info, "MigrationInfo", MAY("status", qmp_str),
        MAY("blocked-reasons", qmp_strings));
 OBJECT(migrate_params, "MigrateParameters", MAY("max-bandwidth", qmp_int));
-OBJECT(vnc_info, "VncInfo", NEED("enabled", qmp_bool));
+OBJECT(vnc_info, "VncInfo", NEED("enabled", qmp_bool), MAY("host", qmp_str),
+       MAY("service", qmp_str), MAY("family", qmp_str), MAY("auth", qmp_str),
+       MAY("clients", qmp_anys), MAY("viewers", qmp_int));
 ENUM(run_state_enum, "RunState", "debug", "inmigrate", "internal-error", "io-error", "paused",
      "postmigrate", "prelaunch", "finish-migrate", "restore-vm", "running", "save-vm", "shutdown",
      "suspended", "watchdog", "guest-panicked", "colo");
@@ -183,7 +200,7 @@ OPEN_OBJECT(node_type, "BlockDeviceInfo", NEED("file", qmp_str), MAY("node-name"
 ARRAY(node_types, node_type);
 OBJECT(block_info, "BlockInfo", NEED("device", qmp_str), MAY("qdev", qmp_str),
        NEED("type", qmp_str), NEED("removable", qmp_bool), NEED("locked", qmp_bool),
-       MAY("inserted", node_type), MAY("io-status", qmp_str));
+       MAY("inserted", node_type), MAY("io-status", qmp_str), MAY("tray_open", qmp_bool));
 ARRAY(block_infos, block_info);
 OPEN_OBJECT(block_counters, "BlockDeviceStats", NEED("rd_bytes", qmp_int),
             NEED("wr_bytes", qmp_int), NEED("rd_operations", qmp_int),
@@ -265,6 +282,17 @@ const struct qmp_command qmp_commands[] = {
     {"query-blockstats", &arg_nodes, &block_stats_list, cmd_query_blockstats},
     {"query-named-block-nodes", &arg_flat, &node_types, cmd_query_named_block_nodes},
     {"block_resize", &arg_block_resize, NULL, cmd_block_resize},
+    {"screendump", &arg_screendump, NULL, cmd_screendump},
+    {"send-key", &arg_send_key, NULL, cmd_send_key},
+    {"input-send-event", &arg_input_event, NULL, cmd_input_send_event},
+    {"change-vnc-password", &arg_vnc_password, NULL, cmd_change_vnc_password},
+    {"set_password", &arg_set_password, NULL, cmd_set_password},
+    {"expire_password", &arg_expire_password, NULL, cmd_expire_password},
+    {"eject", &arg_tray, NULL, cmd_eject},
+    {"blockdev-open-tray", &arg_tray, NULL, cmd_eject},
+    {"blockdev-close-tray", &arg_tray, NULL, cmd_blockdev_close_tray},
+    {"blockdev-remove-medium", &arg_tray, NULL, cmd_blockdev_remove_medium},
+    {"blockdev-insert-medium", &arg_insert_medium, NULL, cmd_blockdev_insert_medium},
     {"blockdev-add", &arg_blockdev_add, NULL, cmd_blockdev_add},
     {"blockdev-del", &arg_blockdev_del, NULL, cmd_blockdev_del},
     {"block_set_io_throttle", &arg_throttle, NULL, cmd_block_set_io_throttle},
@@ -281,6 +309,8 @@ OPEN_OBJECT(ev_shutdown, "q_obj_SHUTDOWN-arg", NEED("guest", qmp_bool), NEED("re
 OBJECT(ev_balloon, "q_obj_BALLOON_CHANGE-arg", NEED("actual", qmp_int));
 OBJECT(ev_port, "q_obj_VSERPORT_CHANGE-arg", NEED("id", qmp_str), NEED("open", qmp_bool));
 OBJECT(ev_deleted, "q_obj_DEVICE_DELETED-arg", MAY("device", qmp_str), NEED("path", qmp_str));
+OBJECT(ev_tray_moved, "q_obj_DEVICE_TRAY_MOVED-arg", NEED("device", qmp_str), NEED("id", qmp_str),
+       NEED("tray-open", qmp_bool));
 OPEN_OBJECT(ev_io_error, "q_obj_BLOCK_IO_ERROR-arg", NEED("device", qmp_str),
             MAY("node-name", qmp_str), NEED("operation", qmp_str), NEED("action", qmp_str),
             NEED("reason", qmp_str));
@@ -300,6 +330,7 @@ const struct qmp_event qmp_events[] = {
     {"VSERPORT_CHANGE", &ev_port},
     {"DEVICE_DELETED", &ev_deleted},
     {"BLOCK_IO_ERROR", &ev_io_error},
+    {"DEVICE_TRAY_MOVED", &ev_tray_moved},
     {"GUEST_PANICKED", &ev_panicked},
     {"WATCHDOG", &ev_watchdog},
     {"RTC_CHANGE", &ev_rtc},

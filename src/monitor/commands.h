@@ -10,8 +10,8 @@
 qmp_handler cmd_qmp_capabilities, cmd_query_version, cmd_query_commands, cmd_query_events,
     cmd_query_qmp_schema, cmd_query_target, cmd_query_command_line_options,
     cmd_query_migrate_capabilities, cmd_migrate_set_capabilities, cmd_query_migrate_parameters,
-    cmd_query_migrate, cmd_query_tpm_models, cmd_query_tpm_types, cmd_query_vnc,
-    cmd_human_monitor_command, cmd_x_query_jit;
+    cmd_query_migrate, cmd_query_tpm_models, cmd_query_tpm_types, cmd_human_monitor_command,
+    cmd_x_query_jit;
 /* cmd_machine.c: run state and facts of the machine */
 qmp_handler cmd_stop, cmd_cont, cmd_system_reset, cmd_system_powerdown, cmd_system_wakeup, cmd_quit,
     cmd_query_status, cmd_query_name, cmd_query_uuid, cmd_query_kvm, cmd_query_machines,
@@ -31,6 +31,16 @@ qmp_handler cmd_query_pci, cmd_query_chardev, cmd_query_chardev_backends, cmd_ri
 /* cmd_block.c: disks */
 qmp_handler cmd_query_block, cmd_query_blockstats, cmd_query_named_block_nodes, cmd_block_resize,
     cmd_block_set_io_throttle, cmd_blockdev_add, cmd_blockdev_del;
+
+/* cmd_tray.c */
+qmp_handler cmd_eject, cmd_blockdev_close_tray, cmd_blockdev_remove_medium,
+    cmd_blockdev_insert_medium;
+
+/* cmd_ui.c */
+qmp_handler cmd_screendump, cmd_send_key, cmd_input_send_event, cmd_query_vnc,
+    cmd_change_vnc_password, cmd_set_password, cmd_expire_password;
+/* "ctrl-alt-delete" */
+bool send_keys(const char *text, GError **err);
 
 const char *accel_name(struct machine *m);
 struct pci_bus;

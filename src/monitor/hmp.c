@@ -6,6 +6,8 @@
 #include "chardev/chardev.h"
 #include "commands.h"
 #include "cpu/vcpu.h"
+#include "display/console.h"
+#include "display/input.h"
 
 void hmp_printf(struct hmp *h, const char *fmt, ...)
 {
@@ -38,6 +40,44 @@ static void do_help(struct hmp *h, const char *args)
 static void do_quit(struct hmp *h, const char *args)
 {
     machine_request_shutdown(h->m, CAUSE_HOST_QMP_QUIT);
+}
+
+static void do_screendump(struct hmp *h, const char *args)
+{
+    struct console *c = console_first();
+    g_auto(GStrv) words = g_strsplit(args, " ", 3);
+    bool png = words[0] && !strcmp(words[0], "-f") && words[1] && !strcmp(words[1], "png");
+    const char *file = png ? words[2] : args;
+    GError *err = NULL;
+    if (!c) {
+        hmp_printf(h, "Error: there is no graphics card\n");
+    } else if (!file || !*file) {
+        hmp_printf(h, "Error: a file name is needed\n");
+    } else if (!console_dump(c, file, png, &err)) {
+        hmp_error(h, err);
+    }
+}
+
+static void do_sendkey(struct hmp *h, const char *args)
+{
+    GError *err = NULL;
+    if (!send_keys(args, &err)) {
+        hmp_error(h, err);
+    }
+}
+
+static void do_mouse_move(struct hmp *h, const char *args)
+{
+    char *rest;
+    long dx = strtol(args, &rest, 10), dy = strtol(rest, NULL, 10);
+    input_move((int)CLAMP(dx, -4096, 4096), (int)CLAMP(dy, -4096, 4096));
+}
+
+static void do_mouse_button(struct hmp *h, const char *args)
+{
+    unsigned long bits = strtoul(args, NULL, 0);
+    input_buttons((bits & 1 ? INPUT_LEFT : 0) | (bits & 2 ? INPUT_MIDDLE : 0) |
+                  (bits & 4 ? INPUT_RIGHT : 0));
 }
 
 static void do_stop(struct hmp *h, const char *args)
@@ -146,6 +186,10 @@ const struct hmp_command hmp_commands[] = {
     {"info", "[topic]", "show facts of the machine; without a topic, list the topics", hmp_info},
     {"quit", "", "end the virtual machine", do_quit},
     {"q", "", "the same", do_quit},
+    {"screendump", "[-f png] file", "save the screen as PPM or PNG", do_screendump},
+    {"sendkey", "key[-key...]", "press keys together, like ctrl-alt-delete", do_sendkey},
+    {"mouse_move", "dx dy", "move the mouse", do_mouse_move},
+    {"mouse_button", "state", "hold mouse buttons: 1 left, 2 middle, 4 right", do_mouse_button},
     {"stop", "", "stop the CPUs", do_stop},
     {"cont", "", "let them go on", do_cont},
     {"c", "", "the same", do_cont},

@@ -1,7 +1,8 @@
 /* defaults.c - what a machine gets that was not asked for, unless -nodefaults.
  *
  * A network card with user networking; one serial port; with -nographic both that port and the
- * human monitor on this terminal.  There is no default disk drive, display or sound. */
+ * human monitor on this terminal; a VGA card where firmware starts or a VNC viewer may come.  There
+ * is no default disk drive or sound. */
 #include "opt_int.h"
 
 static bool has_device(struct vm_options *o, const char *driver)
@@ -23,6 +24,20 @@ static void default_net(struct vm_options *o)
     props_set_str(p, "id", "net0");
     g_ptr_array_add(o->cfg->netdevs, p);
     add_device(o, json_pack("{ssss}", "driver", "virtio-net-pci", "netdev", "net0"));
+}
+
+/* A direct kernel boot on a serial console needs no card; firmware, and people who look, do. */
+static void default_card(struct vm_options *o)
+{
+    static const char *const cards[] = {"VGA",           "virtio-vga", "virtio-gpu-pci",
+                                        "bochs-display", "qxl-vga",    "ramfb"};
+    bool looked_at = o->cfg->vnc || ((!o->cfg->kernel || o->cfg->firmware) && !o->cfg->nographic);
+    for (size_t i = 0; i < ARRAY_SIZE(cards); i++) {
+        looked_at = looked_at && !has_device(o, cards[i]);
+    }
+    if (looked_at && !o->vga_given) {
+        add_device(o, json_pack("{ss}", "driver", "VGA"));
+    }
 }
 
 static void default_consoles(struct vm_options *o)
@@ -58,5 +73,6 @@ void apply_defaults(struct vm_options *o)
     if (!o->net_given) {
         default_net(o);
     }
+    default_card(o);
     default_consoles(o);
 }

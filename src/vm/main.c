@@ -185,12 +185,6 @@ static bool start(struct vm_options *o, struct machine *m, GError **err)
         return false;
     }
     bool boots = !o->cfg->start_paused && machine_cpus(m);
-    if (boots && !o->cfg->kernel) {
-        return error_set(
-            err, HANOK_ERROR_UNSUPPORTED,
-            "there is nothing to boot: give a kernel with -kernel (firmware, and with it "
-            "booting from a disk, comes with a later version)");
-    }
     if (o->silent) {
         log_warning("Nothing will show what the guest says: add -nographic, or -serial stdio.");
     }

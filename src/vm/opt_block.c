@@ -503,3 +503,14 @@ bool opt_cdrom(struct vm_options *o, const char *arg, GError **err)
 {
     return simple_drive(o, arg, 2, true, err);
 }
+
+bool opt_pflash(struct vm_options *o, const char *arg, GError **err)
+{
+    struct drive d = {.file = arg,
+                      .iface = IF_PFLASH,
+                      .index = UINT32_MAX,
+                      .format = "raw",
+                      .werror = 4,
+                      .rerror = 4};
+    return add_drive(o, &d, err);
+}

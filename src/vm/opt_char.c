@@ -152,15 +152,14 @@ bool opt_display(struct vm_options *o, const char *arg, GError **err)
     g_autofree char *type = g_strndup(arg, strcspn(arg, ",="));
     o->display_given = true;
     if (wants_help(arg)) {
-        return answer(o, g_strdup("Displays:\nnone   no graphical display\n"));
+        return answer(
+            o, g_strdup("Displays:\nnone       no graphical display\nvnc=WHERE  as -vnc WHERE\n"));
     }
     if (!strcmp(arg, "none")) {
         return true;
     }
-    if (!strcmp(type, "vnc")) {
-        log_warning("-display vnc is accepted, but graphical displays come with a later version: "
-                    "nothing is shown.");
-        return true;
+    if (g_str_has_prefix(arg, "vnc=")) {
+        return opt_vnc(o, arg + 4, err);
     }
     if (g_strv_contains(later, type)) {
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
@@ -171,23 +170,62 @@ bool opt_display(struct vm_options *o, const char *arg, GError **err)
                      type);
 }
 
+bool opt_vnc(struct vm_options *o, const char *arg, GError **err)
+{
+    static const char *const known[] = {"vnc", "to", "password", "password-secret", NULL};
+    static const char *const accepted[] = {"share",        "lossy",    "non-adaptive",
+                                           "key-delay-ms", "audiodev", "power-control"};
+    PROPS_AUTO p = props_parse(arg, "vnc", err);
+    const char *where = NULL, *websocket = NULL;
+    if (!p || !props_get_str(p, "vnc", &where, err) ||
+        !props_get_str(p, "websocket", &websocket, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(accepted); i++) {
+        props_mark_used(p, accepted[i]);
+    }
+    if (!where || !*where) {
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "where to listen is missing: HOST:DISPLAY, unix:PATH or none");
+    }
+    if (websocket) {
+        log_warning("-vnc websocket=%s is accepted, but WebSocket viewers are answered at the VNC "
+                    "port itself.",
+                    websocket);
+    }
+    if (!props_check_unused(p, "-vnc", known, err)) {
+        return false;
+    }
+    o->display_given = true;
+    props_free(o->cfg->vnc);
+    o->cfg->vnc = NULL;
+    if (strcmp(where, "none")) {
+        o->cfg->vnc = props_new();
+        props_merge(o->cfg->vnc, p);
+    }
+    return true;
+}
+
 bool opt_vga(struct vm_options *o, const char *arg, GError **err)
 {
-    static const char *const cards[] = {"std", "cirrus", "vmware", "qxl", "virtio",
-                                        "tcx", "cg3",    "xenfb",  NULL};
+    static const char *const others[] = {"cirrus", "vmware", "qxl",   "virtio",
+                                         "tcx",    "cg3",    "xenfb", NULL};
     if (wants_help(arg)) {
-        return answer(o, g_strdup("Graphics cards:\nnone   no card\n"));
+        return answer(o, g_strdup("Graphics cards:\nstd    standard VGA\nnone   no card\n"));
     }
+    o->vga_given = true;
     if (!strcmp(arg, "none")) {
         return true;
     }
-    if (g_strv_contains(cards, arg)) {
-        log_warning(
-            "-vga %s is accepted, but graphics cards come with a later version: none appears.",
-            arg);
-        return true;
+    if (g_strv_contains(others, arg)) {
+        log_warning("-vga %s is accepted, but that card comes with a later version: it is a "
+                    "standard VGA.",
+                    arg);
+    } else if (strcmp(arg, "std")) {
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "there is no card '%s'; did you mean 'std' or 'none'?", arg);
     }
-    return error_set(err, HANOK_ERROR_INVALID, "there is no card '%s'; did you mean 'none'?", arg);
+    return add_device(o, json_pack("{ss}", "driver", "VGA"));
 }
 
 bool opt_audiodev(struct vm_options *o, const char *arg, GError **err)

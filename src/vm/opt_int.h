@@ -27,13 +27,14 @@ extern const struct option_desc option_table[]; /* ends with name == NULL */
 
 /* handlers, by file */
 option_fn opt_machine, opt_accel, opt_enable_kvm, opt_cpu, opt_smp, opt_memory, opt_mem_prealloc,
-    opt_kernel, opt_initrd, opt_append, opt_bios, opt_name, opt_uuid, opt_rtc, opt_boot, opt_smbios,
-    opt_fw_cfg, opt_global, opt_object, opt_device, opt_no_hpet; /* opt_machine.c, opt_objects.c */
-option_fn opt_blockdev, opt_drive, opt_snapshot, opt_hda, opt_hdb, opt_hdc, opt_hdd,
-    opt_cdrom;                          /* opt_block.c */
+    opt_kernel, opt_initrd, opt_append, opt_bios, opt_firmware_dir, opt_name, opt_uuid, opt_rtc,
+    opt_boot, opt_smbios, opt_fw_cfg, opt_global, opt_object, opt_device,
+    opt_no_hpet; /* opt_machine.c, opt_objects.c */
+option_fn opt_blockdev, opt_drive, opt_snapshot, opt_hda, opt_hdb, opt_hdc, opt_hdd, opt_cdrom,
+    opt_pflash;                         /* opt_block.c */
 option_fn opt_netdev, opt_nic, opt_net; /* opt_net.c */
 option_fn opt_chardev, opt_serial, opt_monitor, opt_qmp, opt_qmp_pretty, opt_mon, opt_parallel,
-    opt_debugcon, opt_nographic, opt_display, opt_vga, opt_audiodev; /* opt_char.c */
+    opt_debugcon, opt_nographic, opt_display, opt_vnc, opt_vga, opt_audiodev; /* opt_char.c */
 option_fn opt_help, opt_version, opt_start_paused, opt_no_reboot, opt_no_shutdown, opt_action,
     opt_watchdog_action, opt_nodefaults, opt_no_user_config, opt_daemonize, opt_pidfile,
     opt_log_file, opt_debug, opt_trace, opt_msg, opt_overcommit, opt_sandbox, opt_incoming,

@@ -336,6 +336,12 @@ bool opt_bios(struct vm_options *o, const char *arg, GError **err)
     return set_text(&o->cfg->firmware, arg);
 }
 
+bool opt_firmware_dir(struct vm_options *o, const char *arg, GError **err)
+{
+    g_ptr_array_add(o->cfg->firmware_dirs, g_strdup(arg));
+    return true;
+}
+
 bool opt_no_hpet(struct vm_options *o, const char *arg, GError **err)
 {
     o->cfg->no_hpet = true;

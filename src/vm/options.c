@@ -31,7 +31,8 @@ const struct option_desc option_table[] = {
     {"kernel", ARG_TEXT, "FILE", "boot this Linux (bzImage), PVH or multiboot kernel", opt_kernel},
     {"initrd", ARG_TEXT, "FILE", "initial RAM disk, or the multiboot module", opt_initrd},
     {"append", ARG_TEXT, "TEXT", "the kernel's command line", opt_append},
-    {"bios", ARG_TEXT, "FILE", "firmware image", opt_bios},
+    {"bios", ARG_TEXT, "FILE", "firmware image; SeaBIOS when there is no kernel", opt_bios},
+    {"L", ARG_TEXT, "FOLDER", "where firmware files are looked for first", opt_firmware_dir},
     {"boot", ARG_TEXT, "[order=]DRIVES[,once=DRIVES][,menu=on|off][,strict=on|off]",
      "boot order for firmware", opt_boot},
     {"name", ARG_TEXT, "[guest=]NAME[,process=NAME][,debug-threads=on|off]",
@@ -67,6 +68,7 @@ const struct option_desc option_table[] = {
     {"hdc", ARG_TEXT, NULL, NULL, opt_hdc},
     {"hdd", ARG_TEXT, NULL, NULL, opt_hdd},
     {"cdrom", ARG_TEXT, "FILE", "a CD-ROM on the SATA controller", opt_cdrom},
+    {"pflash", ARG_TEXT, "FILE", "the next flash chip: firmware, then its variables", opt_pflash},
 
     {"netdev", ARG_TEXT, "[type=]user|tap,id=ID[,prop=value]",
      "the host side of a network card; JSON too", opt_netdev},
@@ -91,8 +93,10 @@ const struct option_desc option_table[] = {
     {"nographic", ARG_NONE, NULL,
      "serial port and monitor on this terminal: Ctrl-a x ends, Ctrl-a c switches, Ctrl-a h helps",
      opt_nographic},
-    {"display", ARG_TEXT, "none", "no graphical display", opt_display},
-    {"vga", ARG_TEXT, "none", "no graphics card", opt_vga},
+    {"display", ARG_TEXT, "none|vnc=WHERE", "where the screen is shown", opt_display},
+    {"vga", ARG_TEXT, "std|none", "the graphics card", opt_vga},
+    {"vnc", ARG_TEXT, "HOST:DISPLAY[,to=N][,password=on][,password-secret=ID]|unix:PATH|none",
+     "show the screen to VNC viewers", opt_vnc},
     {"audiodev", ARG_TEXT, "[driver=]none,id=ID", "no sound", opt_audiodev},
 
     {"S", ARG_NONE, NULL, "do not start the CPUs; 'cont' in a monitor does", opt_start_paused},
@@ -126,7 +130,6 @@ const struct option_desc option_table[] = {
     {"incoming", ARG_TEXT, "defer|URI", NULL, opt_incoming},
     {"loadvm", ARG_TEXT, "NAME", NULL, opt_loadvm},
 
-    {"vnc", ARG_TEXT, NULL, NULL, NULL, LATER_DISPLAY},
     {"spice", ARG_TEXT, NULL, NULL, NULL, LATER_DISPLAY},
     {"k", ARG_TEXT, NULL, NULL, NULL,
      "is accepted, but there is no display whose keys it would name"},
@@ -136,7 +139,6 @@ const struct option_desc option_table[] = {
      "is accepted, but USB comes with a later version: no device appears"},
     {"fsdev", ARG_TEXT, NULL, NULL, NULL,
      "is accepted, but shared folders come with a later version"},
-    {"L", ARG_TEXT, NULL, NULL, NULL, "is accepted, but no firmware is looked for"},
 
     {"no-acpi", ARG_NONE, NULL, NULL, NULL, NULL,
      "is not possible: the machine always has ACPI (the guest can be told acpi=off with -append)"},
@@ -160,8 +162,6 @@ const struct option_desc option_table[] = {
     {"mem-path", ARG_TEXT, NULL, NULL, NULL, NULL,
      "is not possible: use -object memory-backend-file,mem-path=PATH and -machine "
      "memory-backend=ID"},
-    {"pflash", ARG_TEXT, NULL, NULL, NULL, NULL,
-     "is not possible yet: firmware comes with a later version"},
     {"acpitable", ARG_TEXT, NULL, NULL, NULL, NULL,
      "is not possible: the ACPI tables are ours alone"},
     {"dtb", ARG_TEXT, NULL, NULL, NULL, NULL, "is not possible: x86 machines have no device tree"},

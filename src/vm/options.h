@@ -41,7 +41,7 @@ struct vm_options {
     char *answer;          /* -help and friends: print this and exit 0 */
     /* while parsing: what the user has said, so that defaults stay away */
     bool accel_option, machine_accel, net_given, serial_given, monitor_given, display_given,
-        parallel_given;
+        vga_given, parallel_given;
     GPtrArray *drive_hints; /* struct props: what -drive says of the device to come */
     bool snapshot_all;
     unsigned nic_count, drive_count, compat_nics, compat_backends;

@@ -523,14 +523,24 @@ void mmu_stored(struct jit_cpu *c, const struct guest_region *r, uint64_t offset
     }
 }
 
+/* A write to ROM may change what lies there: flash takes it as a command.  The instruction that
+ * does it runs alone, so that the vcpu can stop before the next one, in the same block, sees the
+ * old map. */
+static void rom_write_alone(struct jit_cpu *c, uint64_t phys)
+{
+    if (c->single || !c->cur || !io_space_find(c->set->cfg.mmio, phys))
+        return;
+    sys_of(c)->alone = true;
+    pending_set(c, PENDING_STEP);
+    cpu_restart(c);
+}
+
 static void phys_write(struct jit_cpu *c, uint64_t phys, const void *buf, unsigned len)
 {
     const struct guest_region *r = guest_mem_find(c->set->cfg.mem, GPA(phys));
     const uint8_t *p = buf;
 
-    if (r && !is_apic_page(c, phys)) {
-        if (r->kind != GUEST_RAM)
-            return;
+    if (r && r->kind == GUEST_RAM && !is_apic_page(c, phys)) {
         if (unlikely(c->running_ahead)) {
             cosim_store(c, r->host + (phys - r->gpa), buf, len);
             return;
@@ -541,6 +551,8 @@ static void phys_write(struct jit_cpu *c, uint64_t phys, const void *buf, unsign
     }
     if (unlikely(c->running_ahead))
         cosim_device(c);
+    if (r)
+        rom_write_alone(c, phys);
     while (len) {
         unsigned n = piece_of(len);
         uint64_t v = 0;

@@ -124,6 +124,7 @@ struct sys_cpu {
     bool shutdown;        /* the state cannot go on: leave as a triple fault does */
     bool init_held;       /* INIT came while in SMM */
     bool step_armed;      /* the instruction now running started with TF */
+    bool alone;           /* the next instruction is a block of its own */
     uint64_t dr6_pending; /* trap conditions met by the instruction now running */
     uint64_t pdpte[4];
     uint64_t steal_last_ns;  /* run delay already told to the guest */

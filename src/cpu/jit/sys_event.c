@@ -161,7 +161,7 @@ static bool arm_step(struct jit_cpu *c, bool *ok)
 {
     struct sys_cpu *s = sys_of(c);
 
-    if (likely(!sys_stepping(c))) {
+    if (likely(!sys_stepping(c) && !s->alone)) {
         pending_clear(c, PENDING_STEP);
         return false;
     }
@@ -172,6 +172,7 @@ static bool arm_step(struct jit_cpu *c, bool *ok)
             return true;
         }
     }
+    s->alone = false;
     s->step_armed = c->st.rflags & FL_TF;
     c->st.int_shadow = 0;
     c->st.rflags &= ~(uint64_t)FL_RF;

@@ -65,6 +65,8 @@ static void test_items_by_port(void)
     g_assert_cmpmem(buf, 6, "QEMU\0\0", 6);
     take(b, FW_CFG_NB_CPUS, buf, 4);
     g_assert_cmpmem(buf, 4, "\3\0\0\0", 4);
+    take(b, 0x8000, buf, 2); /* not item 0 again: SeaBIOS would read "QE" as a count */
+    g_assert_cmpmem(buf, 2, "\0\0", 2);
     take(b, 0x3ff0, buf, 2); /* nothing there: zeros */
     g_assert_cmpmem(buf, 2, "\0\0", 2);
     take(b, 0xffff, buf, 2);

@@ -397,6 +397,21 @@ static void test_real_mode_loop_and_call(void)
     flat_free(f);
 }
 
+/* Often enough to be worth translating: immediates and results have 16 bits without a prefix. */
+FLAT_CODE(real_hot, ".code16\n\tmovl $0x12340000, %eax\n\tmovw $20000, %cx\n\t"
+                    "1: addw $0x101, %ax\n\tandw $0x7fff, %ax\n\tmovw %ax, %dx\n\t"
+                    "loop 1b\n\t" FLAT_EXIT ".code64");
+
+static void test_hot_real_mode_code_keeps_its_operand_size(void)
+{
+    struct flat *f = flat_new();
+    flat_real_mode(f);
+    flat_load(f, 0x7c00, real_hot, real_hot_end);
+    g_assert_true(flat_run(f));
+    g_assert_cmphex(GPR(f, R_RAX), ==, 0x12346e20);
+    flat_free(f);
+}
+
 FLAT_CODE(real_edge, ".code16\n\tnop\n\tnop\n\t.code64");
 
 static void test_running_past_the_cs_limit_faults_there(void)
@@ -432,6 +447,7 @@ int main(int argc, char **argv)
     TEST(flat_32_bit_addresses_stack_and_calls);
     TEST(flat_32_bit_stack_ends_at_4_gib);
     TEST(real_mode_loop_and_call);
+    TEST(hot_real_mode_code_keeps_its_operand_size);
     TEST(running_past_the_cs_limit_faults_there);
     return g_test_run();
 }

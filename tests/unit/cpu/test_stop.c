@@ -236,6 +236,53 @@ static void test_stores_are_logged(void)
     board_free(&b);
 }
 
+/* ---- flash: a write to ROM changes what the next instruction may see ---- */
+
+struct flash {
+    struct io_region region; /* first */
+    struct board *board;
+    uint64_t written;
+};
+
+static void flash_write(struct io_region *r, uint64_t off, unsigned size, uint64_t val)
+{
+    struct flash *f = (struct flash *)r;
+    f->written = val;
+    cpu_set_stop_soon(f->board->cpus);
+}
+
+static void test_a_write_to_rom_is_the_last_before_a_stop(void)
+{
+    static const struct io_ops ops = {.write = flash_write};
+    static const uint8_t code[] = {
+        0x66, 0xbb, 0x00, 0x00, 0x40, 0x00, /* mov ebx, 0x400000 */
+        0x67, 0xc6, 0x03, 0x55,             /* mov byte [ebx], 0x55 */
+        0x67, 0x8a, 0x0b, /* mov cl, [ebx]: in the same block, not to be reached */
+        0xeb, 0xfe,       /* jmp $ */
+    };
+    struct x86_state *st = g_aligned_alloc(1, sizeof(*st), 64);
+    struct ram_block *rom = ram_block_new("rom", 4096, false, false, NULL);
+    struct board b;
+
+    board_make(&b);
+    struct flash f = {.region = {.ops = &ops, .name = "flash", .size_bytes = 4096}, .board = &b};
+    const struct guest_region *r = guest_mem_map(b.mem, GPA(RAM_BYTES), rom, 0, 4096, GUEST_ROM);
+    io_space_add(b.mmio, &f.region, RAM_BYTES);
+    start(&b, code, sizeof(code));
+    while (!__atomic_load_n(&f.written, __ATOMIC_ACQUIRE))
+        g_usleep(1000);
+    cpu_set_pause(b.cpus);
+    g_assert_cmphex(f.written, ==, 0x55);
+    g_assert_cmphex(ram_block_host(rom)[0], ==, 0);
+    vcpu_get_state(cpu_set_get(b.cpus, 0), st);
+    g_assert_cmphex(st->rip, ==, CODE + 10);
+    g_aligned_free(st);
+    io_space_del(b.mmio, &f.region);
+    guest_mem_unmap(b.mem, r);
+    board_free(&b);
+    ram_block_free(rom);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -245,5 +292,6 @@ int main(int argc, char **argv)
     g_test_add_func("/stop/reset", test_reset_ends_spin);
     g_test_add_func("/stop/idle", test_halt_costs_nothing);
     g_test_add_func("/stop/dirty-log", test_stores_are_logged);
+    g_test_add_func("/stop/rom-write", test_a_write_to_rom_is_the_last_before_a_stop);
     return g_test_run();
 }

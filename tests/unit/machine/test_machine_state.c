@@ -18,6 +18,8 @@ static struct vm_config *config_new(const char *accel)
                                           "virtio-net-pci",
                                           "virtio-serial-pci",
                                           "pci-testdev",
+                                          "VGA,vgamem_mb=1",
+                                          "ide-cd,bus=ide.1",
                                           "isa-serial"};
     struct vm_config *c = vm_config_new();
     c->accels = g_strdup(accel);

@@ -70,6 +70,36 @@ static void test_defaults_are_a_card_and_a_port(void)
     vm_options_free(o);
 }
 
+static void test_graphics_cards_and_viewers(void)
+{
+    struct vm_options *o = parse_ok("-nic none");
+    assert_item(o->cfg->devices, 0,
+                "{\"driver\":\"VGA\"}"); /* firmware starts: somebody may look */
+    vm_options_free(o);
+    static const char *const none[] = {"-nic none -kernel k", "-nic none -vga none",
+                                       "-nic none -nographic", "-nodefaults -vnc :0"};
+    for (size_t i = 0; i < G_N_ELEMENTS(none); i++) {
+        o = parse_ok(none[i]);
+        g_assert_cmpuint(o->cfg->devices->len, ==, 0);
+        vm_options_free(o);
+    }
+    o = parse_ok("-nic none -kernel k -vnc 127.0.0.1:3,to=9,audiodev=a,share=ignore");
+    assert_item(o->cfg->devices, 0, "{\"driver\":\"VGA\"}");
+    const char *where = NULL;
+    g_assert_true(props_get_str(o->cfg->vnc, "vnc", &where, NULL));
+    g_assert_cmpstr(where, ==, "127.0.0.1:3");
+    vm_options_free(o);
+    o = parse_ok("-display vnc=unix:/run/v -nic none -vga std");
+    g_assert_nonnull(o->cfg->vnc);
+    g_assert_cmpuint(o->cfg->devices->len, ==, 1);
+    vm_options_free(o);
+    o = parse_ok("-vnc :1 -vnc none");
+    g_assert_null(o->cfg->vnc);
+    vm_options_free(o);
+    parse_fails("-vga fancy", "'std' or 'none'");
+    parse_fails("-vnc :1,tsl=on", "tsl");
+}
+
 static void test_nographic_muxes_stdio(void)
 {
     struct vm_options *o = parse_ok("-nographic -nic none");
@@ -225,12 +255,12 @@ static void test_network_spellings(void)
         o->cfg->devices, 0,
         "{\"driver\":\"virtio-net-pci\",\"mac\":\"52:54:00:00:00:09\",\"netdev\":\"nic0\"}");
     vm_options_free(o);
-    o = parse_ok("-display none -net nic,model=virtio -net user");
+    o = parse_ok("-display none -vga none -net nic,model=virtio -net user");
     assert_item(o->cfg->netdevs, 0, "{\"id\":\"net0\",\"type\":\"user\"}");
     assert_item(o->cfg->devices, 0, "{\"driver\":\"virtio-net-pci\",\"netdev\":\"net0\"}");
     g_assert_cmpuint(o->cfg->devices->len, ==, 1);
     vm_options_free(o);
-    o = parse_ok("-display none -net none");
+    o = parse_ok("-display none -vga none -net none");
     g_assert_cmpuint(o->cfg->netdevs->len + o->cfg->devices->len, ==, 0);
     vm_options_free(o);
     parse_fails("-netdev usr,id=n", "'user'");
@@ -450,6 +480,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/options/defaults", test_defaults_are_a_card_and_a_port);
+    g_test_add_func("/options/graphics", test_graphics_cards_and_viewers);
     g_test_add_func("/options/nographic", test_nographic_muxes_stdio);
     g_test_add_func("/options/machine", test_machine_merges_and_kvm_overrides);
     g_test_add_func("/options/memory", test_memory_sizes);

@@ -24,6 +24,8 @@ struct board_requests {
     void (*debug_exit)(void *opaque, int status);       /* isa-debug-exit: end with this status */
     void (*a20)(void *opaque, bool on);                 /* tracked, masks nothing; may be NULL */
     void (*rtc_change)(void *opaque, int64_t offset_s); /* guest set the clock; may be NULL */
+    /* A mem_layout was set anew: no further instruction before it is applied; may be NULL. */
+    void (*map_changed)(void *opaque);
 };
 
 #endif

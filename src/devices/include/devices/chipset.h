@@ -1,6 +1,7 @@
 /* chipset.h - the q35 host bridge and the ICH9 LPC bridge: the two functions every q35 has.
  *
- *   mch (0:0.0)   PCIEXBAR switches ECAM on; PAM, SMRAM and TSEG registers are stored
+ *   mch (0:0.0)   PCIEXBAR switches ECAM on; PAM and SMRAM steer the first megabyte (shadow.h);
+ *                 TSEG registers are stored
  *   lpc (0:1f.0)  PIRQ routing, PMBASE/ACPI_CNTL (the acpi_pm block), RCBA (DxxIR routing)
  *
  * Owner:   the bus.   Threads: config space under the board lock.
@@ -11,6 +12,7 @@
 #include "bus/pci.h"
 
 struct acpi_pm;
+struct shadow;
 
 enum {
     MCH_PCIEXBAR = 0x60, /* 64 bits: bit 0 enable, 2:1 size, 35:26 base */
@@ -24,7 +26,8 @@ enum {
     LPC_RCBA = 0xf0,       /* bits 31:14, bit 0 enable */
 };
 
-struct pci_dev *mch_new(struct pci_host *h, GError **err);
+/* shadow may be NULL: then PAM and SMRAM are stored only. */
+struct pci_dev *mch_new(struct pci_host *h, struct shadow *shadow, GError **err);
 /* Takes over host->route_intx.  pm outlives the bridge. */
 struct pci_dev *lpc_new(struct pci_host *h, struct acpi_pm *pm, GError **err);
 /* PIRQ (0 = A .. 7 = H) of a root-bus slot's pin as hardware wires it at reset: what _PRT says. */

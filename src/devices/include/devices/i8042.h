@@ -19,4 +19,8 @@ struct i8042 *i8042_new(struct device_list *devices, struct io_space *pio, struc
  * layer sends these. extended = E0 prefix.  Any thread; drops keys when the queue is full. */
 void i8042_key(struct i8042 *k, uint8_t set2_code, bool extended, bool down);
 
+/* Right and down are positive, as is the wheel towards the user; buttons that are down: left 1,
+ * right 2, middle 4.  Any thread. */
+void i8042_mouse(struct i8042 *k, int dx, int dy, int dz, uint8_t buttons);
+
 #endif

@@ -34,8 +34,9 @@ struct vm_config {
     uint64_t ram_bytes, maxmem_bytes;
     unsigned mem_slots;
     char *kernel, *initrd, *append, *firmware;
-    GPtrArray *objects;  /* struct props: qom-type, id, ... */
-    GPtrArray *chardevs; /* struct props: backend, id, ... */
+    GPtrArray *firmware_dirs; /* char *: -L, searched before the system's */
+    GPtrArray *objects;       /* struct props: qom-type, id, ... */
+    GPtrArray *chardevs;      /* struct props: backend, id, ... */
     GPtrArray
         *blockdevs; /* struct props: driver, node-name, ... (-drive already turned into these) */
     GPtrArray *netdevs; /* struct props: type, id, ... */
@@ -46,6 +47,7 @@ struct vm_config {
     GPtrArray *debugcons; /* char *: -debugcon specs */
     struct props *rtc;    /* base=, clock=, driftfix= */
     struct props *boot;   /* order=, once=, menu=, strict= */
+    struct props *vnc;    /* "vnc": where, and its options; NULL: none */
     struct props *smbios; /* type 1 fields, may be NULL */
     GPtrArray *fw_cfg;    /* struct props: name, and string or file */
     bool nodefaults, no_hpet, start_paused, no_reboot, no_shutdown, nographic, mem_lock,

@@ -36,6 +36,7 @@ struct guest_region {
     uint8_t *host;
     enum guest_region_kind kind;
     unsigned slot; /* small stable number (KVM slot, dirty bitmap index) */
+    bool movable;  /* shown by a layout (mem/layout.h), whose owner saves the memory */
     int fd;        /* memfd when shared, else -1 */
     uint64_t fd_offset_bytes;
     const char *name; /* "pc.ram" ... */
@@ -92,6 +93,13 @@ static inline void guest_region_mark(const struct guest_region *r, uint64_t offs
  * first) after listeners (KVM, TLBs) have folded in theirs. */
 void guest_mem_dirty_log(struct guest_mem *m, bool on);
 int guest_mem_dirty_sync(struct guest_mem *m, const struct guest_region *r, uint64_t *bitmap,
+                         size_t words);
+
+/* A second reader of one region's dirty log, for a screen: neither reader takes bits from the
+ * other. Watching lasts as long as the region; vcpus paused.  sync: main thread, -EINVAL when not
+ * watched. */
+void guest_mem_watch(struct guest_mem *m, const struct guest_region *r);
+int guest_mem_watch_sync(struct guest_mem *m, const struct guest_region *r, uint64_t *bitmap,
                          size_t words);
 
 /* Listeners: KVM slots, JIT TLBs, later VFIO.  All calls come in the map-changing thread, except

@@ -1,0 +1,30 @@
+/* vga.h - the standard VGA card: text and planar modes, the Bochs display interface, linear
+ * framebuffer.
+ *
+ *   0xa0000 window, ports 0x3b0-0x3df  --> registers, video memory by planes
+ *   ports 0x1ce-0x1d0, BAR 2           --> resolution and depth
+ *   BAR 0                              --> video memory as it is, shown to vcpus as RAM
+ *
+ * Owner:   the PCI bus.   Threads: registers under the board lock; drawing in the main thread.
+ * Spec:    IBM VGA (as in "FreeVGA"), Bochs VBE_DISPI interface 0xb0c5, QEMU
+ * docs/specs/standard-vga. */
+#ifndef DEVICES_VGA_H
+#define DEVICES_VGA_H
+
+#include "bus/pci.h"
+#include "devices/board.h"
+
+struct console;
+
+struct vga_config {
+    const char *id;
+    uint32_t vram_bytes; /* a power of two from 1 to 256 MiB; 0: 16 MiB */
+    bool multifunction;
+    bool watched; /* somebody will look all the time: track changes by page */
+    const struct board_requests *req;
+};
+
+struct pci_dev *vga_new(struct pci_bus *bus, uint8_t devfn, const struct vga_config *cfg,
+                        GError **err);
+
+#endif

@@ -1,0 +1,96 @@
+/* cmd_tray.c - drives with a tray: eject, and the steps it is made of. */
+#include "commands.h"
+
+#include "ata/ahci.h"
+#include "block/block.h"
+#include "bus/pci.h"
+
+struct tray_search {
+    const char *id, *device;
+    struct pci_dev *hba;
+    unsigned port;
+};
+
+static void look_at(struct pci_dev *d, void *opaque)
+{
+    struct tray_search *s = opaque;
+    struct ata_drive_info info;
+
+    for (unsigned i = 0; ahci_is(d) && i < AHCI_PORTS && !s->hba; i++) {
+        if (!ahci_drive_info(d, i, &info)) {
+            continue;
+        }
+        const char *node = info.node ? blk_node_name(info.node) : NULL;
+        if ((s->id && info.id && !strcmp(s->id, info.id)) ||
+            (s->device && node && !strcmp(s->device, node))) {
+            s->hba = d;
+            s->port = i;
+        }
+    }
+}
+
+static bool tray_find(struct qmp_call *call, json_t *args, struct tray_search *s, GError **err)
+{
+    s->id = qmp_text(args, "id");
+    s->device = qmp_text(args, "device");
+    if (!s->id && !s->device) {
+        qmp_fail(err, "Parameter 'id' is missing");
+        return false;
+    }
+    foreach_pci_dev(call->m, look_at, s);
+    if (!s->hba) {
+        call->error_class = "DeviceNotFound";
+        qmp_fail(err, "Device '%s' not found", s->id ? s->id : s->device);
+    }
+    return s->hba != NULL;
+}
+
+json_t *cmd_eject(struct qmp_call *call, json_t *args, GError **err)
+{
+    struct tray_search s = {0};
+
+    if (!tray_find(call, args, &s, err) ||
+        !ahci_eject(s.hba, s.port, qmp_flag(args, "force", false), err)) {
+        return NULL;
+    }
+    return qmp_ok();
+}
+
+json_t *cmd_blockdev_close_tray(struct qmp_call *call, json_t *args, GError **err)
+{
+    struct tray_search s = {0};
+
+    if (!tray_find(call, args, &s, err) || !ahci_insert(s.hba, s.port, NULL, err)) {
+        return NULL;
+    }
+    return qmp_ok();
+}
+
+json_t *cmd_blockdev_remove_medium(struct qmp_call *call, json_t *args, GError **err)
+{
+    struct tray_search s = {0};
+    struct ata_drive_info info;
+
+    if (!tray_find(call, args, &s, err)) {
+        return NULL;
+    }
+    if (ahci_drive_info(s.hba, s.port, &info) && info.cdrom && !info.tray_open) {
+        return qmp_fail(err, "Tray of device '%s' is not open", s.id ? s.id : s.device);
+    }
+    return ahci_eject(s.hba, s.port, true, err) ? qmp_ok() : NULL;
+}
+
+json_t *cmd_blockdev_insert_medium(struct qmp_call *call, json_t *args, GError **err)
+{
+    const char *name = qmp_text(args, "node-name");
+    struct blk_node *node = blk_find(name);
+    struct tray_search s = {0};
+
+    if (!tray_find(call, args, &s, err)) {
+        return NULL;
+    }
+    if (!node) {
+        return qmp_fail(err, "Node '%s' not found", name);
+    }
+    return ahci_insert(s.hba, s.port, node, err) ? qmp_ok() : NULL;
+}

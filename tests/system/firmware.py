@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""From the reset vector: SeaBIOS, GRUB from a disk's boot sector, a stock Debian kernel; nothing is loaded from the host."""
+import tempfile
+
+from firmware_parts import Qmp, drive, grub, grub_disk
+from vmtest import CACHE, Failure, Guest, run_tests
+
+
+def to_the_shell(guest):
+    guest.expect("SeaBIOS")
+    from_grub_to_the_shell(guest)
+
+
+def from_grub_to_the_shell(guest):
+    guest.expect("Debian kernel on a GRUB disk")
+    guest.expect(r"Linux version 6\.1")
+    guest.expect("hanok guest: up after")
+
+
+def boots_from_virtio_blk():
+    with Guest(["-m", "256", "-nic", "none"] + drive(grub_disk(), **{"if": "virtio"})) as g:
+        to_the_shell(g)
+        # the guest starts again through the firmware
+        g.send("reboot -f\n")
+        to_the_shell(g)
+        g.send("poweroff -f\n")
+        if g.wait() != 0:
+            raise Failure("poweroff did not end the process well")
+
+
+def four_cpus_are_found_by_the_firmware():
+    with Guest(["-m", "256", "-smp", "4", "-nic", "none"] + drive(grub_disk(), **{"if": "virtio"})) as g:
+        to_the_shell(g)
+        g.send("nproc\n")
+        g.expect(r"\n4\r*\n")
+
+
+def bootindex_decides():
+    empty = CACHE / "empty.img"
+    with open(empty, "wb") as f:
+        f.truncate(1 << 20)
+    devices = drive(empty, id="a", **{"if": "none"}) + drive(grub_disk(), id="b", **{"if": "none"})
+    with Guest(["-m", "256", "-nic", "none"] + devices +
+               ["-device", "virtio-blk-pci,drive=a,bootindex=2", "-device", "pcie-root-port,id=rp1",
+                "-device", "virtio-blk-pci,drive=b,bootindex=1,bus=rp1"]) as g:
+        g.expect("Booting from Hard Disk")
+        g.expect("Debian kernel on a GRUB disk")
+        if "not a bootable disk" in g.text():
+            raise Failure("the empty disk was tried first")
+    with Guest(["-m", "64", "-nic", "none", "-boot", "strict=on"] + devices +
+               ["-device", "virtio-blk-pci,drive=b", "-device", "virtio-blk-pci,drive=a,bootindex=1"]) as g:
+        g.expect("not a bootable disk")
+        g.expect("No bootable device")
+
+
+def boots_from_sata():
+    with Guest(["-m", "256", "-nic", "none"] + drive(grub_disk())) as g:
+        to_the_shell(g)
+
+
+def boots_from_cdrom_and_ejects():
+    with tempfile.TemporaryDirectory() as work:
+        sock = f"{work}/qmp"
+        with Guest(["-m", "256", "-nic", "none", "-boot", "d", "-qmp", f"unix:{sock},server=on,wait=off",
+                    "-drive", f"file={grub('cd.iso')},if=none,id=disc,format=raw,readonly=on",
+                    "-device", "ide-cd,drive=disc,id=cd0,bus=ide.1"]) as g:
+            g.expect("Booting from DVD/CD")
+            from_grub_to_the_shell(g)
+            with Qmp(sock) as q:
+                block = q.run("query-block")
+                if [b for b in block if b["qdev"].endswith("cd0") and b["removable"] and "inserted" in b] == []:
+                    raise Failure(f"query-block does not tell of the disc: {block}")
+                q.run("eject", id="cd0", force=True)
+                if "inserted" in q.run("query-block")[0] or not q.run("query-block")[0]["tray_open"]:
+                    raise Failure("the disc is still in the drive")
+                q.run("blockdev-insert-medium", **{"id": "cd0", "node-name": "disc"})
+                if q.run("query-block")[0]["tray_open"]:
+                    raise Failure("the tray is still open")
+
+
+def mistakes_are_sentences():
+    for args, wanted in ((["-bios", "no-such.bin"], "there is no firmware file 'no-such.bin'"),
+                         (["-bios", __file__], "not a multiple of 64 KiB"),
+                         (["-boot", "splash=/no/picture"], "-boot splash=/no/picture"),
+                         (["-device", "virtio-rng-pci,bootindex=1", "-device", "virtio-rng-pci,bootindex=1"], "given to two devices")):
+        with Guest(["-m", "64", "-nic", "none"] + args) as g:
+            if g.wait() != 1 or wanted not in g.stderr.decode():
+                raise Failure(f"{args}: expected {wanted!r}, got {g.stderr.decode()}")
+
+
+run_tests([
+    ("SeaBIOS, GRUB and Debian's kernel from virtio-blk, twice", boots_from_virtio_blk),
+    ("the firmware finds four processors", four_cpus_are_found_by_the_firmware),
+    ("SeaBIOS, GRUB and Debian's kernel from a SATA disk", boots_from_sata),
+    ("the same from a CD-ROM, which is then ejected", boots_from_cdrom_and_ejects),
+    ("bootindex= and strict=on decide", bootindex_decides),
+    ("mistakes are sentences", mistakes_are_sentences),
+])

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""UEFI: OVMF from flash, variables that persist, GRUB from an EFI system partition, a stock Debian kernel."""
+import pathlib
+import shutil
+import tempfile
+
+from firmware_parts import grub
+from vmtest import Failure, Guest, Skip, run_tests
+
+CODE = pathlib.Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+VARS = pathlib.Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+
+
+def flash(work):
+    if not CODE.exists():
+        raise Skip("OVMF is not installed: scripts/packages.sh guest")
+    copy = pathlib.Path(work) / "vars.fd"
+    if not copy.exists():
+        shutil.copyfile(VARS, copy)
+    return ["-m", "512", "-nic", "none",
+            "-blockdev", f"driver=file,node-name=code-file,filename={CODE},read-only=on",
+            "-blockdev", "driver=raw,node-name=code,file=code-file,read-only=on",
+            "-blockdev", f"driver=file,node-name=vars-file,filename={copy}",
+            "-blockdev", "driver=raw,node-name=vars,file=vars-file",
+            "-machine", "q35,pflash0=code,pflash1=vars"], copy
+
+
+def test_shell_and_variables():
+    with tempfile.TemporaryDirectory() as work:
+        args, copy = flash(work)
+        with Guest(args) as g:
+            g.expect("Press .*ESC", 180)
+            g.send("\x1b")
+            g.expect("Shell>", 60)
+            g.send("setvar HanokTest -guid 3f1c2a70-5b1e-4a8e-9d0c-68616e6f6b21 -bs -rt -nv =L\"kept\"\r")
+            g.expect("Shell>", 60)
+            g.send("reset -s\r")
+            if g.wait(60) != 0:
+                raise Failure("'reset -s' did not end the process well")
+        if "kept".encode("utf-16-le") not in copy.read_bytes():
+            raise Failure("the variable is not in the image")
+        with Guest(args) as g:
+            g.expect("Press .*ESC", 180)
+            g.send("\x1b")
+            g.expect("Shell>", 60)
+            g.send("setvar HanokTest -guid 3f1c2a70-5b1e-4a8e-9d0c-68616e6f6b21\r")
+            g.expect("6B 00 65 00 70 00 74", 60)
+
+
+def test_grub_from_gpt():
+    for device in (["-device", "virtio-blk-pci,drive=disk,bootindex=1"], ["-device", "ide-hd,drive=disk,bus=ide.0,bootindex=1"]):
+        with tempfile.TemporaryDirectory() as work:
+            args, _ = flash(work)
+            disk = ["-drive", f"file={grub('efi.img')},if=none,id=disk,format=raw,readonly=on"]
+            if "ide-hd" in device[1]:
+                disk[1] = disk[1].replace(",readonly=on", "")
+                shutil.copyfile(grub("efi.img"), f"{work}/disk.img")
+                disk[1] = f"file={work}/disk.img,if=none,id=disk,format=raw"
+            with Guest(args + disk + device) as g:
+                g.expect("Debian kernel on a GRUB disk", 180)
+                g.expect(r"Linux version 6\.1", 120)
+                g.expect("hanok guest: up after", 180)
+
+
+def test_mistakes_are_sentences():
+    with tempfile.NamedTemporaryFile() as odd:
+        odd.write(b"x" * 1000)
+        odd.flush()
+        for args, wanted in ((["-machine", "pflash0=none"], "there is no such block node"),
+                             (["-pflash", odd.name], "is no flash"),
+                             (["-blockdev", f"driver=raw,node-name=v,file.driver=file,file.filename={VARS},read-only=on",
+                               "-machine", "pflash1=v"], "pflash1 is the second flash")):
+            with Guest(["-m", "64", "-nic", "none"] + args) as g:
+                if g.wait() != 1 or wanted not in g.stderr.decode():
+                    raise Failure(f"{args}: expected {wanted!r}, got {g.stderr.decode()}")
+
+
+run_tests([
+    ("the UEFI shell, and a variable that persists", test_shell_and_variables),
+    ("GRUB from a GPT disk on virtio and SATA, to the shell", test_grub_from_gpt),
+    ("mistakes are sentences", test_mistakes_are_sentences),
+])

@@ -1,0 +1,111 @@
+"""vnc_client - a small RFB 3.8 viewer: raw rectangles, keys by scan code, the pointer."""
+import socket
+import struct
+import time
+
+RAW, DESKTOP_SIZE, EXTENDED_KEY = 0, -223, -258
+
+
+class Viewer:
+    def __init__(self, address, timeout=20):
+        self.sock = socket.socket(socket.AF_UNIX) if isinstance(address, str) else socket.socket()
+        self.sock.settimeout(timeout)
+        self.sock.connect(address)
+        self.extended = False
+        if self._read(12)[:4] != b"RFB ":
+            raise OSError("not a VNC server")
+        self.sock.sendall(b"RFB 003.008\n")
+        kinds = self._read(self._read(1)[0])
+        self.kinds = list(kinds)
+        if 1 not in kinds:
+            return
+        self.sock.sendall(b"\x01")
+        self._start()
+
+    def _start(self):
+        if struct.unpack(">I", self._read(4))[0] != 0:
+            raise OSError("refused")
+        self.sock.sendall(b"\x01")
+        self.width, self.height = struct.unpack(">HH", self._read(4))
+        self._read(16)
+        self.name = self._read(struct.unpack(">I", self._read(4))[0]).decode()
+        # 32 bits, 0x00RRGGBB little-endian
+        self.sock.sendall(struct.pack(">B3xBBBBHHHBBB3x", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0))
+        encodings = [RAW, DESKTOP_SIZE, EXTENDED_KEY]
+        self.sock.sendall(struct.pack(">BxH", 2, len(encodings)) + b"".join(struct.pack(">i", e) for e in encodings))
+        self.pixels = bytearray(self.width * self.height * 4)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.sock.close()
+
+    def _read(self, n):
+        data = b""
+        while len(data) < n:
+            more = self.sock.recv(n - len(data))
+            if not more:
+                raise OSError("the server has closed the connection")
+            data += more
+        return data
+
+    def _rectangle(self):
+        x, y, w, h, encoding = struct.unpack(">HHHHi", self._read(12))
+        if encoding == DESKTOP_SIZE:
+            self.width, self.height = w, h
+            self.pixels = bytearray(w * h * 4)
+        elif encoding == EXTENDED_KEY:
+            self.extended = True
+        elif encoding == RAW:
+            data = self._read(w * h * 4)
+            for row in range(h):
+                at = ((y + row) * self.width + x) * 4
+                self.pixels[at:at + w * 4] = data[row * w * 4:(row + 1) * w * 4]
+        else:
+            raise OSError(f"encoding {encoding} was not asked for")
+
+    def update(self, incremental=True):
+        """Waits for one answer to a request for the whole screen."""
+        self.sock.sendall(struct.pack(">BBHHHH", 3, incremental, 0, 0, self.width, self.height))
+        while True:
+            kind = self._read(1)[0]
+            if kind == 0:
+                for _ in range(struct.unpack(">xH", self._read(3))[0]):
+                    self._rectangle()
+                return
+            if kind == 3:  # clipboard
+                self._read(struct.unpack(">3xI", self._read(7))[0])
+
+    def key(self, code, down):
+        self.sock.sendall(struct.pack(">BBHII", 255, 0, down, 0, code))
+
+    def press(self, code):
+        self.key(code, True)
+        self.key(code, False)
+
+    def keysym(self, sym):
+        for down in (1, 0):
+            self.sock.sendall(struct.pack(">BBxxI", 4, down, sym))
+
+    def pointer(self, buttons, x, y):
+        self.sock.sendall(struct.pack(">BBHH", 5, buttons, x, y))
+
+    def until(self, condition, seconds):
+        """Updates until condition(self) holds; False when time is up."""
+        end = time.monotonic() + seconds
+        self.update(False)
+        while not condition(self):
+            if time.monotonic() > end:
+                return False
+            try:
+                self.update()
+            except TimeoutError:
+                return condition(self)
+        return True
+
+    def rgb(self):
+        """The screen as a PPM has it."""
+        out = bytearray(self.width * self.height * 3)
+        out[0::3], out[1::3], out[2::3] = self.pixels[2::4], self.pixels[1::4], self.pixels[0::4]
+        return bytes(out)
