@@ -203,8 +203,8 @@ static void one_groups(struct tr_insn *d)
         break;
     case 0xc0:
     case 0xc1: {
-        unsigned mask = d->w ? 63 : 31;
-        group2(o, n, d->opcode & 1 ? 0 : ROLE_BYTE, d->imm[0] & mask);
+        bool byte = !(d->opcode & 1); /* REX.W says nothing then */
+        group2(o, n, byte ? ROLE_BYTE : 0, d->imm[0] & (d->w && !byte ? 63 : 31));
         break;
     }
     case 0xd0:
