@@ -142,7 +142,6 @@ struct tr_state {
     uint32_t go;          /* 0: translated code leaves at its next poll */
     uint8_t vec_live;     /* vector registers and MXCSR are the guest's, st.xsave is stale */
     uint8_t vec_was_live; /* across a call into C */
-    bool wide_vectors;    /* more than YMM: VZEROUPPER is not the host's */
     bool bail;            /* the next instruction is the interpreter's */
     bool left;            /* it came out by a jump to st.rip, through link */
     uint32_t link;        /* number of the link that was left through; 0: an indirect branch */
@@ -154,7 +153,8 @@ struct tr_state {
     uint64_t caller_pc;     /* what has called into C */
     uint64_t fault_pc;      /* non-zero: it left here because of the instruction in desc */
     uint32_t desc;
-    uint32_t vec_mask;  /* of XSAVE: the components in vector registers */
+    /* Of XSAVE: the components in vector registers; that one, or with UNIT_AVX512 all there are. */
+    uint32_t vec_mask, vec_basic, vec_all;
     uint32_t xstate_bv; /* XSTATE_BV of a complete image */
     uint32_t mxcsr_plain;
     uint8_t bounce[64] __attribute__((aligned(64)));

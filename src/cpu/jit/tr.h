@@ -5,6 +5,7 @@
  *     tr_block.c  one block: flag liveness, then one emitter per instruction, exits, entries
  *     tr_mem.c    effective addresses and TLB probes       tr_int.c   integer instructions
  *     tr_flow.c   stack, calls, returns, branches          tr_vec.c   vector and x87 instructions
+ *     tr_evex.c   EVEX prefixes apart and together
  *     tr_cache.c  the code cache: space, lookup, links, dropping
  *     tr_glue.c   the few hand-made routines translated code and C meet in
  *     tr_run.c    going in, coming out, misses, faults
@@ -119,8 +120,10 @@ struct tr_insn {
     bool p66, lock, vex, w, high8;
     uint8_t rex, map, opcode, modrm;
     uint8_t vvvv, vl, vpp;
+    bool evex;       /* vex is set too */
+    uint8_t evex_p2; /* its last prefix byte */
     bool has_modrm;
-    uint8_t reg, rm; /* with REX/VEX bits */
+    uint8_t reg, rm; /* with REX/VEX/EVEX bits */
     uint8_t size;    /* of general operands, 1 2 4 8 */
     uint8_t imm_len;
     const uint8_t *imm;
@@ -229,7 +232,17 @@ void tr_stack(struct tr *t, unsigned base, int32_t disp, unsigned size, bool wri
 void tr_int(struct tr *t);
 void tr_flow(struct tr *t); /* TK_PUSH_R .. TK_RET */
 void tr_vector(struct tr *t);
+/* General registers among the operands of a vector instruction. */
+enum tr_general { VEC_NONE, VEC_REG, VEC_RM, VEC_RM_OUT };
+enum tr_general tr_vector_general(const struct tr_insn *d);
 bool tr_vector_ok(const struct tr *t, const struct tr_insn *in);
+/* ---- tr_evex.c ---- */
+/* p at the 62; returns where ModRM is. */
+const uint8_t *tr_evex_take(struct tr_insn *d, const uint8_t *p, bool code64);
+/* Adds what EVEX has to reg and rm, of which ModRM and R, B are known. */
+void tr_evex_registers(struct tr_insn *d);
+/* Prefix and opcode, for the registers or S0 that ModRM is going to name. */
+void tr_evex_prefix(struct tr *t, const struct tr_insn *d, unsigned reg, unsigned rm);
 /* The last x87 instruction's pointers: emitted; or noted when a block stops before index. */
 void tr_x87_settle(struct tr *t);
 void tr_x87_note(struct jit_cpu *c, const struct tblock *t, unsigned index);

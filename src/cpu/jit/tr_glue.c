@@ -33,7 +33,7 @@ static void registers_in(struct tr *t)
 /* XSAVE or XRSTOR of the vector state; clobbers eax, edx. */
 static void xsave_area(struct tr *t, unsigned how)
 {
-    e8(t, 0xb8), e32(t, t->c->tr.vec_mask);
+    e_load32(t, HR_RAX, &t->c->tr.vec_mask);
     e8(t, 0xba), e32(t, 0); /* mov edx, 0: flags stay */
     e_op(t, 0, E_W, 1, 0xae, how, op_abs(t->c->st.xsave));
 }

@@ -25,7 +25,7 @@
 
 /* ---- faults of the host's own ---- */
 
-static struct sigaction old_segv, old_fpe;
+static struct sigaction old_segv, old_fpe, old_ill;
 static pthread_once_t handlers = PTHREAD_ONCE_INIT;
 
 static void pass_on(const struct sigaction *old, int sig, siginfo_t *info, void *ctx)
@@ -71,7 +71,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
             return;
         }
     }
-    pass_on(sig == SIGSEGV ? &old_segv : &old_fpe, sig, info, ctx);
+    pass_on(sig == SIGSEGV ? &old_segv : sig == SIGILL ? &old_ill : &old_fpe, sig, info, ctx);
 }
 
 static void handlers_install(void)
@@ -80,6 +80,7 @@ static void handlers_install(void)
 
     sigaction(SIGSEGV, &sa, &old_segv);
     sigaction(SIGFPE, &sa, &old_fpe);
+    sigaction(SIGILL, &sa, &old_ill);
 }
 
 /* ---- calls from translated code ---- */
@@ -100,14 +101,15 @@ static _Noreturn void to_interpreter(struct jit_cpu *c)
 }
 
 /* Exceptions that take precedence over what the access itself may raise: alignment, a pending x87
- * exception. */
+ * exception.  And under an opmask it is not known here what is accessed. */
 static bool comes_first(struct jit_cpu *c, const struct insn *i, uint64_t linear)
 {
     const struct fpu_op *op = i->priv;
 
     if (!(i->flags & INSN_FPU))
         return false;
-    return (op->align_mask & linear) || ((op->flags & FPU_X87) && fpu_of(c)->x87_unmasked);
+    return (op->flags & FPU_MASKED) || (op->align_mask & linear) ||
+           ((op->flags & FPU_X87) && fpu_of(c)->x87_unmasked);
 }
 
 uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
@@ -274,6 +276,7 @@ bool tr_run(struct jit_cpu *c, struct block *b)
     }
     c->cur = NULL;
     c->block = NULL;
+    c->tr.vec_mask = c->units & UNIT_AVX512 ? c->tr.vec_all : c->tr.vec_basic;
     void (*enter)(uint64_t) = (void (*)(uint64_t))(uintptr_t)tr_rx(k, k->glue.enter);
     c->tr.link = 0;
     if (unlikely(c->cosim != NULL))
@@ -317,10 +320,14 @@ bool tr_options_read(struct tr_options *o, struct props *p, unsigned vcpus, GErr
 bool tr_init(struct jit_cpu *c)
 {
     c->tr.mxcsr_plain = MXCSR_DEFAULT;
-    c->tr.vec_mask = XF_SSE | (sys_has(c, FEAT_1_ECX, 28) ? XF_AVX : 0);
-    /* Of AVX-512 only what VEX forms clear: translated code has no EVEX instructions. */
-    c->tr.vec_mask |= fpu_of(c)->components & BIT64(xsave_parts()[XSAVE_PART_ZMM_HI].bit);
-    c->tr.xstate_bv = (uint32_t)fpu_of(c)->components;
+    const struct fpu *f = fpu_of(c);
+
+    c->tr.vec_basic = XF_SSE | (sys_has(c, FEAT_1_ECX, 28) ? XF_AVX : 0);
+    /* Of AVX-512 only what VEX forms clear. */
+    c->tr.vec_basic |= f->components & BIT64(xsave_parts()[XSAVE_PART_ZMM_HI].bit);
+    c->tr.vec_all = c->tr.vec_basic | (f->components & XSAVE_AVX512);
+    c->tr.vec_mask = c->tr.vec_basic;
+    c->tr.xstate_bv = (uint32_t)f->components;
     c->tr.cache = tr_cache_new(c);
     if (!c->tr.cache)
         return false;

@@ -427,15 +427,20 @@ static void classify_vector(struct tr_insn *d)
         d->op.writes = TF_ALL;
 }
 
-/* VEX.W where it does not choose the size of a general register. */
+/* VEX.W and EVEX.W where they do not choose the size of a general register (PCMPESTRx: eax, edx).
+ */
 static bool wide_matters(const struct tr_insn *d)
 {
     if (!d->fpu)
         return false;
+    if (d->evex || d->opcode == 0x92 || d->opcode == 0x93) /* KMOV */
+        return tr_vector_general(d) == VEC_NONE;
     if (d->map == 1)
         return !(d->opcode == 0x2a || d->opcode == 0x2c || d->opcode == 0x2d || d->opcode == 0x6e ||
                  d->opcode == 0x7e);
-    return d->map != 3 || d->opcode < 0x14 || d->opcode > 0x22;
+    if (d->map != 3)
+        return true;
+    return d->opcode < 0x14 || (d->opcode > 0x22 && d->opcode != 0x60 && d->opcode != 0x61);
 }
 
 static void classify(struct tr_insn *d)
@@ -482,15 +487,14 @@ void tr_scan(const struct jit_cpu *c, const struct insn *i, struct tr_insn *out)
         out->fpu = i->priv;
     p = take_prefixes(out, i->bytes, code64);
     bool vex = (*p == 0xc4 || *p == 0xc5) && (code64 || (p[1] & 0xc0) == 0xc0);
-    if (code64 ? *p == 0x62 : *p == 0x62 && (p[1] & 0xc0) == 0xc0)
-        return; /* EVEX */
-    p = vex ? take_vex(out, p) : take_opcode(out, p);
+    bool evex = *p == 0x62 && (code64 || (p[1] & 0xc0) == 0xc0);
+    p = evex ? tr_evex_take(out, p, code64) : vex ? take_vex(out, p) : take_opcode(out, p);
     if (!code64) { /* eight registers, of 32 bits */
         out->rex = 0;
         out->vvvv &= 7;
         out->w = out->w && wide_matters(out);
     }
-    out->has_modrm = vex             ? !(out->map == 1 && out->opcode == 0x77)
+    out->has_modrm = out->vex        ? !(out->map == 1 && out->opcode == 0x77)
                      : out->map == 0 ? one_has_modrm(out->opcode)
                      : out->map == 1 ? two_has_modrm(out->opcode)
                                      : true;
@@ -498,6 +502,7 @@ void tr_scan(const struct jit_cpu *c, const struct insn *i, struct tr_insn *out)
         out->modrm = *p++;
         out->reg = (out->modrm >> 3 & 7) | (out->rex & 4 ? 8 : 0);
         out->rm = (out->modrm & 7) | (out->rex & 1 ? 8 : 0);
+        tr_evex_registers(out);
         p = skip_operand(out, p);
     }
     out->imm = p;

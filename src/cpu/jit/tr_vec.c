@@ -14,10 +14,7 @@
 #include "fpu.h"
 #include "tr_emit.h"
 
-/* General registers among the operands of a vector instruction. */
-enum { VEC_NONE, VEC_REG, VEC_RM, VEC_RM_OUT };
-
-static unsigned general_operand(const struct tr_insn *d)
+enum tr_general tr_vector_general(const struct tr_insn *d)
 {
     bool scalar = d->vex ? d->vpp >= 2 : d->i->rep != 0;
 
@@ -37,10 +34,21 @@ static unsigned general_operand(const struct tr_insn *d)
             return VEC_RM;
         case 0x7e:
             return scalar ? VEC_NONE : VEC_RM_OUT;
+        case 0x78: /* VCVTTSx2USI VCVTSx2USI */
+        case 0x79:
+            return d->evex && scalar ? VEC_REG : VEC_NONE;
+        case 0x7b: /* VCVTUSI2Sx */
+            return d->evex && scalar ? VEC_RM : VEC_NONE;
+        case 0x92: /* KMOVx */
+            return VEC_RM;
+        case 0x93:
+            return VEC_REG;
         default:
             return VEC_NONE;
         }
     }
+    if (d->map == 2) /* VPBROADCASTx */
+        return d->evex && d->opcode >= 0x7a && d->opcode <= 0x7c ? VEC_RM : VEC_NONE;
     if (d->map == 3) {
         if (d->opcode >= 0x14 && d->opcode <= 0x17)
             return VEC_RM_OUT;
@@ -65,9 +73,9 @@ bool tr_vector_ok(const struct tr *t, const struct tr_insn *d)
     unsigned units = t->c->units, f;
 
     if (vzero(d))
-        return t->code64 && (units & UNIT_AVX) && !t->c->tr.wide_vectors;
+        return t->code64 && (units & UNIT_AVX);
     f = d->fpu->flags;
-    if (f & FPU_UNIT_AVX512)
+    if ((f & FPU_UNIT_AVX512) && !(units & UNIT_AVX512))
         return false;
     if ((f & FPU_UNIT_SSE) && !(units & UNIT_SSE))
         return false;
@@ -106,7 +114,8 @@ static void when_zero(struct tr *t, const volatile void *at, uint32_t glue_at)
 
 static void want_units(struct tr *t, unsigned flags)
 {
-    bool vectors = !(flags & FPU_UNIT_X87) && (flags & (FPU_UNIT_SSE | FPU_UNIT_AVX | FPU_MXCSR));
+    bool vectors = !(flags & FPU_UNIT_X87) &&
+                   (flags & (FPU_UNIT_SSE | FPU_UNIT_AVX | FPU_UNIT_AVX512 | FPU_MXCSR));
 
     if (vectors && !t->vec_known) {
         when_zero(t, &t->c->tr.vec_live, t->cache->glue.vec_load);
@@ -157,7 +166,10 @@ void tr_x87_note(struct jit_cpu *c, const struct tblock *t, unsigned index)
 
 static void put(struct tr *t, const struct tr_insn *d, unsigned reg, struct opnd rm)
 {
-    if (d->vex) {
+    if (d->evex) {
+        tr_evex_prefix(t, d, reg, rm.reg);
+        e_modrm(t, reg, rm);
+    } else if (d->vex) {
         e8(t, 0xc4);
         e8(t, (reg & 8 ? 0 : 0x80) | 0x40 | (rex_b(rm) ? 0 : 0x20) | d->map);
         e8(t, d->w << 7 | (~d->vvvv & 15) << 3 | d->vl << 2 | d->vpp);
@@ -174,10 +186,11 @@ static void put(struct tr *t, const struct tr_insn *d, unsigned reg, struct opnd
         t->p[-1] &= 0x7f;
 }
 
-/* Host instructions that can fault by themselves. */
+/* Host instructions that can fault by themselves.  Of the newer ones hosts refuse some that the
+ * decoder takes: the interpreter raises #UD then. */
 static bool may_fault(const struct tr_insn *d)
 {
-    return d->fpu->align_mask || (d->fpu->flags & (FPU_MXCSR | FPU_X87));
+    return d->vex || d->fpu->align_mask || (d->fpu->flags & (FPU_MXCSR | FPU_X87));
 }
 
 static void note(struct tr *t, const struct tr_insn *d)
@@ -205,11 +218,11 @@ static void with_memory(struct tr *t, const struct tr_insn *d)
         e_store64(t, t->c->st.xsave + XS_FDP, HR_S0);
         tr_probe(t, d->fpu->size, write, false);
     } else {
-        tr_operand(t, d->fpu->size, write, !d->fpu->align_mask);
+        tr_operand(t, d->fpu->size, write, !d->fpu->align_mask && !(d->fpu->flags & FPU_MASKED));
     }
     if (d->op.reads)
         tr_flags_need(t);
-    if (general_operand(d) == VEC_REG) { /* CVTxx2SI */
+    if (tr_vector_general(d) == VEC_REG) { /* CVTxx2SI */
         unsigned h = hreg(d->reg);
         note(t, d);
         put(t, d, in_memory(h) ? HR_S1 : h, op_s0());
@@ -227,7 +240,7 @@ static void with_registers(struct tr *t, const struct tr_insn *d)
 
     if (d->op.reads)
         tr_flags_need(t);
-    switch (general_operand(d)) {
+    switch (tr_vector_general(d)) {
     case VEC_REG:
         h = hreg(d->reg);
         note(t, d);
@@ -237,6 +250,9 @@ static void with_registers(struct tr *t, const struct tr_insn *d)
         break;
     case VEC_RM:
         h = hreg(d->rm);
+        /* EVEX forms that take a register have none with memory, or scale its displacement. */
+        if (d->fpu->flags & FPU_UNIT_AVX512)
+            h = e_get(t, h, HR_S1);
         note(t, d);
         put(t, d, d->reg, op_of(t, h));
         break;
