@@ -3,6 +3,7 @@
  * SDM vol.2 CPUID; AMD APM vol.3 appendix E; the KVM word: Linux Documentation/virt/kvm/x86/cpuid.
  */
 #include "base/util.h"
+#include "cpu/xsave_layout.h"
 #include "model.h"
 
 #include <assert.h>
@@ -337,6 +338,18 @@ void host_identity(char vendor[13], uint32_t *signature, char brand[49], uint32_
     __get_cpuid(1, signature, &r[1], &r[2], &r[3]);
 }
 
+/* The processor and the host's operating system have it. */
+static bool host_has_avx512(const uint32_t host[FEAT_WORD_COUNT], const char *base)
+{
+    uint32_t need[FEAT_WORD_COUNT] = {0};
+
+    feature_words_set(need, base, true);
+    for (unsigned w = 0; w < FEAT_WORD_COUNT; w++)
+        if (need[w] & ~host[w])
+            return false;
+    return (xsave_host_xcr0() & XSAVE_AVX512) == XSAVE_AVX512;
+}
+
 void jit_features(uint32_t allowed[FEAT_WORD_COUNT])
 {
     /* Done in software, whatever the host has. */
@@ -351,9 +364,17 @@ void jit_features(uint32_t allowed[FEAT_WORD_COUNT])
         "pni ssse3 sse4.1 sse4.2 popcnt movbe aes pclmulqdq fma avx f16c rdrand rdseed xsave bmi1 "
         "bmi2 avx2 adx sha-ni clflushopt clwb gfni vaes vpclmulqdq xsaveopt xsavec xgetbv1 abm "
         "sse4a mmxext fdp-excptn-only zero-fcs-fds xsaveerptr";
+    /* The same, all of the first line or nothing: stubs use them themselves. */
+    static const char avx512_base[] = "avx512f avx512dq avx512cd avx512bw avx512vl";
+    static const char avx512[] = "avx512ifma avx512vbmi avx512vbmi2 avx512vnni avx512bitalg "
+                                 "avx512-vpopcntdq avx512-bf16";
     uint32_t host[FEAT_WORD_COUNT], mask[FEAT_WORD_COUNT] = {0};
     host_features(host);
     feature_words_set(mask, native, true);
+    if (host_has_avx512(host, avx512_base)) {
+        feature_words_set(mask, avx512_base, true);
+        feature_words_set(mask, avx512, true);
+    }
     for (unsigned w = 0; w < FEAT_WORD_COUNT; w++)
         mask[w] &= host[w];
     feature_words_set(mask, emulated, true);

@@ -5,6 +5,8 @@
 #include "cpu/cpuid.h"
 #include "cpu/vcpu.h"
 
+#include "cpu/xsave_layout.h"
+
 #include <glib.h>
 
 static uint32_t everything[FEAT_WORD_COUNT];
@@ -262,6 +264,17 @@ static void test_identity_leaves(void)
     g_assert_cmpuint(find(e, n, 0xd, 2)->eax, ==, 256);
     g_assert_cmpuint(find(e, n, 0xd, 2)->ebx, ==, 576);
     cpu_model_free(m);
+    m = parse("Skylake-Server,check=off");
+    n = cpuid_build(m, &t, 0, e);
+    g_assert_cmphex(find(e, n, 0xd, 0)->eax, ==, 0xe7);
+    g_assert_cmphex(find(e, n, 0xd, 1)->ebx, ==, 832 + 64 + 512 + 1024);
+    for (unsigned k = 0; k < XSAVE_PARTS - 1; k++) {
+        const struct xsave_part *p = &xsave_parts()[k];
+        g_assert_cmpuint(find(e, n, 0xd, p->bit)->eax, ==, p->size);
+        g_assert_cmpuint(find(e, n, 0xd, p->bit)->ebx, ==, p->offset);
+        g_assert_cmpuint(find(e, n, 0xd, 0)->ecx, >=, p->offset + p->size);
+    }
+    cpu_model_free(m);
 }
 
 static void test_software_cpu_offers_what_it_should(void)
@@ -273,8 +286,18 @@ static void test_software_cpu_offers_what_it_should(void)
     g_assert_no_error(err);
     g_assert_true(has(m, "lm") && has(m, "pcid") && has(m, "x2apic") && has(m, "tsc-deadline") &&
                   has(m, "kvmclock"));
-    g_assert_false(has(m, "avx512f") || has(m, "vmx") || has(m, "svm") || has(m, "pku") ||
-                   has(m, "xsaves") || has(m, "monitor"));
+    bool avx512 = (xsave_host_xcr0() & XSAVE_AVX512) == XSAVE_AVX512 &&
+                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    g_assert_cmpint(has(m, "avx512f"), ==, avx512);
+    g_assert_cmpint(has(m, "avx512vl"), ==, avx512);
+    if (avx512) {
+        struct cpu_model *v4 = cpu_model_parse("x86-64-v4,enforce", jit, &err);
+        g_assert_no_error(err);
+        g_assert_cmphex(v4->xcr0_mask, ==, 0xe7);
+        cpu_model_free(v4);
+    }
+    g_assert_false(has(m, "avx512-fp16") || has(m, "avx512er") || has(m, "vmx") || has(m, "svm") ||
+                   has(m, "pku") || has(m, "xsaves") || has(m, "monitor"));
     cpu_model_free(m);
     uint32_t none[FEAT_WORD_COUNT];
     accel_features("nosuch", none);
