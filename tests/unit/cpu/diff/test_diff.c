@@ -15,7 +15,7 @@
 
 #define BATCH         512
 #define CASES_FAST    100000 /* of each set in the fast suite: some 15 s together */
-#define CASES_EVEX    60000
+#define CASES_EVEX    40000
 #define CASES_BLOCKS  20000
 #define FLAGS_IGNORED 0x10100u /* TF: the child is stepped; RF: set in the frame by faults */
 /* From here up the host's process or kernel has pages that the guest has not. */
