@@ -28,14 +28,16 @@
 static struct sigaction old_segv, old_fpe, old_ill;
 static pthread_once_t handlers = PTHREAD_ONCE_INIT;
 
+/* Not ours: a stub's (it goes on from there), or a bug of ours.  Who wants to hear of that gets the
+ * signal from the kernel, at the same instruction, with all the flags it asked for. */
 static void pass_on(const struct sigaction *old, int sig, siginfo_t *info, void *ctx)
 {
     if (old->sa_flags & SA_SIGINFO)
         old->sa_sigaction(sig, info, ctx);
-    else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN)
-        old->sa_handler(sig);
     else
-        signal(sig, SIG_DFL); /* die of it at the same instruction */
+        sigaction(sig, old, NULL);
+    if (info->si_code <= 0 && !(old->sa_flags & SA_SIGINFO)) /* sent: it will not happen again */
+        raise(sig);
 }
 
 static const struct tr_fault *fault_at(const struct tr_cache *k, uint64_t pc)
