@@ -3,11 +3,10 @@
  *   struct block (icache.c)  --warm-->  tr_translate()  -->  struct tblock in the code cache
  *     tr_scan.c   bytes -> fields, what an instruction reads and writes (tables)
  *     tr_block.c  one block: flag liveness, then one emitter per instruction, exits, entries
- *     tr_mem.c    effective addresses and TLB probes       tr_int.c   integer instructions
- *     tr_flow.c   stack, calls, returns, branches          tr_vec.c   vector and x87 instructions
- *     tr_evex.c   EVEX prefixes apart and together
- *     tr_cache.c  the code cache: space, lookup, links, dropping
- *     tr_glue.c   the few hand-made routines translated code and C meet in
+ *     tr_mem.c    effective addresses and TLB probes       tr_int.c   integer instructions,
+ * tr_string.c tr_flow.c   stack, calls, returns, branches          tr_vec.c   vector and x87
+ * instructions tr_evex.c   EVEX prefixes apart and together tr_cache.c  the code cache: space,
+ * lookup, links, dropping tr_glue.c   the few hand-made routines translated code and C meet in
  *     tr_run.c    going in, coming out, misses, faults
  *
  * A block that is dropped or whose page is mapped elsewhere is never entered again, but its bytes
@@ -230,7 +229,10 @@ void tr_stack(struct tr *t, unsigned base, int32_t disp, unsigned size, bool wri
 
 /* ---- tr_int.c, tr_flow.c, tr_vec.c ---- */
 void tr_int(struct tr *t);
-void tr_flow(struct tr *t); /* TK_PUSH_R .. TK_RET */
+/* REP MOVS and STOS with a way past the interpreter; false: not one of them. */
+bool tr_rep(struct tr *t);
+void tr_rep_make(struct tr *t); /* the routines for it, at t->p */
+void tr_flow(struct tr *t);     /* TK_PUSH_R .. TK_RET */
 void tr_vector(struct tr *t);
 /* General registers among the operands of a vector instruction. */
 enum tr_general { VEC_NONE, VEC_REG, VEC_RM, VEC_RM_OUT };
@@ -255,7 +257,8 @@ void tr_leave_indirect(struct tr *t);
 struct tr_glue { /* offsets in the cache */
     uint32_t enter, exit_host, exit_mem, exit_indirect, ret_miss, bail, fill, interp, vec_load,
         x87_load;
-    uint32_t stack[TLB_CONTEXTS][2]; /* read, write */
+    uint32_t stack[TLB_CONTEXTS][2];  /* read, write */
+    uint32_t rep[TLB_CONTEXTS][2][4]; /* MOVS, STOS; by size */
 };
 struct tr_jump { /* indirect targets by address */
     uint64_t rip;

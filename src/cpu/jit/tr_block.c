@@ -134,7 +134,8 @@ static void emit(struct tr *t)
         tr_x87_settle(t);
     switch (t->in->op.kind) {
     case TK_INTERP:
-        tr_interp(t);
+        if (!tr_rep(t))
+            tr_interp(t);
         break;
     case TK_NOP:
         break;

@@ -136,7 +136,7 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
     k->links_max = k->blocks_max = 4096;
     k->link = g_new0(struct tr_link, k->links_max);
     k->block = g_new0(struct tblock *, k->blocks_max);
-    k->grain = g_try_new(uint32_t, (k->bytes >> GRAIN_SHIFT) + 2);
+    k->grain = g_try_new0(uint32_t, (k->bytes >> GRAIN_SHIFT) + 2);
     k->page_mask = PAGES_INITIAL - 1;
     k->page = g_new0(struct tr_page, PAGES_INITIAL);
     k->tblocks = mmap(NULL, TBLOCK_BYTES, PROT_READ | PROT_WRITE,
@@ -229,6 +229,8 @@ static void grains_note(struct tr_cache *k, uint32_t n, uint32_t from, uint32_t 
 {
     uint32_t g = (from + (1u << GRAIN_SHIFT) - 1) >> GRAIN_SHIFT;
 
+    if (n == 0) /* nothing before it speaks for the grain it begins in */
+        g = from >> GRAIN_SHIFT;
     for (; g <= (to - 1) >> GRAIN_SHIFT; g++)
         k->grain[g] = n;
     k->grain[g] = n; /* until the next block says otherwise */

@@ -297,5 +297,6 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k)
             stack_probe(&t, &c->tlb[ctx], write, inner);
         }
     }
+    tr_rep_make(&t);
     k->first = k->used = ALIGN_UP((uint32_t)(t.p - k->rw), 64);
 }

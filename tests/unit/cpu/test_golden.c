@@ -79,6 +79,7 @@ static char *glue_name(const struct tr_cache *k, uint32_t off)
     GLUE(x87_load)
     GLUE(stack[0][0])
     GLUE(stack[0][1])
+    GLUE(rep[0][1][3])
     return NULL;
 }
 
