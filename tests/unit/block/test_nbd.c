@@ -11,12 +11,26 @@
 #include <glib/gstdio.h>
 #include <jansson.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { DISK_BYTES = 4 << 20 };
 
 static char *image, *socket_path, *program;
+
+static bool answers(void)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_strlcpy(to.sun_path, socket_path, sizeof(to.sun_path));
+    bool ok = connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0;
+    close(fd);
+    return ok;
+}
 
 static GPid serve(const char *more)
 {
@@ -35,7 +49,8 @@ static GPid serve(const char *more)
     *at = NULL;
     g_spawn_async(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, &err);
     g_assert_no_error(err);
-    for (int i = 0; i < 500 && access(socket_path, F_OK) != 0; i++)
+    /* The socket is there before anybody listens on it. */
+    for (int i = 0; i < 2000 && !answers(); i++)
         g_usleep(10000);
     return pid;
 }
