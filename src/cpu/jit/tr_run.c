@@ -89,7 +89,7 @@ static void handlers_install(void)
 
 static struct tblock *caller(struct jit_cpu *c)
 {
-    struct tblock *t = tr_by_pc(c->tr.cache, c->tr.caller_pc);
+    struct tblock *t = tr_by_pc(c->tr.cache, c->tr.caller_pc - 1);
 
     g_assert(t);
     return t;
@@ -219,8 +219,9 @@ static void came_out(struct jit_cpu *c)
 
     TR_COUNT(k->stats.exits, 1);
     if (c->tr.fault_pc) {
-        struct tblock *t = tr_by_pc(k, c->tr.fault_pc);
         unsigned index = c->tr.desc;
+        /* A call's return address may be the first byte of the next block. */
+        struct tblock *t = tr_by_pc(k, c->tr.fault_pc - (index != DESC_PC));
         if (index == DESC_PC)
             index = fault_at(k, c->tr.fault_pc)->insn;
         c->st.rip = t->rip + t->off[index];
