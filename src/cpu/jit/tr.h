@@ -4,8 +4,8 @@
  *     tr_scan.c   bytes -> fields, what an instruction reads and writes (tables)
  *     tr_block.c  one block: flag liveness, then one emitter per instruction, exits, entries
  *     tr_mem.c    effective addresses and TLB probes       tr_int.c   integer instructions,
- * tr_string.c tr_flow.c   stack, calls, returns, branches          tr_vec.c   vector and x87
- * instructions tr_evex.c   EVEX prefixes apart and together tr_cache.c  the code cache: space,
+ * tr_string.c tr_group.c tr_flow.c   stack, calls, returns, branches          tr_vec.c   vector and
+ * x87 instructions tr_evex.c   EVEX prefixes apart and together tr_cache.c  the code cache: space,
  * lookup, links, dropping tr_glue.c   the few hand-made routines translated code and C meet in
  *     tr_run.c    going in, coming out, misses, faults
  *
@@ -130,6 +130,7 @@ struct tr_insn {
     uint8_t live_after; /* and after it */
     const struct fpu_op *fpu;
     uint16_t off; /* in the block */
+    int16_t at;   /* of the operand, in the range its group has checked (tr_group.c) */
 };
 
 /* A way out of a block to a known address. */
@@ -145,7 +146,7 @@ struct tr_link {
 };
 
 struct tr_fault { /* a host instruction that may fault natively */
-    uint16_t off;
+    uint32_t off; /* from the block's code, also when it was put aside */
     uint8_t insn, flags;
 };
 
@@ -184,8 +185,10 @@ struct tr {
     struct tr_insn *in;        /* being translated */
     struct tr_insn insn[BLOCK_INSNS_MAX];
     unsigned count;
-    struct tr_fault fault[BLOCK_INSNS_MAX * 2];
+    struct tr_fault fault[BLOCK_INSNS_MAX * 4];
     unsigned faults;
+    bool group;    /* S0 is the host address of a group's range: operands need no probe */
+    int32_t sp_by; /* what the group's pushes and pops have not yet added to the stack pointer */
     struct tr_ool *ool; /* code to put behind the block */
     unsigned ools;
     int x87_last; /* instruction whose FIP is not yet noted, or -1 */
@@ -203,8 +206,13 @@ struct tr_ool {
     uint8_t size, index;
     bool write, flag;
     uint32_t at;
+    struct { /* a group's slow form: how it is entered, and how the fast form ended */
+        uint8_t last, flags, flags_after;
+        bool vec_known, x87_known;
+        int x87_last;
+    } group;
 };
-#define TR_OOL_MAX 256
+#define TR_OOL_MAX 512
 struct tr_ool *tr_ool(struct tr *t, void (*emit)(struct tr *, struct tr_ool *));
 
 /* ---- tr_block.c ---- */
@@ -217,6 +225,15 @@ void tr_bail(struct tr *t);   /* the interpreter runs t->in; does not come back 
 void tr_note_fault(struct tr *t);
 uint64_t tr_next_rip(const struct tr *t);
 
+void tr_emit_insn(struct tr *t);
+
+/* ---- tr_group.c ---- */
+/* Emits a group of instructions that begins at first; returns its last one, or first when there is
+ * no group and nothing was emitted. */
+unsigned tr_group(struct tr *t, unsigned first);
+/* The stack pointer, before an instruction that looks at it. */
+void tr_settle_sp(struct tr *t);
+
 /* ---- tr_mem.c ---- */
 /* S0 = linear address of the memory operand (plus add).  Clobbers S1; flags only with a segment. */
 void tr_linear(struct tr *t, int32_t add);
@@ -224,11 +241,19 @@ void tr_linear(struct tr *t, int32_t add);
 void tr_probe(struct tr *t, unsigned size, bool write, bool bounce);
 /* The memory operand's host address in S0. */
 void tr_operand(struct tr *t, unsigned size, bool write, bool bounce);
+/* S0 = base + index + disp of an operand without a segment. */
+void tr_effective(struct tr *t, const struct insn *i, bool wide, int32_t disp);
+/* Checks that the range of size bytes at S0 lies in one page at hand: S0 = its host address; else
+ * to o.  Clobbers S1 and flags. */
+void tr_range(struct tr *t, struct tr_ool *o, unsigned size, bool write, bool stack);
+bool tr_near_stack(int32_t lo, int32_t hi); /* from rsp: likely in its page */
 /* S0 = host address of a stack slot at a host register + disp. */
 void tr_stack(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write);
 
 /* ---- tr_int.c, tr_flow.c, tr_vec.c ---- */
 void tr_int(struct tr *t);
+bool tr_int_beyond_reach(const struct tr_insn *d); /* the interpreter's */
+unsigned tr_int_size(const struct tr_insn *d);     /* of its memory operand */
 /* REP MOVS and STOS with a way past the interpreter; false: not one of them. */
 bool tr_rep(struct tr *t);
 void tr_rep_make(struct tr *t); /* the routines for it, at t->p */
@@ -272,7 +297,7 @@ struct tr_jump { /* indirect targets by address */
 /* Written by the vcpu's thread by TR_COUNT, read by any. */
 struct tr_stats {
     uint64_t blocks, insns, code_bytes, dropped, flushes, translate_ns;
-    uint64_t exits, exits_indirect, exits_link, fills, bounces, bails, interp_calls, native_faults,
+    uint64_t exits, exits_indirect, fills, bounces, bails, interp_calls, native_faults,
         ret_overflows, interpreted;
 };
 #define TR_COUNT(counter, n)                                                                       \

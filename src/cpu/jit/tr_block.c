@@ -34,7 +34,7 @@ void tr_note_fault(struct tr *t)
 {
     g_assert(t->faults < G_N_ELEMENTS(t->fault));
     t->fault[t->faults++] =
-        (struct tr_fault){.off = (uint16_t)(t->p - t->start), t->in->index, (uint8_t)t->flags};
+        (struct tr_fault){.off = (uint32_t)(t->p - t->start), t->in->index, (uint8_t)t->flags};
 }
 
 /* ---- flags ---- */
@@ -128,7 +128,7 @@ static void scan(struct tr *t)
     }
 }
 
-static void emit(struct tr *t)
+void tr_emit_insn(struct tr *t)
 {
     if (is_flow(t->in))
         tr_x87_settle(t);
@@ -240,7 +240,10 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
     t.p = t.start = k->rw + k->used;
     for (unsigned n = 0; n < t.count; n++) {
         t.in = &t.insn[n];
-        emit(&t);
+        unsigned last = tr_group(&t, n);
+        if (last == n)
+            tr_emit_insn(&t);
+        n = last;
     }
     if (!is_flow(t.in)) {
         tr_x87_settle(&t);

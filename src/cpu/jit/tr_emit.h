@@ -32,16 +32,18 @@ enum opnd_kind { OP_REG, OP_AT, OP_ABS };
 struct opnd {
     enum opnd_kind kind;
     uint8_t reg;
+    bool wide; /* OP_AT: four bytes of displacement (EVEX would scale one) */
+    int32_t disp;
     uint32_t abs;
 };
 static inline struct opnd op_reg(unsigned reg)
 {
     return (struct opnd){.kind = OP_REG, .reg = (uint8_t)reg};
 }
-/* [S0] */
-static inline struct opnd op_s0(void)
+/* What tr_operand() and tr_stack() have found. */
+static inline struct opnd op_s0(const struct tr *t)
 {
-    return (struct opnd){.kind = OP_AT, .reg = HR_S0};
+    return (struct opnd){.kind = OP_AT, .reg = HR_S0, .disp = t->group ? t->in->at : 0};
 }
 static inline struct opnd op_abs(const volatile void *p)
 {
@@ -60,7 +62,15 @@ static inline void e_modrm(struct tr *t, unsigned reg, struct opnd rm)
         e8(t, 0xc0 | reg | (rm.reg & 7));
         return;
     case OP_AT:
-        e8(t, reg | (rm.reg & 7));
+        if (rm.disp == 0) {
+            e8(t, reg | (rm.reg & 7));
+        } else if (rm.disp >= -128 && rm.disp < 128 && !rm.wide) {
+            e8(t, 0x40 | reg | (rm.reg & 7));
+            e8(t, (uint8_t)rm.disp);
+        } else {
+            e8(t, 0x80 | reg | (rm.reg & 7));
+            e32(t, (uint32_t)rm.disp);
+        }
         return;
     case OP_ABS:
         e8(t, reg | 4);

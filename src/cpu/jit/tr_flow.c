@@ -154,6 +154,10 @@ static unsigned width(const struct tr *t)
 
 static void move_sp(struct tr *t, int32_t by)
 {
+    if (t->group && t->in->op.kind != TK_RET) {
+        t->sp_by += by;
+        return;
+    }
     e_lea(t, t->code64, HR_SP, HR_SP, HR_MEM, 0, by);
 }
 
@@ -164,7 +168,7 @@ static unsigned opcode_reg(const struct tr_insn *d)
 
 static void store_slot(struct tr *t, unsigned reg)
 {
-    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, reg, op_s0());
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, reg, op_s0(t));
 }
 
 static void push(struct tr *t, const struct tr_insn *d)
@@ -175,7 +179,7 @@ static void push(struct tr *t, const struct tr_insn *d)
 
     if (mem) {
         tr_operand(t, n, false, false);
-        e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_s0());
+        e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_s0(t));
         e_store64(t, &t->c->tr.value, HR_S1);
     }
     tr_stack(t, HR_SP, -n, n, true);
@@ -187,7 +191,7 @@ static void push(struct tr *t, const struct tr_insn *d)
         e_load64(t, HR_S1, &t->c->tr.value);
         store_slot(t, HR_S1);
     } else {
-        e_op(t, 0, t->code64 ? E_W : 0, 0, 0xc7, 0, op_s0());
+        e_op(t, 0, t->code64 ? E_W : 0, 0, 0xc7, 0, op_s0(t));
         e32(t, (uint32_t)d->i->imm);
     }
     move_sp(t, -n);
@@ -198,7 +202,7 @@ static void pop(struct tr *t, const struct tr_insn *d)
     unsigned h = hreg(opcode_reg(d)), to = in_memory(h) || h == HR_SP ? HR_S1 : h;
 
     tr_stack(t, HR_SP, 0, width(t), false);
-    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, to, op_s0());
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, to, op_s0(t));
     if (h == HR_SP) {
         e_mov(t, HR_SP, HR_S1);
         return;
@@ -211,7 +215,7 @@ static void pop(struct tr *t, const struct tr_insn *d)
 static void leave(struct tr *t)
 {
     tr_stack(t, HR_RBP, 0, width(t), false);
-    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_s0());
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_s0(t));
     e_lea(t, t->code64, HR_SP, HR_RBP, HR_MEM, 0, (int32_t)width(t));
     e_mov(t, HR_RBP, HR_S1);
 }
@@ -240,7 +244,7 @@ static void push_return(struct tr *t, uint64_t rip)
 
     tr_stack(t, HR_SP, -n, n, true);
     if (!t->code64 || fits32(rip)) {
-        e_op(t, 0, t->code64 ? E_W : 0, 0, 0xc7, 0, op_s0());
+        e_op(t, 0, t->code64 ? E_W : 0, 0, 0xc7, 0, op_s0(t));
         e32(t, (uint32_t)rip);
     } else {
         e_const(t, HR_S1, rip);
@@ -299,7 +303,7 @@ static void take_target(struct tr *t)
     tr_flags_clobber(t);
     if (d->i->flags & INSN_MEM) {
         tr_operand(t, width(t), false, true);
-        e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_s0());
+        e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_s0(t));
     } else {
         unsigned h = hreg(d->rm);
         if (in_memory(h))
@@ -364,7 +368,7 @@ static void ret(struct tr *t)
 
     tr_flags_clobber(t);
     tr_stack(t, HR_SP, 0, width(t), false);
-    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_s0());
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_s0(t));
     e8(t, 0x48), e8(t, 0x3b), e8(t, 0x7c), e8(t, 0x24), e8(t, 8); /* cmp rdi, [rsp + 8] */
     o = tr_ool(t, ret_other);
     o->index = d->index;

@@ -58,7 +58,7 @@ static void put(struct tr *t, const struct tr_insn *d, unsigned reg, unsigned v,
     put_imm(t, d);
 }
 
-static unsigned rm_size(const struct tr_insn *d)
+unsigned tr_int_size(const struct tr_insn *d)
 {
     return d->op.roles & ROLE_RM8    ? 1
            : d->op.roles & ROLE_RM16 ? 2
@@ -92,7 +92,7 @@ static void modrm_memory(struct tr *t, const struct tr_insn *d)
     unsigned roles = d->op.roles, reg = d->reg & 7, v = 0, back = 0;
     bool gpr = roles & (ROLE_REG_R | ROLE_REG_W);
 
-    tr_operand(t, rm_size(d), roles & ROLE_RM_W, true);
+    tr_operand(t, tr_int_size(d), roles & ROLE_RM_W, true);
     if (d->op.reads | (d->live_after & ~d->op.writes))
         if (d->op.reads | d->op.writes | d->op.maybe)
             tr_flags_need(t);
@@ -114,7 +114,7 @@ static void modrm_memory(struct tr *t, const struct tr_insn *d)
                 back = m;
         }
     }
-    put(t, d, reg, v, op_s0());
+    put(t, d, reg, v, op_s0(t));
     if (back)
         store_back(t, back);
 }
@@ -147,16 +147,16 @@ static void modrm_registers(struct tr *t, const struct tr_insn *d)
     if (in_memory(rm) && ((roles & ROLE_RM_W) || d->op.kind == TK_BT_REG)) {
         rm_home = roles & ROLE_RM_W ? rm : 0;
         o = op_reg(HR_S0);
-        if ((roles & ROLE_RM_R) || partial(d, rm_size(d)))
+        if ((roles & ROLE_RM_R) || partial(d, tr_int_size(d)))
             e_load64(t, HR_S0, &t->c->st.gpr[rm - HR_MEM]);
     }
     put(t, d, reg, v, o);
     if (rm_home)
         e_store64(t, &t->c->st.gpr[rm_home - HR_MEM], HR_S0);
+    if (v_home && (roles & ROLE_V_W)) /* MULX: of one register twice the upper half stays */
+        e_store64(t, &t->c->st.gpr[v_home - HR_MEM], v);
     if (reg_home && (roles & ROLE_REG_W))
         e_store64(t, &t->c->st.gpr[reg_home - HR_MEM], reg);
-    if (v_home && (roles & ROLE_V_W))
-        e_store64(t, &t->c->st.gpr[v_home - HR_MEM], v);
 }
 
 /* ---- AH, CH, DH, BH ---- */
@@ -194,7 +194,7 @@ static bool high_byte(struct tr *t, const struct tr_insn *d)
         tr_operand(t, 1, roles & ROLE_RM_W, true);
         if (d->op.reads)
             tr_flags_need(t);
-        put(t, d, d->reg, 0, op_s0()); /* the raw number, and [rdi] needs no REX */
+        put(t, d, d->reg, 0, op_s0(t)); /* the raw number, and [rdi] needs no REX */
         return true;
     }
     if (!(roles & (ROLE_REG_R | ROLE_REG_W))) {
@@ -336,14 +336,14 @@ static void moffs(struct tr *t, const struct tr_insn *d)
 
     tr_linear(t, 0);
     tr_probe(t, d->size, store, true);
-    e_op(t, d->p66 ? 0x66 : 0, d->w ? E_W : 0, 0, (store ? 0x88 : 0x8a) + byte, HR_RAX, op_s0());
+    e_op(t, d->p66 ? 0x66 : 0, d->w ? E_W : 0, 0, (store ? 0x88 : 0x8a) + byte, HR_RAX, op_s0(t));
 }
 
 static void shift_cl(struct tr *t, const struct tr_insn *d)
 {
     bool has_reg = d->op.roles & ROLE_REG_R, mem = d->i->flags & INSN_MEM;
     unsigned reg = has_reg ? hreg(d->reg) : d->reg & 7, rm = hreg(d->rm);
-    struct opnd o = op_s0();
+    struct opnd o = op_s0(t);
 
     if (mem) {
         tr_operand(t, d->size, true, false);
@@ -371,13 +371,13 @@ static void cmpxchgb(struct tr *t, const struct tr_insn *d)
         tr_note_fault(t); /* misaligned */
     if (d->lock)
         e8(t, 0xf0);
-    e_op(t, 0, d->w ? E_W : 0, 1, 0xc7, 1, op_s0());
+    e_op(t, 0, d->w ? E_W : 0, 1, 0xc7, 1, op_s0(t));
 }
 
 /* ---- ---- */
 
 /* What cannot be encoded with the registers as they are. */
-static bool beyond_reach(const struct tr_insn *d)
+bool tr_int_beyond_reach(const struct tr_insn *d)
 {
     if (d->high8)
         return !high_byte_ok(d);
@@ -385,6 +385,9 @@ static bool beyond_reach(const struct tr_insn *d)
         return (d->op.roles & ROLE_REG_R) && in_memory(hreg(d->reg));
     if (d->op.kind == TK_BT_REG)
         return d->i->flags & INSN_MEM;
+    /* MULX from memory: S0 is the address, and there is one other */
+    if ((d->i->flags & INSN_MEM) && (d->op.roles & ROLE_REG_W) && (d->op.roles & ROLE_V_W))
+        return in_memory(hreg(d->reg)) && in_memory(hreg(d->vvvv));
     /* XCHG and CMPXCHG of one register with itself in memory */
     return !(d->i->flags & INSN_MEM) && (d->op.roles & ROLE_REG_W) && (d->op.roles & ROLE_RM_W) &&
            in_memory(hreg(d->reg)) && d->reg == d->rm;
@@ -405,7 +408,7 @@ void tr_int(struct tr *t)
     const struct tr_insn *d = t->in;
     bool touches = d->op.reads | d->op.writes | d->op.maybe;
 
-    if (beyond_reach(d)) {
+    if (tr_int_beyond_reach(d)) {
         tr_interp(t);
         return;
     }

@@ -26,7 +26,7 @@ static const struct tlb_hot *table(const struct tr *t, bool write)
 /* ---- effective addresses ---- */
 
 /* base + index + disp into S0 */
-static void effective(struct tr *t, const struct insn *i, bool wide, int32_t disp)
+void tr_effective(struct tr *t, const struct insn *i, bool wide, int32_t disp)
 {
     unsigned base = HR_MEM, index = HR_MEM;
 
@@ -56,7 +56,7 @@ void tr_linear(struct tr *t, int32_t add)
     else if (t->in->op.kind == TK_MOFFS)
         e_const(t, HR_S0, (uint64_t)i->imm);
     else
-        effective(t, i, wide, (int32_t)((uint32_t)i->disp + (uint32_t)add));
+        tr_effective(t, i, wide, (int32_t)((uint32_t)i->disp + (uint32_t)add));
     if (i->seg >= SEG_FS) { /* outside 64-bit mode such operands are the interpreter's */
         tr_flags_clobber(t);
         e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&t->c->st.seg[i->seg].base));
@@ -142,6 +142,8 @@ static void stack_probe(struct tr *t, unsigned size, bool write)
 
 void tr_stack(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write)
 {
+    if (t->group)
+        return;
     if (disp == 0)
         e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, base, op_reg(HR_S0));
     else
@@ -151,10 +153,31 @@ void tr_stack(struct tr *t, unsigned base, int32_t disp, unsigned size, bool wri
 
 #define NEAR_STACK 1024 /* bytes from rsp that are likely in its page */
 
+bool tr_near_stack(int32_t lo, int32_t hi)
+{
+    return lo > -NEAR_STACK && hi < NEAR_STACK;
+}
+
 static bool near_stack(const struct insn *i)
 {
-    return i->base == R_RSP && i->index == NOREG && i->seg < SEG_FS && i->disp > -NEAR_STACK &&
-           i->disp < NEAR_STACK;
+    return i->base == R_RSP && i->index == NOREG && i->seg < SEG_FS &&
+           tr_near_stack(i->disp, i->disp);
+}
+
+void tr_range(struct tr *t, struct tr_ool *o, unsigned size, bool write, bool stack)
+{
+    const struct tlb_hot *e = stack ? &t->c->tlb[t->ctx].stack : table(t, write);
+
+    if (stack) {
+        e_op(t, 0, E_W, 0, 0x2b, HR_S0, op_abs(&e->tag));
+        o->from[0] = emit_check(t, size);
+        e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&e->host));
+        return;
+    }
+    emit_index(t);
+    e_at_s1(t, 0x2b, HR_S0, low32(&e->tag));
+    o->from[0] = emit_check(t, size);
+    e_at_s1(t, 0x03, HR_S0, low32(&e->host));
 }
 
 /* An address known now: its slot is too.  Aside: the ordinary way. */
@@ -214,6 +237,8 @@ void tr_operand(struct tr *t, unsigned size, bool write, bool bounce)
 {
     uint64_t linear;
 
+    if (t->group)
+        return;
     if (is_fixed(t, size, &linear)) {
         fixed_probe(t, linear, size, write, bounce);
         return;

@@ -300,7 +300,7 @@ bool tr_options_read(struct tr_options *o, struct props *p, unsigned vcpus, GErr
     static const char *const tiers[] = {"auto", "interp", "jit", NULL};
     unsigned tier = 0;
     unsigned limit = MAX_OF(CODE_MIB_ALL / vcpus, 1);
-    uint64_t mib = MIN_OF(32, limit);
+    uint64_t mib = MIN_OF(128, limit);
 
     *o = (struct tr_options){.warm = WARM, .code_bytes = mib * MiB};
     if (!p)

@@ -167,6 +167,7 @@ void tr_x87_note(struct jit_cpu *c, const struct tblock *t, unsigned index)
 static void put(struct tr *t, const struct tr_insn *d, unsigned reg, struct opnd rm)
 {
     if (d->evex) {
+        rm.wide = true;
         tr_evex_prefix(t, d, reg, rm.reg);
         e_modrm(t, reg, rm);
     } else if (d->vex) {
@@ -225,13 +226,13 @@ static void with_memory(struct tr *t, const struct tr_insn *d)
     if (tr_vector_general(d) == VEC_REG) { /* CVTxx2SI */
         unsigned h = hreg(d->reg);
         note(t, d);
-        put(t, d, in_memory(h) ? HR_S1 : h, op_s0());
+        put(t, d, in_memory(h) ? HR_S1 : h, op_s0(t));
         if (in_memory(h))
             e_store64(t, &t->c->st.gpr[h - HR_MEM], HR_S1);
         return;
     }
     note(t, d);
-    put(t, d, is_x87(d) ? d->modrm >> 3 & 7 : reg, op_s0());
+    put(t, d, is_x87(d) ? d->modrm >> 3 & 7 : reg, op_s0(t));
 }
 
 static void with_registers(struct tr *t, const struct tr_insn *d)

@@ -624,12 +624,59 @@ static void mask_exceptions(struct diff_case *t)
     t->in.xsave[25] |= 0x1f;
 }
 
+#define NEIGHBOUR_BASE 3 /* rbx */
+
+/* Does d move the base or the stack pointer to where the host may have something of its own? */
+static bool strays(const struct draw *d)
+{
+    for (unsigned k = 0; k < d->z.operand_count; k++) {
+        const ZydisDecodedOperand *o = &d->op[k];
+        if (o->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+            !(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) || o->size <= 16 ||
+            d->z.mnemonic == ZYDIS_MNEMONIC_INC || d->z.mnemonic == ZYDIS_MNEMONIC_DEC)
+            continue;
+        ZydisRegister r =
+            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, o->reg.value);
+        bool hidden = o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN; /* PUSH, POP */
+        if (r == ZYDIS_REGISTER_RBX || (r == ZYDIS_REGISTER_RSP && !hidden))
+            return true;
+    }
+    return false;
+}
+
+/* Instructions of real code often have operands next to each other, or are pushes and pops in a
+ * row. True: d is one of those now. */
+static bool make_neighbour(struct diff_gen *g, struct draw *d, bool code32)
+{
+    const ZydisDecodedInstruction *z = &d->z;
+
+    if (percent(g, 15)) {
+        uint8_t reg = (uint8_t)below(g, 7);
+
+        d->t->bytes[0] = (percent(g, 50) ? 0x50 : 0x58) | (reg < 4 ? reg : reg + 1);
+        d->t->len = 1;
+        return true;
+    }
+    if (!(z->attributes & ZYDIS_ATTRIB_HAS_MODRM) || z->raw.disp.size != 8 ||
+        z->raw.modrm.rm == 4 || z->address_width != (code32 ? 32 : 64) ||
+        z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+        return false;
+    for (unsigned k = 0; k < z->operand_count; k++)
+        if (d->op[k].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+            ZydisRegisterGetId(d->op[k].mem.base) >= 8)
+            return false;
+    uint8_t *modrm = d->t->bytes + z->raw.modrm.offset;
+    *modrm = (*modrm & ~7) | NEIGHBOUR_BASE;
+    d->t->bytes[z->raw.disp.offset] = (uint8_t)(below(g, 128) - 64);
+    return true;
+}
+
 void diff_gen_run(struct diff_gen *g, struct diff_case *t)
 {
     static struct diff_case one;
     struct draw d = {.t = &one};
     unsigned count = 2 + below(g, RUN_MAX - 1);
-    bool code32 = percent(g, 25);
+    bool code32 = percent(g, 25), neighbours = percent(g, 50);
 
     memset(t->bytes, 0xcc, sizeof(t->bytes));
     t->len = 0;
@@ -638,10 +685,12 @@ void diff_gen_run(struct diff_gen *g, struct diff_case *t)
     fill_state(g, &(struct draw){.t = t});
     mask_exceptions(t);
     while (t->count < count) {
-        if (!draw_try(g, &d) || one.code32 != code32 || !diff_runs(&d.z, d.op))
+        if (!draw_try(g, &d) || one.code32 != code32 || !diff_runs(&d.z, d.op) ||
+            (neighbours && strays(&d)))
             continue;
         one.code_offset = t->code_offset + t->len;
-        for (unsigned k = 0; k < d.z.operand_count; k++)
+        bool neighbour = neighbours && make_neighbour(g, &d, code32);
+        for (unsigned k = 0; k < d.z.operand_count && !neighbour; k++)
             if (d.op[k].type == ZYDIS_OPERAND_TYPE_MEMORY)
                 aim(g, &d, &d.op[k]);
         memcpy(t->bytes + t->len, one.bytes, one.len);
@@ -649,6 +698,11 @@ void diff_gen_run(struct diff_gen *g, struct diff_case *t)
         t->count++;
     }
     t->in.gpr[4] = DATA_BASE + 512;
+    if (neighbours) {
+        t->in.gpr[NEIGHBOUR_BASE] = target_address(g, 64);
+        if (percent(g, 20))
+            t->in.gpr[4] = DATA_BASE + PAGE + 8 * below(g, 16) - 64;
+    }
     if (code32)
         narrow_registers(t);
 }
