@@ -4,16 +4,20 @@ on both sides, and each tool finds the other's image whole.
 
     img_random.py [--sequences N] [--steps N] [--seed S]     one line a sequence: its seed, and what failed
 
+Without --seed the seeds are random; with it they are S, S+1, ... (one sequence, unless --sequences says more).
+
 A sequence is a chain of qcow2 images on a raw one; its steps write, zero, discard, compress, snapshot, resize, convert,
 rebase, commit and amend.  Writes alternate between the tools' own (bench -w) and qemu-io, so that each works on what
-the other has left.  --seed repeats one sequence."""
+the other has left."""
 import argparse
+import json
 import random
 import sys
 
 from imgtest import IMG, QEMU_IMG, Failure, Pair, Skip, need, need_oracle, ok, qemu_io, run
 
 SIZE = 6 << 20
+LARGEST_CLUSTER = 65536
 
 
 class Sequence:
@@ -117,7 +121,18 @@ class Sequence:
             return  # what version 2 allows then differs between the versions of qemu-img
         size = max(1 << 20, self.size + self.rand.randrange(-2048, 3072) * 512)
         if self.both("resize", "-q", "-f", "qcow2", "--shrink", self.top, size):
+            self.forget_what_shrinking_left(self.top, self.size)
             self.size = size
+
+    def forget_what_shrinking_left(self, image, old):
+        """What a shrink cuts off in the middle of a cluster shows again in qemu-img 7.2 when the image grows, unless
+        it has a longer backing file; with hanok-img zeroes appear (img_verbs has a test).  So qemu-img's copy gets them here."""
+        end = min(-(-old // LARGEST_CLUSTER) * LARGEST_CLUSTER, self.disk_bytes(image))
+        if end > old:
+            qemu_io(image, f"write -z {old} {end - old}", cwd=self.pair.theirs)
+
+    def disk_bytes(self, image):
+        return json.loads(ok(QEMU_IMG, "info", "--output=json", image, cwd=self.pair.theirs))["virtual-size"]
 
     def pair_info(self):
         return ok(QEMU_IMG, "info", self.top, cwd=self.pair.ours)
@@ -159,7 +174,11 @@ class Sequence:
             self.chain = self.chain[:keep] + [self.top]
 
     def commit(self):
-        if len(self.chain) > 1 and self.both("commit", "-q", self.top):
+        if len(self.chain) < 2:
+            return
+        below = self.disk_bytes(self.chain[-2])
+        if self.both("commit", "-q", self.top):
+            self.forget_what_shrinking_left(self.chain[-2], below)
             if self.rand.random() < 0.5:
                 self.chain.pop()
                 self.snapshots = []
@@ -201,16 +220,17 @@ def one(seed, steps):
             pair.contents(*sequence.chain)
         except Failure as problem:
             steps_so_far = "\n".join(sequence.log)
-            raise Failure(f"{problem}\nafter the steps of --seed {seed}:\n{steps_so_far}") from None
+            raise Failure(f"{problem}\nafter the steps of --seed {seed} --steps {steps}:\n{steps_so_far}") from None
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sequences", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--sequences", type=int, default=1, metavar="N")
+    parser.add_argument("--steps", type=int, default=25, metavar="N")
+    parser.add_argument("--seed", type=int, metavar="S")
     options = parser.parse_args()
-    seeds = [options.seed] if options.seed is not None else [random.randrange(1 << 32) for _ in range(options.sequences)]
+    first = options.seed
+    seeds = [random.randrange(1 << 32) if first is None else first + i for i in range(options.sequences)]
     print(f"1..{len(seeds)}", flush=True)
     failed = 0
     for number, seed in enumerate(seeds, 1):
