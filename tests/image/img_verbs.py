@@ -237,6 +237,24 @@ def test_snapshots():
         p.same("snapshot", "-l", "-c", "x", "a")
 
 
+def test_a_snapshot_that_cannot_be_counted_changes_nothing():
+    """Clusters that hold many compressed ones: each has room for one more count, not for as many as it would get."""
+    with Pair() as p:
+        (p.ours / "a.raw").write_bytes(b"a" * (1 << 20))
+        for bits, snapshots in ((8, 0), (2, 0), (1, 0), (16, 2)):
+            ok(IMG, "convert", "-c", "-O", "qcow2", "-o", f"cluster_size=4096,refcount_bits={bits}", "a.raw", "a", cwd=p.ours)
+            for number in range(snapshots):
+                ok(IMG, "snapshot", "-c", f"s{number}", "a", cwd=p.ours)
+            before = (p.ours / "a").read_bytes()
+            done = run(IMG, "snapshot", "-c", "one more", "a", cwd=p.ours)
+            if bits == 16:
+                need(done.returncode == 0, f"16 bits: {done.stderr}")
+            else:
+                need(done.returncode == 1 and "amend -o refcount_bits=16" in done.stderr, f"{bits} bits: {done.stderr!r}")
+                need((p.ours / "a").read_bytes() == before, f"{bits} bits: the image has changed")
+            ok(QEMU_IMG, "check", "a", cwd=p.ours)
+
+
 def test_rebase():
     with Pair() as p:
         chain(p)
