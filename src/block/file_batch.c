@@ -3,12 +3,14 @@
  * Most file systems cannot promise not to sleep in such a write, so io_uring hands each to a thread
  * of the kernel's, one after the other (they share the inode's lock), and each ends by itself: the
  * guest is woken for every one.  Here one worker takes what has gathered, writes it in order, and
- * ends it together; of writes that must be on the disk (FUA) a whole batch costs one fdatasync.
+ * ends it together, or in parts when it takes longer than waking the guest, so that both work at
+ * the same time; of writes that must be on the disk (FUA) a whole batch costs one fdatasync.
  *
  * The writer leaves under the lock that the loop takes to fetch what has ended: after that it
  * touches nothing of the file's. */
 #include "file.h"
 
+#include "base/evloop.h"
 #include "base/util.h"
 
 #include <assert.h>
@@ -18,6 +20,7 @@
 #include <unistd.h>
 
 #define BATCH_MAX 32u
+#define PART_NS   50000u
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
@@ -38,23 +41,49 @@ static bool is_fua(const struct blk_req *req)
     return (req->flags & BLK_REQ_FUA) != 0;
 }
 
-/* All of the chain; the results in their ret. */
-static void write_all(struct file *f, struct blk_req *first)
+/* From first up to, without, end: to the loop. */
+static void done_locked(struct file *f, struct blk_req *first, const struct blk_req *end)
 {
+    uint64_t one = 1;
+
+    for (struct blk_req *next; first != end; first = next) {
+        next = first->next;
+        first->next = f->done;
+        f->done = first;
+    }
+    if (write(f->done_fd, &one, sizeof(one)) < 0)
+        assert(errno == EAGAIN);
+}
+
+/* All of the chain; the results in their ret.  Returns the part that is not yet handed to the loop,
+ * at least one. */
+static struct blk_req *write_all(struct file *f, struct blk_req *first)
+{
+    uint64_t since = host_clock_ns();
     bool fua = false;
 
-    for (struct blk_req *req = first; req; req = req->next) {
+    for (struct blk_req *req = first, *next; req; req = next) {
         uint32_t flags = req->flags;
+        next = req->next;                     /* read before req is the loop's again */
         req->flags &= ~(uint32_t)BLK_REQ_FUA; /* once for all, below */
         file_req(req)->ret = file_sync(file_req(req)->node, req);
         req->flags = flags;
         fua |= is_fua(req);
+        uint64_t now = host_clock_ns();
+        if (fua || !next || now - since < PART_NS)
+            continue;
+        pthread_mutex_lock(&f->lock);
+        done_locked(f, first, next);
+        pthread_mutex_unlock(&f->lock);
+        first = next;
+        since = now;
     }
     int r = fua && fdatasync(f->fd) < 0 ? -errno : 0;
     for (struct blk_req *req = first; r < 0 && req; req = req->next) {
         if (is_fua(req) && file_req(req)->ret == 0)
             file_req(req)->ret = r;
     }
+    return first;
 }
 
 static struct blk_req *take_locked(struct file *f)
@@ -73,21 +102,14 @@ static struct blk_req *take_locked(struct file *f)
 static void writer(struct blk_work *w)
 {
     struct file *f = container_of(w, struct file, writer);
-    uint64_t one = 1;
 
     pthread_mutex_lock(&f->lock);
     while (f->writes) {
         struct blk_req *first = take_locked(f);
         pthread_mutex_unlock(&f->lock);
-        write_all(f, first);
+        first = write_all(f, first);
         pthread_mutex_lock(&f->lock);
-        for (struct blk_req *next; first; first = next) {
-            next = first->next;
-            first->next = f->done;
-            f->done = first;
-        }
-        if (write(f->done_fd, &one, sizeof(one)) < 0)
-            assert(errno == EAGAIN);
+        done_locked(f, first, NULL);
     }
     f->writer_runs = false;
     pthread_mutex_unlock(&f->lock);

@@ -95,6 +95,7 @@ static void kick(struct virtq *q)
     struct virtio_blk *b = vblk_of(q->dev);
 
     blk_plug(b->cfg.node);
+    b->q[q->index].part_bytes = 0;
     virtq_service(q);
     vblk_batch_submit(&b->q[q->index]);
     blk_unplug(b->cfg.node);

@@ -20,6 +20,7 @@
 #define VBLK_DISCARD_MAX 0x400000u /* sectors of one discard or write-zeroes, default: 2 GiB */
 #define VBLK_NOTICES_MAX 16u
 #define VBLK_BATCH_MAX   32u
+#define VBLK_PART_BYTES  (128u * KiB) /* through the page cache: what is handed over at once */
 
 /* Features, §5.2.3. */
 enum {
@@ -55,7 +56,8 @@ struct vblk_queue {
     unsigned merge_count, fresh_merge;
     struct vblk_req *batch[VBLK_BATCH_MAX]; /* of one kick, one operation, by offset */
     unsigned batched;
-    bool notify; /* something was pushed in this batch */
+    uint64_t part_bytes; /* submitted since the plug */
+    bool notify;         /* something was pushed in this batch */
 };
 
 struct vblk_notice {

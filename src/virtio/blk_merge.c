@@ -3,7 +3,11 @@
  * Guests split what they transfer (at segment limits, at pages of their cache) and hand the pieces
  * over together: one system call for the host's disk is then cheaper than several.  A joined
  * request that fails is tried again piece by piece, so that only the bad piece fails.  The structs
- * are made with the queue, half as many as it has entries: each joins at least two. */
+ * are made with the queue, half as many as it has entries: each joins at least two.
+ *
+ * What goes through the page cache is copied by a processor, not by a disk: joining saves little,
+ * and the guest should work on what is there while the rest is copied.  So it is handed over, and
+ * ends, in parts. */
 #include "blk.h"
 
 #include <glib.h>
@@ -96,6 +100,7 @@ static void submit_merged(struct vblk_merge *m, struct vblk_req *const *run, uns
 static unsigned run_length(const struct vblk_queue *vq, struct vblk_req *const *reqs,
                            unsigned count)
 {
+    uint64_t most = reqs[0]->b->limits.direct ? MERGED_BYTES_MAX : VBLK_PART_BYTES;
     uint64_t len = reqs[0]->blk.len_bytes;
     int iovs = reqs[0]->blk.iov_count;
     unsigned n = 1;
@@ -104,17 +109,32 @@ static unsigned run_length(const struct vblk_queue *vq, struct vblk_req *const *
         const struct blk_req *r = &reqs[n]->blk;
         len += r->len_bytes;
         iovs += r->iov_count;
-        if (r->offset_bytes != reqs[0]->blk.offset_bytes + len - r->len_bytes ||
-            len > MERGED_BYTES_MAX || iovs > (int)vq->cap)
+        if (r->offset_bytes != reqs[0]->blk.offset_bytes + len - r->len_bytes || len > most ||
+            iovs > (int)vq->cap)
             break;
     }
     return n;
+}
+
+/* Another n requests are about to be submitted. */
+static void begin_part(struct vblk_queue *vq, struct vblk_req *const *reqs, unsigned n)
+{
+    struct blk_node *node = reqs[0]->b->cfg.node;
+
+    if (vq->part_bytes >= VBLK_PART_BYTES && !reqs[0]->b->limits.direct) {
+        blk_unplug(node);
+        blk_plug(node);
+        vq->part_bytes = 0;
+    }
+    for (unsigned i = 0; i < n; i++)
+        vq->part_bytes += reqs[i]->blk.len_bytes;
 }
 
 void vblk_batch_submit(struct vblk_queue *vq)
 {
     for (unsigned i = 0; i < vq->batched;) {
         unsigned n = run_length(vq, vq->batch + i, vq->batched - i);
+        begin_part(vq, vq->batch + i, n);
         struct vblk_merge *m = n > 1 ? merge_alloc(vq) : NULL;
         if (m) {
             submit_merged(m, vq->batch + i, n);

@@ -215,21 +215,62 @@ static void test_only_the_bad_part_of_a_joined_request_fails(void)
     vt_blk_tear_down(&m.f);
 }
 
-static void test_a_kick_is_one_submission(void)
+/* `count` reads of len bytes in one kick, each followed by a gap as long. */
+static void check_submissions(unsigned count, uint32_t len, unsigned expected)
 {
     struct many m;
     struct blk_stats before, after;
 
     many_up(&m, RAW_URING, NULL);
     blk_stats(m.f.node, &before);
-    for (unsigned i = 0; i < 32; i++)
-        add(&m, i, T_IN, i * 16, m.data + 4096 * i, 512);
-    finish(&m, 32);
+    for (unsigned i = 0; i < count; i++)
+        add(&m, i, T_IN, i * len * 2 / 512, m.data + len * i, len);
+    finish(&m, count);
+    all_ok(&m, count);
     blk_stats(m.f.node, &after);
     if (before.submissions == after.submissions)
         g_test_skip("io_uring is not available here");
     else
-        g_assert_cmpuint(after.submissions - before.submissions, ==, 1);
+        g_assert_cmpuint(after.submissions - before.submissions, ==, expected);
+    vt_blk_tear_down(&m.f);
+}
+
+static void test_a_kick_is_one_submission(void)
+{
+    check_submissions(32, 4096, 1);
+}
+
+static void test_much_data_is_handed_over_in_parts(void)
+{
+    check_submissions(8, 65536, 4);
+}
+
+/* Enough of them for the writer to end in parts: all end, and each has written its own bytes. */
+static void test_large_writes_all_arrive(void)
+{
+    enum { COUNT = 16, LEN = DISK_BYTES / COUNT };
+    struct many m;
+    uint8_t back[4096], want[4096];
+
+    many_up(&m, RAW_URING, NULL);
+    for (unsigned round = 0; round < 8; round++) {
+        for (unsigned page = 0; page < DISK_BYTES / 4096; page++)
+            fill(&m, page, (uint8_t)(page + round));
+        for (unsigned i = 0; i < COUNT; i++)
+            add(&m, i, T_OUT, i * LEN / 512, m.data + LEN * i, LEN);
+        finish(&m, COUNT);
+        all_ok(&m, COUNT);
+        for (unsigned page = 0; page < DISK_BYTES / 4096; page++)
+            fill(&m, page, 0xff);
+        for (unsigned i = 0; i < COUNT; i++)
+            add(&m, i, T_IN, i * LEN / 512, m.data + LEN * i, LEN);
+        finish(&m, COUNT);
+        for (unsigned page = 0; page < DISK_BYTES / 4096; page++) {
+            m.f.bus->mem_read(m.f.bus, m.data + 4096 * page, back, 4096);
+            memset(want, (int)(uint8_t)(page + round), sizeof(want));
+            g_assert_cmpmem(back, 4096, want, 4096);
+        }
+    }
     vt_blk_tear_down(&m.f);
 }
 
@@ -406,6 +447,8 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-blk-io/not-joined", test_what_is_not_joined);
     g_test_add_func("/virtio-blk-io/bad-part", test_only_the_bad_part_of_a_joined_request_fails);
     g_test_add_func("/virtio-blk-io/one-submission", test_a_kick_is_one_submission);
+    g_test_add_func("/virtio-blk-io/parts", test_much_data_is_handed_over_in_parts);
+    g_test_add_func("/virtio-blk-io/large-writes", test_large_writes_all_arrive);
     g_test_add_func("/virtio-blk-io/counts", test_counts);
     g_test_add_data_func("/virtio-blk-io/no-allocation/io_uring", RAW_FILE,
                          test_no_allocation_per_request);

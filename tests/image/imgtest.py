@@ -29,8 +29,11 @@ def need_oracle():
 
 
 def run(program, *argv, cwd=None, timeout=60):
-    return subprocess.run([program, *map(str, argv)], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd,
-                          timeout=timeout * SLOWNESS)
+    try:
+        return subprocess.run([program, *map(str, argv)], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd,
+                              timeout=timeout * SLOWNESS)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{' '.join(map(str, (program, *argv)))}: has not ended after {timeout * SLOWNESS} s") from None
 
 
 def ok(program, *argv, cwd=None):
