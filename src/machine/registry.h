@@ -2,6 +2,7 @@
 #ifndef MACHINE_REGISTRY_H
 #define MACHINE_REGISTRY_H
 
+#include "block/on_error.h"
 #include "machine_internal.h"
 
 struct device_place { /* the properties every PCI function has */
@@ -14,6 +15,15 @@ bool device_place_read(struct machine *m, struct props *p, struct device_place *
 
 /* The backend a property names; *out stays as it is when the property is absent. */
 bool device_chardev(struct props *p, struct chardev **out, GError **err);
+
+/* registry_disk.c: what all disks have in common */
+bool device_disk_node(struct props *p, bool may_be_empty, struct blk_node **out, GError **err);
+bool device_disk_policies(struct props *p, enum blk_on_error *rerror, enum blk_on_error *werror,
+                          GError **err);
+bool device_disk_blocks(struct props *p, uint32_t *logical, uint32_t *physical, GError **err);
+/* Main thread: the event, and the pause that the policy may want. */
+void device_disk_error(struct machine *m, const char *id, struct blk_node *node, bool is_write,
+                       int errnum, enum blk_error_action action);
 
 typedef bool device_create_fn(struct machine *m, const struct device_class *cls, struct props *p,
                               GError **err);

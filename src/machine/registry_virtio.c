@@ -90,35 +90,9 @@ const struct prop_desc props_virtio_blk[] = {
 };
 
 static void blk_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
-                      enum virtio_blk_error_action action)
+                      enum blk_error_action action)
 {
-    static const char *const names[] = {"report", "ignore", "stop"};
-    struct machine *m = opaque;
-    struct blk_node *node = virtio_blk_node(d);
-
-    machine_emit(m, "BLOCK_IO_ERROR",
-                 json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "device", d->dev.id ? d->dev.id : "",
-                           "node-name", node ? blk_node_name(node) : "", "operation",
-                           is_write ? "write" : "read", "action", names[action], "nospace",
-                           errnum == ENOSPC, "reason", g_strerror(errnum)));
-    if (action == VIRTIO_BLK_ACTION_STOP)
-        machine_stop(m, RUN_IO_ERROR);
-}
-
-static bool blk_error_policy(struct props *p, struct virtio_blk_config *cfg, GError **err)
-{
-    static const char *const names[] = {"auto", "report", "ignore", "stop", "enospc", NULL};
-    unsigned rerror = 0, werror = 0;
-
-    if (!props_get_enum(p, "rerror", names, &rerror, err) ||
-        !props_get_enum(p, "werror", names, &werror, err))
-        return false;
-    if (rerror == VIRTIO_BLK_ON_ERROR_ENOSPC)
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "rerror=enospc is not possible: reading needs no space");
-    cfg->rerror = rerror;
-    cfg->werror = werror;
-    return true;
+    device_disk_error(opaque, d->dev.id, virtio_blk_node(d), is_write, errnum, action);
 }
 
 static bool blk_geometry(struct props *p, struct virtio_blk_config *cfg, GError **err)
@@ -150,18 +124,12 @@ static bool blk_geometry(struct props *p, struct virtio_blk_config *cfg, GError 
 static bool blk_backend(struct machine *m, struct props *p, struct virtio_blk_config *cfg,
                         GError **err)
 {
-    const char *drive = NULL, *iothread = NULL;
+    const char *iothread = NULL;
     struct blk_limits limits;
 
-    if (!props_get_str(p, "drive", &drive, err) || !props_get_str(p, "iothread", &iothread, err))
+    if (!device_disk_node(p, false, &cfg->node, err) ||
+        !props_get_str(p, "iothread", &iothread, err))
         return false;
-    if (!drive)
-        return error_set(err, HANOK_ERROR_INVALID, "it needs drive=");
-    cfg->node = blk_find(drive);
-    if (!cfg->node)
-        return error_set(err, HANOK_ERROR_NOT_FOUND,
-                         "there is no drive or block node '%s'; give -blockdev or -drive first",
-                         drive);
     if (iothread && !(cfg->loop = machine_iothread(m, iothread, err)))
         return false;
     blk_limits(cfg->node, &limits);
@@ -180,7 +148,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
     bool scsi = false;
 
     if (!common_read(m, p, &cfg.pci, err) || !blk_backend(m, p, &cfg, err) ||
-        !blk_geometry(p, &cfg, err) || !blk_error_policy(p, &cfg, err) ||
+        !blk_geometry(p, &cfg, err) || !device_disk_policies(p, &cfg.rerror, &cfg.werror, err) ||
         !props_get_str(p, "serial", &cfg.serial, err) ||
         !props_get_u32(p, "num-queues", &queues, err) ||
         !props_get_u32(p, "queue-size", &queue_size, err) ||
