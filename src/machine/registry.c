@@ -57,6 +57,7 @@ const struct device_class *const device_classes[] = {
     ALIASED("ich9-ahci", "ahci", "PCI", "SATA controller with six ports", props_ahci, create_ahci),
     ROW("ide-hd", "IDE", "disk on a SATA port", props_ide_drive, create_ide_hd),
     ROW("ide-cd", "IDE", "CD-ROM drive on a SATA port", props_ide_drive, create_ide_cd),
+    ROW("nvme", "PCI", "NVMe controller with one disk", props_nvme, create_nvme),
     ROW("VGA", "PCI", "standard graphics card", props_vga, create_vga),
     LATER("qemu-xhci", "PCI", "USB 3 controller"),
     LATER("nec-usb-xhci", "PCI", "USB 3 controller"),

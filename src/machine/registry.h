@@ -38,6 +38,10 @@ device_create_fn create_virtio_blk, create_virtio_net, create_virtio_serial, cre
 extern const struct prop_desc props_ahci[], props_ide_drive[];
 device_create_fn create_ahci, create_ide_hd, create_ide_cd;
 
+/* registry_nvme.c */
+extern const struct prop_desc props_nvme[];
+device_create_fn create_nvme;
+
 /* registry_display.c */
 extern const struct prop_desc props_vga[];
 device_create_fn create_vga;

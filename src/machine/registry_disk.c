@@ -15,9 +15,9 @@ bool device_disk_node(struct props *p, bool may_be_empty, struct blk_node **out,
     if (!drive || !*drive)
         return may_be_empty || error_set(err, HANOK_ERROR_INVALID, "it needs drive=");
     *out = blk_find(drive);
-    return *out || error_set(err, HANOK_ERROR_NOT_FOUND,
-                             "there is no drive or block node '%s'; give -blockdev or -drive first",
-                             drive);
+    return *out ||
+           error_set(err, HANOK_ERROR_NOT_FOUND,
+                     "there is no drive or block node '%s'; give -blockdev or -drive first", drive);
 }
 
 bool device_disk_policies(struct props *p, enum blk_on_error *rerror, enum blk_on_error *werror,

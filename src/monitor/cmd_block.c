@@ -6,6 +6,7 @@
 #include "block/throttle.h"
 #include "bus/pci.h"
 #include "machine/machine.h"
+#include "nvme/nvme.h"
 #include "virtio/devices.h"
 
 #include <errno.h>
@@ -78,9 +79,17 @@ static json_t *node_info(struct blk_node *n)
     return o;
 }
 
+/* The image of a PCI function that is a disk; NULL: it is none. */
+static struct blk_node *disk_of(struct pci_dev *d)
+{
+    struct blk_node *n = virtio_blk_node(d);
+    return n ? n : nvme_node(d);
+}
+
 static char *qdev_path(struct pci_dev *d)
 {
-    return d->dev.id ? g_strdup_printf("/machine/peripheral/%s/virtio-backend", d->dev.id)
+    const char *below = virtio_blk_node(d) ? "/virtio-backend" : "";
+    return d->dev.id ? g_strdup_printf("/machine/peripheral/%s%s", d->dev.id, below)
                      : g_strdup_printf("/machine/peripheral-anon/%s", d->dev.path);
 }
 
@@ -92,11 +101,11 @@ struct lister {
 static void add_disk(struct pci_dev *d, void *opaque)
 {
     struct lister *l = opaque;
-    struct blk_node *n = virtio_blk_node(d);
+    struct blk_node *n = disk_of(d);
     if (!n) {
         return;
     }
-    int errnum = virtio_blk_stop_errnum(d);
+    int errnum = virtio_blk_node(d) ? virtio_blk_stop_errnum(d) : nvme_stop_errnum(d);
     const char *status = errnum == 0 ? "ok" : errnum == ENOSPC ? "nospace" : "failed";
     g_autofree char *path = qdev_path(d);
     json_array_append_new(l->list, json_pack("{sssssssbsbssso}", "device", "", "qdev", path, "type",
@@ -199,13 +208,15 @@ static void add_ring_stats(struct pci_dev *d, json_t *stats)
 
 static void add_disk_stats(struct pci_dev *d, void *opaque)
 {
-    struct blk_node *n = virtio_blk_node(d);
+    struct blk_node *n = disk_of(d);
     if (!n) {
         return;
     }
     g_autofree char *path = qdev_path(d);
     json_t *stats = stats_of(n);
-    add_ring_stats(d, stats);
+    if (virtio_blk_node(d)) {
+        add_ring_stats(d, stats);
+    }
     json_array_append_new(opaque,
                           json_pack("{ssssssso}", "device", "", "qdev", path, "node-name",
                                     blk_node_name(n) ? blk_node_name(n) : "", "stats", stats));
@@ -237,7 +248,7 @@ struct finder {
 static void match_disk(struct pci_dev *d, void *opaque)
 {
     struct finder *f = opaque;
-    struct blk_node *n = virtio_blk_node(d);
+    struct blk_node *n = disk_of(d);
     g_autofree char *path = qdev_path(d);
     if (n && (!strcmp(path, f->wanted) || (d->dev.id && !strcmp(d->dev.id, f->wanted)))) {
         f->node = n;
@@ -313,8 +324,9 @@ struct resized {
 static void tell_resized(struct pci_dev *d, void *opaque)
 {
     struct resized *r = opaque;
-    if (virtio_blk_node(d) == r->node) {
+    if (disk_of(d) == r->node) {
         virtio_blk_resized(d);
+        nvme_resized(d);
     }
 }
 

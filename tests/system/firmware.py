@@ -58,6 +58,14 @@ def boots_from_sata():
         to_the_shell(g)
 
 
+def boots_from_nvme():
+    with Guest(["-m", "256", "-nic", "none"] + drive(grub_disk(), id="d", **{"if": "none"}) +
+               ["-device", "nvme,drive=d,serial=boot-1,bootindex=1"]) as g:
+        to_the_shell(g)
+        g.send("cat /sys/block/nvme0n1/device/serial\n")
+        g.expect(r"\nboot-1")
+
+
 def boots_from_cdrom_and_ejects():
     with tempfile.TemporaryDirectory() as work:
         sock = f"{work}/qmp"
@@ -92,6 +100,7 @@ run_tests([
     ("SeaBIOS, GRUB and Debian's kernel from virtio-blk, twice", boots_from_virtio_blk),
     ("the firmware finds four processors", four_cpus_are_found_by_the_firmware),
     ("SeaBIOS, GRUB and Debian's kernel from a SATA disk", boots_from_sata),
+    ("SeaBIOS, GRUB and Debian's kernel from NVMe", boots_from_nvme),
     ("the same from a CD-ROM, which is then ejected", boots_from_cdrom_and_ejects),
     ("bootindex= and strict=on decide", bootindex_decides),
     ("mistakes are sentences", mistakes_are_sentences),
