@@ -11,6 +11,7 @@
 #include "cpu/vcpu.h"
 #include "devices/root_port.h"
 #include "firmware.h"
+#include "scsi/scsi.h"
 
 #include <jansson.h>
 
@@ -36,6 +37,10 @@
 
 const struct device_class *const device_classes[] = {
     VIRTIO("virtio-blk-pci", "virtio-blk", "disk", props_virtio_blk, create_virtio_blk),
+    VIRTIO("virtio-scsi-pci", "virtio-scsi", "SCSI controller for scsi-hd and scsi-cd",
+           props_virtio_scsi, create_virtio_scsi),
+    ROW("scsi-hd", "SCSI", "disk on a SCSI controller", props_scsi_drive, create_scsi_hd),
+    ROW("scsi-cd", "SCSI", "CD-ROM drive on a SCSI controller", props_scsi_drive, create_scsi_cd),
     VIRTIO("virtio-net-pci", "virtio-net", "network card", props_virtio_net, create_virtio_net),
     VIRTIO("virtio-serial-pci", "virtio-serial", "carrier of virtserialport and virtconsole",
            props_virtio_serial, create_virtio_serial),
@@ -309,7 +314,8 @@ bool machine_device_del(struct machine *m, const char *id, GError **err)
 
     if (!d)
         return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no device '%s'", id);
-    if (strcmp(d->ops->type, "virtserialport") == 0 || strcmp(d->ops->type, "virtconsole") == 0) {
+    if (strcmp(d->ops->type, "virtserialport") == 0 || strcmp(d->ops->type, "virtconsole") == 0 ||
+        scsi_lun_of_device(d)) {
         device_destroy(m, d);
         return true;
     }

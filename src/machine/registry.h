@@ -29,10 +29,10 @@ typedef bool device_create_fn(struct machine *m, const struct device_class *cls,
                               GError **err);
 
 /* registry_virtio.c */
-extern const struct prop_desc props_virtio_blk[], props_virtio_net[], props_virtio_serial[],
-    props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
-device_create_fn create_virtio_blk, create_virtio_net, create_virtio_serial, create_virtio_rng,
-    create_virtio_balloon, create_virtserialport, create_virtconsole;
+extern const struct prop_desc props_virtio_blk[], props_virtio_scsi[], props_virtio_net[],
+    props_virtio_serial[], props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
+device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, create_virtio_serial,
+    create_virtio_rng, create_virtio_balloon, create_virtserialport, create_virtconsole;
 
 /* registry_ata.c */
 extern const struct prop_desc props_ahci[], props_ide_drive[];
@@ -41,6 +41,10 @@ device_create_fn create_ahci, create_ide_hd, create_ide_cd;
 /* registry_nvme.c */
 extern const struct prop_desc props_nvme[];
 device_create_fn create_nvme;
+
+/* registry_scsi.c */
+extern const struct prop_desc props_scsi_drive[];
+device_create_fn create_scsi_hd, create_scsi_cd;
 
 /* registry_display.c */
 extern const struct prop_desc props_vga[];

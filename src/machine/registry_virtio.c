@@ -174,6 +174,45 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
     return virtio_blk_pci_new(&cfg, err) != NULL;
 }
 
+/* ---- SCSI controller ---- */
+
+const struct prop_desc props_virtio_scsi[] = {
+    {"num_queues", PROP_U32, NULL, "request queues; default: one per CPU"},
+    {"virtqueue_size", PROP_U32, "256", "entries of a request queue"},
+    {"seg_max_adjust", PROP_BOOL, "on", "accepted: a command may have a queue's length of pieces"},
+    {"max_sectors", PROP_U32, "65535", "most of one command, in 512 bytes"},
+    {"cmd_per_lun", PROP_U32, "128", "commands at once for a disk, told to the guest"},
+    {"hotplug", PROP_BOOL, "on", "tell of disks that come and go"},
+    {"param_change", PROP_BOOL, "on", "tell of disks that change"},
+    {"iothread", PROP_LINK, NULL, "iothread that serves it"},
+    VIRTIO_COMMON,
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_virtio_scsi(struct machine *m, const struct device_class *cls, struct props *p,
+                        GError **err)
+{
+    struct virtio_scsi_config cfg = {.loop = NULL};
+    const char *iothread = NULL;
+    uint32_t queues = 0, size = 0;
+
+    if (!common_read(m, p, &cfg.pci, err) || !props_get_str(p, "iothread", &iothread, err) ||
+        !props_get_u32(p, "num_queues", &queues, err) ||
+        !props_get_u32(p, "virtqueue_size", &size, err) ||
+        !props_get_u32(p, "max_sectors", &cfg.max_sectors, err) ||
+        !props_get_u32(p, "cmd_per_lun", &cfg.cmd_per_lun, err) ||
+        !flag_off(p, "hotplug", &cfg.no_hotplug, err) ||
+        !flag_off(p, "param_change", &cfg.no_param_change, err))
+        return false;
+    if (props_has(p, "num_queues") && queues == 0)
+        return error_set(err, HANOK_ERROR_INVALID, "num_queues= must be at least 1");
+    if (iothread && !(cfg.loop = machine_iothread(m, iothread, err)))
+        return false;
+    cfg.queues = queues ? queues : MIN_OF(m->cfg->topology.cpus, 64u);
+    cfg.queue_size = size;
+    return virtio_scsi_pci_new(&cfg, err) != NULL;
+}
+
 /* ---- network ---- */
 
 const struct prop_desc props_virtio_net[] = {

@@ -7,6 +7,7 @@
 #include "bus/pci.h"
 #include "machine/machine.h"
 #include "nvme/nvme.h"
+#include "scsi/scsi.h"
 #include "virtio/devices.h"
 
 #include <errno.h>
@@ -113,6 +114,43 @@ static void add_disk(struct pci_dev *d, void *opaque)
                                              status, "inserted", node_info(n)));
 }
 
+/* Calls fn for each drive on a SCSI bus. */
+static void foreach_scsi_lun(struct machine *m,
+                             void (*fn)(struct scsi_lun *l, const char *path, void *opaque),
+                             void *opaque)
+{
+    struct device_list *all = machine_devices(m);
+    for (struct device *d = all ? all->first : NULL; d; d = d->next) {
+        struct scsi_lun *l = scsi_lun_of_device(d);
+        if (l) {
+            g_autofree char *path = d->id ? g_strdup_printf("/machine/peripheral/%s", d->id)
+                                          : g_strdup_printf("/machine/peripheral-anon/%s", d->path);
+            fn(l, path, opaque);
+        }
+    }
+}
+
+static void add_scsi_drive(struct scsi_lun *lun, const char *path, void *opaque)
+{
+    struct lister *l = opaque;
+    struct scsi_lun_info info;
+    scsi_lun_info(lun, &info);
+    json_t *o = json_pack("{sssssssbsb}", "device", "", "qdev", path, "type", "unknown",
+                          "removable", info.cdrom, "locked", info.locked);
+    if (info.cdrom) {
+        json_object_set_new(o, "tray_open", json_boolean(info.tray_open));
+    }
+    if (info.node) {
+        int errnum = scsi_lun_stop_errnum(lun);
+        json_object_set_new(o, "io-status",
+                            json_string(!errnum            ? "ok"
+                                        : errnum == ENOSPC ? "nospace"
+                                                           : "failed"));
+        json_object_set_new(o, "inserted", node_info(info.node));
+    }
+    json_array_append_new(l->list, o);
+}
+
 /* Drives on SATA ports; an empty CD-ROM drive has nothing inserted. */
 static void add_sata_drives(struct pci_dev *d, void *opaque)
 {
@@ -142,6 +180,7 @@ json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
     struct lister l = {.m = call->m, .list = json_array()};
     foreach_pci_dev(call->m, add_disk, &l);
     foreach_pci_dev(call->m, add_sata_drives, &l);
+    foreach_scsi_lun(call->m, add_scsi_drive, &l);
     return l.list;
 }
 
@@ -222,6 +261,17 @@ static void add_disk_stats(struct pci_dev *d, void *opaque)
                                     blk_node_name(n) ? blk_node_name(n) : "", "stats", stats));
 }
 
+static void add_scsi_stats(struct scsi_lun *l, const char *path, void *opaque)
+{
+    struct scsi_lun_info info;
+    scsi_lun_info(l, &info);
+    if (info.node) {
+        json_array_append_new(opaque,
+                              json_pack("{ssssssso}", "device", "", "qdev", path, "node-name",
+                                        blk_node_name(info.node), "stats", stats_of(info.node)));
+    }
+}
+
 static void add_node_stats(struct blk_node *n, void *opaque)
 {
     json_array_append_new(opaque,
@@ -236,6 +286,7 @@ json_t *cmd_query_blockstats(struct qmp_call *call, json_t *args, GError **err)
         blk_foreach(add_node_stats, list);
     } else {
         foreach_pci_dev(call->m, add_disk_stats, list);
+        foreach_scsi_lun(call->m, add_scsi_stats, list);
     }
     return list;
 }
@@ -255,6 +306,17 @@ static void match_disk(struct pci_dev *d, void *opaque)
     }
 }
 
+static void match_scsi(struct scsi_lun *l, const char *path, void *opaque)
+{
+    struct finder *f = opaque;
+    struct scsi_lun_info info;
+    const char *id = scsi_lun_device(l)->id;
+    if (!strcmp(path, f->wanted) || (id && !strcmp(id, f->wanted))) {
+        scsi_lun_info(l, &info);
+        f->node = info.node;
+    }
+}
+
 /* By node-name=, by id= (of a device, or its path), or by device= (what -drive called it). */
 static struct blk_node *named_node(struct qmp_call *call, json_t *args, GError **err)
 {
@@ -269,6 +331,7 @@ static struct blk_node *named_node(struct qmp_call *call, json_t *args, GError *
     }
     if (!f.node && f.wanted) {
         foreach_pci_dev(call->m, match_disk, &f);
+        foreach_scsi_lun(call->m, match_scsi, &f);
     }
     if (!f.node) {
         qmp_fail(err, "Cannot find %s '%s'", node ? "node" : "device", node ? node : f.wanted);
@@ -330,6 +393,16 @@ static void tell_resized(struct pci_dev *d, void *opaque)
     }
 }
 
+static void tell_scsi_resized(struct scsi_lun *l, const char *path, void *opaque)
+{
+    struct resized *r = opaque;
+    struct scsi_lun_info info;
+    scsi_lun_info(l, &info);
+    if (info.node == r->node) {
+        scsi_lun_resized(l);
+    }
+}
+
 json_t *cmd_block_resize(struct qmp_call *call, json_t *args, GError **err)
 {
     int64_t size = qmp_number(args, "size", -1);
@@ -344,5 +417,6 @@ json_t *cmd_block_resize(struct qmp_call *call, json_t *args, GError **err)
         return NULL;
     }
     foreach_pci_dev(call->m, tell_resized, &r);
+    foreach_scsi_lun(call->m, tell_scsi_resized, &r);
     return qmp_ok();
 }

@@ -3,7 +3,7 @@
 
 Each cell: the guest comes up, gets an address by DHCP, fetches a token over HTTP from a server on the host,
 sees its CPUs and memory, reports status 42 through a virtio port and powers off; the process then ends with 0.
-ROOT is disk (ext4 over virtio-blk), nvme (the same over NVMe) or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
+ROOT is disk (ext4 over virtio-blk), nvme or scsi (the same over NVMe or virtio-scsi), or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
 
   boot_matrix.py                      one cell (the fast suite's)
   boot_matrix.py --all                the whole matrix
@@ -24,7 +24,7 @@ ALL = (
     [f"{k}:{r}:{c}:512:jit" for k in ("cloud", "generic") for r in ("disk", "initramfs") for c in (1, 2, 4)]
     + [f"{k}:{r}:{c}:{m}:jit" for k in ("cloud", "generic") for r, c, m in (("initramfs", 1, 128), ("disk", 1, 128),
                                                                             ("disk", 2, 8192))]
-    + ["cloud:nvme:1:256:jit", "cloud:nvme:4:512:jit"]
+    + ["cloud:nvme:1:256:jit", "cloud:nvme:4:512:jit", "cloud:scsi:1:256:jit", "cloud:scsi:4:512:jit"]
     + ["686:disk:1:256:jit", "686-pae:disk:1:256:jit", "686-pae:disk:2:512:jit"]
     + ["cloud-pvh:disk:1:256:jit", "cloud-pvh:disk:2:512:jit"]
     + ["cloud:disk:1:256:kvm", "cloud:disk:2:512:kvm"]
@@ -34,6 +34,7 @@ ALL = (
 # root -> its name in the guest, and its device
 DISKS = {
     "disk": ["/dev/vda", "-device", "virtio-blk-pci,drive=root"],
+    "scsi": ["/dev/sda", "-device", "virtio-scsi-pci,id=s", "-device", "scsi-hd,drive=root,bus=s.0,scsi-id=3,lun=1"],
     "nvme": ["/dev/nvme0n1", "-device", "nvme,drive=root,serial=root-1"],
 }
 

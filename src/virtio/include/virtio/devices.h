@@ -77,6 +77,18 @@ struct virtio_blk_counts {
 void virtio_blk_counts(struct pci_dev *d, struct virtio_blk_counts *out);
 void virtio_blk_resized(struct pci_dev *d); /* tells the guest the new capacity */
 
+struct scsi_bus;
+struct virtio_scsi_config {
+    struct virtio_pci_config pci;
+    struct evloop *loop;               /* iothread; NULL = main loop */
+    unsigned queues;                   /* request queues; 0 = 1 */
+    unsigned queue_size;               /* 0 = 256; power of two, 4..1024 */
+    uint32_t max_sectors, cmd_per_lun; /* 0 = 65535, 128 */
+    bool no_hotplug, no_param_change;  /* features that are not offered */
+};
+struct pci_dev *virtio_scsi_pci_new(const struct virtio_scsi_config *cfg, GError **err);
+struct scsi_bus *virtio_scsi_bus(struct pci_dev *d); /* NULL when d is no virtio-scsi */
+
 struct virtio_net_config {
     struct virtio_pci_config pci;
     struct net_backend *backend; /* NULL: no peer, link up, frames vanish */
