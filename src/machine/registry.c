@@ -53,6 +53,9 @@ const struct device_class *const device_classes[] = {
     ROW("pcie-root-port", "PCI", "PCI Express port with one hot-pluggable slot", props_root_port,
         create_root_port),
     ROW("isa-serial", "ISA", "16550A serial port", props_isa_serial, create_isa_serial),
+    ROW("i6300esb", "PCI", "watchdog", props_i6300esb, create_i6300esb),
+    ROW("pvpanic", "ISA", "port that tells of a panic", props_pvpanic, create_pvpanic),
+    ROW("pvpanic-pci", "PCI", "tells of a panic", props_pvpanic_pci, create_pvpanic_pci),
     ROW("isa-debugcon", "ISA", "debug console port", props_debugcon, create_debugcon),
     ROW("isa-debug-exit", "ISA", "a write ends the process", props_debug_exit, create_debug_exit),
     ROW("pc-testdev", "ISA", "test device of bare-metal test kernels", props_pc_testdev,
@@ -84,11 +87,9 @@ const struct device_class *const device_classes[] = {
     LATER("virtio-keyboard-pci", "PCI", "keyboard"),
     LATER("virtio-mouse-pci", "PCI", "mouse"),
     LATER("virtio-tablet-pci", "PCI", "absolute pointer"),
-    LATER("i6300esb", "PCI", "watchdog"),
     LATER("ich9-intel-hda", "PCI", "sound"),
     LATER("hda-duplex", "HDA", "sound"),
     LATER("hda-micro", "HDA", "sound"),
-    LATER("pvpanic", "ISA", "tells that the guest has panicked"),
     LATER("vmcoreinfo", NULL, "where the guest's crash notes are"),
     LATER("hyperv-testdev", "ISA", "test device of bare-metal test kernels"),
     LATER("intel-iommu", NULL, "DMA and interrupt remapping"),
@@ -191,9 +192,9 @@ bool globals_check(struct machine *m, GError **err)
 {
     /* Read by the board itself, or the policy it has anyway: ticks a guest misses are not made up.
      */
-    static const char *const board[] = {"ICH9-LPC.disable_s3", "ICH9-LPC.disable_s4",
-                                        "kvm-pit.lost_tick_policy", "mc146818rtc.lost_tick_policy",
-                                        NULL};
+    static const char *const board[] = {
+        "ICH9-LPC.disable_s3",      "ICH9-LPC.disable_s4",          "ICH9-LPC.noreboot",
+        "kvm-pit.lost_tick_policy", "mc146818rtc.lost_tick_policy", NULL};
 
     for (guint i = 0; i < m->cfg->globals->len; i++) {
         struct props *g = g_ptr_array_index(m->cfg->globals, i);
