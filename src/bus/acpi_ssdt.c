@@ -64,6 +64,24 @@ static void cpus(GByteArray *to, const struct acpi_config *cfg)
     aml_scope(to, "\\_SB", scope);
 }
 
+/* The port by which guests tell of a panic; the name is the one their drivers look for. */
+static void pvpanic(GByteArray *to, uint16_t port)
+{
+    /* ACPI 6.4 §6.4.2.5: one port, all 16 address lines; end tag */
+    const uint8_t crs[] = {
+        0x47, 0x01, (uint8_t)port, (uint8_t)(port >> 8), (uint8_t)port, (uint8_t)(port >> 8), 1, 1,
+        0x79, 0};
+    GByteArray *dev = g_byte_array_new(), *scope = g_byte_array_new();
+
+    aml_name(dev, "_HID");
+    aml_string(dev, "QEMU0001");
+    int_name(dev, "_STA", 0x0f);
+    aml_name(dev, "_CRS");
+    aml_buffer(dev, crs, sizeof(crs));
+    aml_device(scope, "PEVT", dev);
+    aml_scope(to, "\\_SB", scope);
+}
+
 static uint64_t last_of(const struct acpi_range *r)
 {
     return r->size_bytes ? r->base + r->size_bytes - 1 : 0;
@@ -85,5 +103,7 @@ void acpi_ssdt_body(GByteArray *to, const struct acpi_config *cfg)
         sleep_state(to, "\\_S3", 1);
     if (cfg->sleep_s4)
         sleep_state(to, "\\_S4", 2);
+    if (cfg->pvpanic_port)
+        pvpanic(to, cfg->pvpanic_port);
     cpus(to, cfg);
 }

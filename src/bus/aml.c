@@ -15,6 +15,7 @@ enum {
     OP_STRING = 0x0d,
     OP_QWORD = 0x0e,
     OP_SCOPE = 0x10,
+    OP_BUFFER = 0x11,
     OP_PACKAGE = 0x12,
     OP_DUAL_NAME = 0x2e,
     OP_MULTI_NAME = 0x2f,
@@ -125,6 +126,16 @@ void aml_package(GByteArray *to, unsigned count, GByteArray *elements)
     aml_u8(head, (uint8_t)count);
     aml_u8(to, OP_PACKAGE);
     term(to, head, elements);
+}
+
+void aml_buffer(GByteArray *to, const uint8_t *data, uint8_t len)
+{
+    GByteArray *size = g_byte_array_new(), *body = g_byte_array_new();
+
+    aml_int(size, len);
+    aml_bytes(body, data, len);
+    aml_u8(to, OP_BUFFER);
+    term(to, size, body);
 }
 
 void aml_scope(GByteArray *to, const char *path, GByteArray *body)

@@ -17,6 +17,7 @@ void aml_string(GByteArray *to, const char *text);
 void aml_path(GByteArray *to, const char *path); /* "\\_SB.PCI0", up to 255 segments */
 void aml_name(GByteArray *to, const char *path); /* Name (path, the object appended next) */
 void aml_package(GByteArray *to, unsigned count, GByteArray *elements); /* at most 255 */
+void aml_buffer(GByteArray *to, const uint8_t *data, uint8_t len);
 void aml_scope(GByteArray *to, const char *path, GByteArray *body);
 void aml_device(GByteArray *to, const char *path, GByteArray *body);
 

@@ -68,8 +68,10 @@ struct acpi_pm {
     uint8_t apm_cmd, apm_data;
     uint16_t tco_initial, tco_cnt1, tco_cnt2, tco_sts1, tco_sts2;
     uint8_t tco_data[2], tco_message[4];
-    uint64_t tco_due_ns; /* next expiry while running */
-    uint16_t tco_left;   /* ticks left while halted */
+    uint64_t tco_due_ns;  /* next expiry while running */
+    uint16_t tco_left;    /* ticks left while halted */
+    uint8_t tco_timeouts; /* since the last reload */
+    bool no_reboot;       /* the LPC bridge keeps it */
 };
 
 static uint64_t pm_ticks(const struct acpi_pm *p)
@@ -136,9 +138,13 @@ static void tco_due(void *opaque)
 
     pthread_mutex_lock(&p->dev.list->lock);
     if (tco_running(p) && vm_clock_ns(p->clock) >= p->tco_due_ns) {
-        if (p->tco_sts1 & TCO_TIMEOUT)
-            p->tco_sts2 |= TCO_SECOND;
         p->tco_sts1 |= TCO_TIMEOUT;
+        if (++p->tco_timeouts == 2) {
+            p->tco_timeouts = 0;
+            p->tco_sts2 |= TCO_SECOND;
+            if (!p->no_reboot)
+                p->req->watchdog(p->req->opaque);
+        }
         tco_arm(p, p->tco_initial);
     }
     pthread_mutex_unlock(&p->dev.list->lock);
@@ -175,8 +181,10 @@ static void tco_write(struct acpi_pm *p, unsigned reg, uint32_t val, uint32_t ma
 
     switch (reg) {
     case TCO_RELOAD:
-        if (mask & 0xffff)
+        if (mask & 0xffff) {
+            p->tco_timeouts = 0;
             tco_arm(p, p->tco_initial); /* any value reloads */
+        }
         p->tco_data[0] = merged >> 16;
         p->tco_data[1] = merged >> 24;
         break;
@@ -354,6 +362,11 @@ void acpi_pm_set_sci(struct acpi_pm *p, unsigned gsi)
     irq_connect(&p->sci, p->irqchip, gsi);
 }
 
+void acpi_pm_no_reboot(struct acpi_pm *p, bool on)
+{
+    p->no_reboot = on;
+}
+
 void acpi_pm_power_button(struct acpi_pm *p)
 {
     p->pm1_sts |= STS_POWER;
@@ -397,6 +410,7 @@ static void pm_reset(struct device *d)
     p->tco_initial = 4;
     p->tco_cnt1 = TCO_HALT;
     p->tco_cnt2 = 0x08;
+    p->tco_timeouts = 0;
     p->tco_sts1 = p->tco_sts2 = 0;
     memset(p->tco_data, 0, sizeof(p->tco_data));
     memset(p->tco_message, 0, sizeof(p->tco_message));
@@ -410,6 +424,7 @@ static bool pm_post_load(void *obj, uint32_t version, GError **err)
 
     p->tco_initial &= TCO_TIMER_MASK;
     p->tco_left &= TCO_TIMER_MASK;
+    p->tco_timeouts &= 1;
     if (tco_running(p))
         timer_set(p->tco_timer, p->tco_due_ns);
     else
@@ -419,16 +434,27 @@ static bool pm_post_load(void *obj, uint32_t version, GError **err)
 }
 
 static const struct state_field pm_fields[] = {
-    STATE_U16(struct acpi_pm, pm1_sts),       STATE_U16(struct acpi_pm, pm1_en),
-    STATE_U16(struct acpi_pm, pm1_cnt),       STATE_U64(struct acpi_pm, overflows_seen),
-    STATE_U64(struct acpi_pm, gpe_sts),       STATE_U64(struct acpi_pm, gpe_en),
-    STATE_U32(struct acpi_pm, smi_en),        STATE_U32(struct acpi_pm, smi_sts),
-    STATE_U8(struct acpi_pm, apm_cmd),        STATE_U8(struct acpi_pm, apm_data),
-    STATE_U16(struct acpi_pm, tco_initial),   STATE_U16(struct acpi_pm, tco_cnt1),
-    STATE_U16(struct acpi_pm, tco_cnt2),      STATE_U16(struct acpi_pm, tco_sts1),
-    STATE_U16(struct acpi_pm, tco_sts2),      STATE_BYTES(struct acpi_pm, tco_data),
-    STATE_BYTES(struct acpi_pm, tco_message), STATE_U64(struct acpi_pm, tco_due_ns),
-    STATE_U16(struct acpi_pm, tco_left),      STATE_END,
+    STATE_U16(struct acpi_pm, pm1_sts),
+    STATE_U16(struct acpi_pm, pm1_en),
+    STATE_U16(struct acpi_pm, pm1_cnt),
+    STATE_U64(struct acpi_pm, overflows_seen),
+    STATE_U64(struct acpi_pm, gpe_sts),
+    STATE_U64(struct acpi_pm, gpe_en),
+    STATE_U32(struct acpi_pm, smi_en),
+    STATE_U32(struct acpi_pm, smi_sts),
+    STATE_U8(struct acpi_pm, apm_cmd),
+    STATE_U8(struct acpi_pm, apm_data),
+    STATE_U16(struct acpi_pm, tco_initial),
+    STATE_U16(struct acpi_pm, tco_cnt1),
+    STATE_U16(struct acpi_pm, tco_cnt2),
+    STATE_U16(struct acpi_pm, tco_sts1),
+    STATE_U16(struct acpi_pm, tco_sts2),
+    STATE_BYTES(struct acpi_pm, tco_data),
+    STATE_BYTES(struct acpi_pm, tco_message),
+    STATE_U64(struct acpi_pm, tco_due_ns),
+    STATE_U16(struct acpi_pm, tco_left),
+    STATE_U8(struct acpi_pm, tco_timeouts),
+    STATE_END,
 };
 static const struct state_desc pm_state = {
     .name = "ich9-pm", .version = 1, .fields = pm_fields, .post_load = pm_post_load};
@@ -456,6 +482,7 @@ struct acpi_pm *acpi_pm_new(struct device_list *devices, struct io_space *pio,
     p->irqchip = irqchip;
     p->clock = clock;
     p->req = req;
+    p->no_reboot = true;
     p->overflow_timer = timer_new(evloop_main(), clock, overflow_due, p);
     p->tco_timer = timer_new(evloop_main(), clock, tco_due, p);
     irq_connect(&p->sci, irqchip, 9);

@@ -15,6 +15,7 @@ enum {
     RCBA_BYTES = 16 * 1024,
     RCBA_ENABLE = 1,
     RCBA_IR_DEFAULT = 0x3210, /* INTA->PIRQA .. INTD->PIRQD */
+    GCS_NO_REBOOT = 0x20,
 };
 
 /* Offsets of the interrupt route registers in RCRB (ICH9 §10.1), by slot from 25. */
@@ -27,6 +28,7 @@ struct lpc {
     struct io_region rcba_region;
     uint16_t ir[ARRAY_SIZE(ir_offset)];
     uint32_t gcs, hptc; /* general control, HPET configuration: stored */
+    bool strapped;      /* NO_REBOOT cannot be cleared */
 };
 
 unsigned lpc_pirq_default(unsigned slot, unsigned pin)
@@ -80,6 +82,12 @@ static uint64_t rcba_read(struct io_region *r, uint64_t off, unsigned size)
     return off == 0x3410 ? l->gcs : off == 0x3404 ? l->hptc : 0;
 }
 
+static void gcs_set(struct lpc *l, uint32_t val)
+{
+    l->gcs = val | (l->strapped ? GCS_NO_REBOOT : 0);
+    acpi_pm_no_reboot(l->pm, l->gcs & GCS_NO_REBOOT);
+}
+
 static void rcba_write(struct io_region *r, uint64_t off, unsigned size, uint64_t val)
 {
     struct lpc *l = container_of(r, struct lpc, rcba_region);
@@ -92,7 +100,7 @@ static void rcba_write(struct io_region *r, uint64_t off, unsigned size, uint64_
         }
     }
     if (off == 0x3410)
-        l->gcs = (uint32_t)val;
+        gcs_set(l, (uint32_t)val);
     else if (off == 0x3404)
         l->hptc = (uint32_t)val & 0x83;
 }
@@ -138,7 +146,8 @@ static void lpc_reset(struct device *dev)
 
     for (unsigned i = 0; i < ARRAY_SIZE(l->ir); i++)
         l->ir[i] = RCBA_IR_DEFAULT;
-    l->gcs = l->hptc = 0;
+    gcs_set(l, GCS_NO_REBOOT);
+    l->hptc = 0;
     pci_dev_reset(&l->pci);
     pm_update(l);
     rcba_update(l);
@@ -161,6 +170,7 @@ static bool lpc_post_load(void *obj, uint32_t version, GError **err)
     for (unsigned i = 0; i < ARRAY_SIZE(l->ir); i++)
         if (l->ir[i] & ~0x7777u)
             return error_set(err, HANOK_ERROR_CORRUPT, "an interrupt route register is malformed");
+    gcs_set(l, l->gcs);
     pm_update(l);
     rcba_update(l);
     pci_host_reroute_intx(l->host);
@@ -205,6 +215,14 @@ static void lpc_registers_init(struct pci_dev *d)
     le32_put(w + LPC_RCBA, 0xffffc001);
 }
 
+void lpc_strap_no_reboot(struct pci_dev *d)
+{
+    struct lpc *l = container_of(d, struct lpc, pci);
+
+    l->strapped = true;
+    gcs_set(l, l->gcs);
+}
+
 struct pci_dev *lpc_new(struct pci_host *h, struct acpi_pm *pm, GError **err)
 {
     static const struct pci_id id = {.vendor = 0x8086,
@@ -218,6 +236,7 @@ struct pci_dev *lpc_new(struct pci_host *h, struct acpi_pm *pm, GError **err)
 
     l->host = h;
     l->pm = pm;
+    gcs_set(l, GCS_NO_REBOOT);
     l->rcba_region = (struct io_region){
         .ops = &rcba_ops, .name = "rcba", .size_bytes = RCBA_BYTES, .lock = &h->devices->lock};
     for (unsigned i = 0; i < ARRAY_SIZE(l->ir); i++)

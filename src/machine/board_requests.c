@@ -23,6 +23,9 @@ enum wish {
     WISH_PAUSE = 1 << 7,
     WISH_WAKE_CHECK = 1 << 8,
     WISH_REMAP = 1 << 9,
+    WISH_WATCHDOG = 1 << 10,
+    WISH_PANIC = 1 << 11,
+    WISH_CRASH_LOADED = 1 << 12,
 };
 
 /* After these the vcpus do not go on as they are.  They stop at once: the one that asked (a write
@@ -86,6 +89,12 @@ static void grant(void *opaque)
         machine_remap(m);
     if (w.set & WISH_EJECT)
         machine_grant_ejects(m);
+    if (w.set & WISH_CRASH_LOADED)
+        machine_emit(m, "GUEST_CRASHLOADED", json_pack("{s:s}", "action", "run"));
+    if (w.set & WISH_PANIC)
+        machine_panicked(m);
+    if (w.set & WISH_WATCHDOG)
+        machine_watchdog_expired(m);
     if (w.set & WISH_EXIT) {
         machine_end(m, w.exit_status);
     } else if (w.set & WISH_INTERNAL_ERROR) {
@@ -214,6 +223,22 @@ static void board_debug_exit(void *opaque, int status)
     machine_request_exit(opaque, status);
 }
 
+static void board_watchdog_expired(void *opaque)
+{
+    struct machine *m = opaque;
+
+    pthread_mutex_lock(&m->request_lock);
+    wish_unlock(m, WISH_WATCHDOG);
+}
+
+static void board_panicked(void *opaque, bool crash_kernel)
+{
+    struct machine *m = opaque;
+
+    pthread_mutex_lock(&m->request_lock);
+    wish_unlock(m, crash_kernel ? WISH_CRASH_LOADED : WISH_PANIC);
+}
+
 static void board_rtc_changed(void *opaque, int64_t offset_s)
 {
     struct machine *m = opaque;
@@ -244,6 +269,8 @@ void machine_requests_init(struct machine *m)
         .debug_exit = board_debug_exit,
         .rtc_change = board_rtc_changed,
         .map_changed = board_map_changed,
+        .watchdog = board_watchdog_expired,
+        .panicked = board_panicked,
     };
 }
 

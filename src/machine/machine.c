@@ -348,6 +348,9 @@ static bool board_options(struct machine *m, GError **err)
         if (!props_get_str(p, "driver", &driver, err) ||
             !props_get_str(p, "property", &property, err))
             return false;
+        if (strcmp(driver, "ICH9-LPC") == 0 && strcmp(property, "noreboot") == 0 &&
+            !props_get_bool(p, "value", &m->no_reboot_strap, err))
+            return false;
         if (strcmp(driver, "ICH9-LPC") != 0 || !g_str_has_prefix(property, "disable_s"))
             continue;
         if (!props_get_u32(p, "value", &value, err))

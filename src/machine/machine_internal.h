@@ -56,10 +56,11 @@ struct machine {
     struct input_handler ps2_input;
     struct pci_dev *mch, *lpc, *ahci; /* ahci: on the board; NULL: switched off */
     struct boot_image *boot;
-    uint8_t com_mask;  /* serial ports present */
-    uint64_t facs_gpa; /* main thread; the substitute moves it at resets */
-    bool firmware;     /* starts at the reset vector; else the firmware substitute */
-    bool hpet, sleep_s3, sleep_s4;
+    uint8_t com_mask;      /* serial ports present */
+    uint16_t pvpanic_port; /* 0: none */
+    uint64_t facs_gpa;     /* main thread; the substitute moves it at resets */
+    bool firmware;         /* starts at the reset vector; else the firmware substitute */
+    bool hpet, sleep_s3, sleep_s4, no_reboot_strap;
     GPtrArray *boot_entries; /* firmware.c; NULL: none */
     unsigned resets;         /* the first start included */
 
@@ -87,6 +88,10 @@ void machine_request_ejects(struct machine *m);
 void machine_map_settled(struct machine *m); /* layouts have been applied: nothing to stop for */
 
 void machine_request_wake_check(struct machine *m);
+
+/* guest_trouble.c; main thread */
+void machine_watchdog_expired(struct machine *m);
+void machine_panicked(struct machine *m);
 
 /* suspend.c: ACPI S3 */
 void machine_suspend(struct machine *m);

@@ -116,6 +116,8 @@ static bool chipset(struct machine *m, GError **err)
     pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
     m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests);
     m->lpc = lpc_new(&m->pci, m->pm, err);
+    if (m->lpc && m->no_reboot_strap)
+        lpc_strap_no_reboot(m->lpc);
     m->mch = m->lpc ? mch_new(&m->pci, m->shadow, err) : NULL;
     if (!m->mch || !props_get_bool(m->cfg->machine, "sata", &sata, err))
         return false;
@@ -245,6 +247,7 @@ static void tables(struct machine *m)
                               .pci64 = m->map.pci64,
                               .pm_base = 0x600,
                               .com_mask = m->com_mask,
+                              .pvpanic_port = m->pvpanic_port,
                               .hpet = m->hpet,
                               .sleep_s3 = m->sleep_s3,
                               .sleep_s4 = m->sleep_s4,

@@ -11,6 +11,7 @@
 #include "cpu/vcpu.h"
 #include "devices/root_port.h"
 #include "firmware.h"
+#include "scsi/scsi.h"
 
 #include <jansson.h>
 
@@ -36,6 +37,10 @@
 
 const struct device_class *const device_classes[] = {
     VIRTIO("virtio-blk-pci", "virtio-blk", "disk", props_virtio_blk, create_virtio_blk),
+    VIRTIO("virtio-scsi-pci", "virtio-scsi", "SCSI controller for scsi-hd and scsi-cd",
+           props_virtio_scsi, create_virtio_scsi),
+    ROW("scsi-hd", "SCSI", "disk on a SCSI controller", props_scsi_drive, create_scsi_hd),
+    ROW("scsi-cd", "SCSI", "CD-ROM drive on a SCSI controller", props_scsi_drive, create_scsi_cd),
     VIRTIO("virtio-net-pci", "virtio-net", "network card", props_virtio_net, create_virtio_net),
     VIRTIO("virtio-serial-pci", "virtio-serial", "carrier of virtserialport and virtconsole",
            props_virtio_serial, create_virtio_serial),
@@ -48,6 +53,9 @@ const struct device_class *const device_classes[] = {
     ROW("pcie-root-port", "PCI", "PCI Express port with one hot-pluggable slot", props_root_port,
         create_root_port),
     ROW("isa-serial", "ISA", "16550A serial port", props_isa_serial, create_isa_serial),
+    ROW("i6300esb", "PCI", "watchdog", props_i6300esb, create_i6300esb),
+    ROW("pvpanic", "ISA", "port that tells of a panic", props_pvpanic, create_pvpanic),
+    ROW("pvpanic-pci", "PCI", "tells of a panic", props_pvpanic_pci, create_pvpanic_pci),
     ROW("isa-debugcon", "ISA", "debug console port", props_debugcon, create_debugcon),
     ROW("isa-debug-exit", "ISA", "a write ends the process", props_debug_exit, create_debug_exit),
     ROW("pc-testdev", "ISA", "test device of bare-metal test kernels", props_pc_testdev,
@@ -57,6 +65,7 @@ const struct device_class *const device_classes[] = {
     ALIASED("ich9-ahci", "ahci", "PCI", "SATA controller with six ports", props_ahci, create_ahci),
     ROW("ide-hd", "IDE", "disk on a SATA port", props_ide_drive, create_ide_hd),
     ROW("ide-cd", "IDE", "CD-ROM drive on a SATA port", props_ide_drive, create_ide_cd),
+    ROW("nvme", "PCI", "NVMe controller with one disk", props_nvme, create_nvme),
     ROW("VGA", "PCI", "standard graphics card", props_vga, create_vga),
     LATER("qemu-xhci", "PCI", "USB 3 controller"),
     LATER("nec-usb-xhci", "PCI", "USB 3 controller"),
@@ -78,11 +87,9 @@ const struct device_class *const device_classes[] = {
     LATER("virtio-keyboard-pci", "PCI", "keyboard"),
     LATER("virtio-mouse-pci", "PCI", "mouse"),
     LATER("virtio-tablet-pci", "PCI", "absolute pointer"),
-    LATER("i6300esb", "PCI", "watchdog"),
     LATER("ich9-intel-hda", "PCI", "sound"),
     LATER("hda-duplex", "HDA", "sound"),
     LATER("hda-micro", "HDA", "sound"),
-    LATER("pvpanic", "ISA", "tells that the guest has panicked"),
     LATER("vmcoreinfo", NULL, "where the guest's crash notes are"),
     LATER("hyperv-testdev", "ISA", "test device of bare-metal test kernels"),
     LATER("intel-iommu", NULL, "DMA and interrupt remapping"),
@@ -185,9 +192,9 @@ bool globals_check(struct machine *m, GError **err)
 {
     /* Read by the board itself, or the policy it has anyway: ticks a guest misses are not made up.
      */
-    static const char *const board[] = {"ICH9-LPC.disable_s3", "ICH9-LPC.disable_s4",
-                                        "kvm-pit.lost_tick_policy", "mc146818rtc.lost_tick_policy",
-                                        NULL};
+    static const char *const board[] = {
+        "ICH9-LPC.disable_s3",      "ICH9-LPC.disable_s4",          "ICH9-LPC.noreboot",
+        "kvm-pit.lost_tick_policy", "mc146818rtc.lost_tick_policy", NULL};
 
     for (guint i = 0; i < m->cfg->globals->len; i++) {
         struct props *g = g_ptr_array_index(m->cfg->globals, i);
@@ -308,7 +315,8 @@ bool machine_device_del(struct machine *m, const char *id, GError **err)
 
     if (!d)
         return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no device '%s'", id);
-    if (strcmp(d->ops->type, "virtserialport") == 0 || strcmp(d->ops->type, "virtconsole") == 0) {
+    if (strcmp(d->ops->type, "virtserialport") == 0 || strcmp(d->ops->type, "virtconsole") == 0 ||
+        scsi_lun_of_device(d)) {
         device_destroy(m, d);
         return true;
     }

@@ -2,6 +2,7 @@
 #ifndef MACHINE_REGISTRY_H
 #define MACHINE_REGISTRY_H
 
+#include "block/on_error.h"
 #include "machine_internal.h"
 
 struct device_place { /* the properties every PCI function has */
@@ -15,18 +16,35 @@ bool device_place_read(struct machine *m, struct props *p, struct device_place *
 /* The backend a property names; *out stays as it is when the property is absent. */
 bool device_chardev(struct props *p, struct chardev **out, GError **err);
 
+/* registry_disk.c: what all disks have in common */
+bool device_disk_node(struct props *p, bool may_be_empty, struct blk_node **out, GError **err);
+bool device_disk_policies(struct props *p, enum blk_on_error *rerror, enum blk_on_error *werror,
+                          GError **err);
+bool device_disk_blocks(struct props *p, uint32_t *logical, uint32_t *physical, GError **err);
+/* Main thread: the event, and the pause that the policy may want. */
+void device_disk_error(struct machine *m, const char *id, struct blk_node *node, bool is_write,
+                       int errnum, enum blk_error_action action);
+
 typedef bool device_create_fn(struct machine *m, const struct device_class *cls, struct props *p,
                               GError **err);
 
 /* registry_virtio.c */
-extern const struct prop_desc props_virtio_blk[], props_virtio_net[], props_virtio_serial[],
-    props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
-device_create_fn create_virtio_blk, create_virtio_net, create_virtio_serial, create_virtio_rng,
-    create_virtio_balloon, create_virtserialport, create_virtconsole;
+extern const struct prop_desc props_virtio_blk[], props_virtio_scsi[], props_virtio_net[],
+    props_virtio_serial[], props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
+device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, create_virtio_serial,
+    create_virtio_rng, create_virtio_balloon, create_virtserialport, create_virtconsole;
 
 /* registry_ata.c */
 extern const struct prop_desc props_ahci[], props_ide_drive[];
 device_create_fn create_ahci, create_ide_hd, create_ide_cd;
+
+/* registry_nvme.c */
+extern const struct prop_desc props_nvme[];
+device_create_fn create_nvme;
+
+/* registry_scsi.c */
+extern const struct prop_desc props_scsi_drive[];
+device_create_fn create_scsi_hd, create_scsi_cd;
 
 /* registry_display.c */
 extern const struct prop_desc props_vga[];
@@ -34,8 +52,9 @@ device_create_fn create_vga;
 
 /* registry_board.c */
 extern const struct prop_desc props_root_port[], props_pci_testdev[], props_isa_serial[],
-    props_debugcon[], props_debug_exit[], props_pc_testdev[];
+    props_debugcon[], props_debug_exit[], props_pc_testdev[], props_i6300esb[], props_pvpanic[],
+    props_pvpanic_pci[];
 device_create_fn create_root_port, create_pci_testdev, create_isa_serial, create_debugcon,
-    create_debug_exit, create_pc_testdev;
+    create_debug_exit, create_pc_testdev, create_i6300esb, create_pvpanic, create_pvpanic_pci;
 
 #endif

@@ -5,8 +5,10 @@
 #include "base/util.h"
 #include "devices/pci_testdev.h"
 #include "devices/ports.h"
+#include "devices/pvpanic.h"
 #include "devices/root_port.h"
 #include "devices/uart.h"
+#include "devices/watchdog.h"
 
 /* ---- pcie-root-port ---- */
 
@@ -166,4 +168,64 @@ bool create_isa_serial(struct machine *m, const struct device_class *cls, struct
         return false;
     m->com_mask |= (uint8_t)BIT(index);
     return true;
+}
+
+/* ---- watchdog, panics ---- */
+
+const struct prop_desc props_i6300esb[] = {{NULL, PROP_STR, NULL, NULL}};
+
+bool create_i6300esb(struct machine *m, const struct device_class *cls, struct props *p,
+                     GError **err)
+{
+    struct device_place place;
+
+    return device_place_read(m, p, &place, err) &&
+           i6300esb_new(place.bus, place.devfn, place.multifunction, place.id, m->clock,
+                        &m->requests, err);
+}
+
+const struct prop_desc props_pvpanic[] = {
+    {"ioport", PROP_U32, "0x505", "port"},
+    {"events", PROP_U32, "3", "1: a panic, 2: a crash kernel takes over"},
+    {NULL, PROP_STR, NULL, NULL},
+};
+const struct prop_desc props_pvpanic_pci[] = {
+    {"events", PROP_U32, "3", "1: a panic, 2: a crash kernel takes over"},
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+static bool panic_events(struct props *p, uint32_t *out, GError **err)
+{
+    *out = PVPANIC_PANICKED | PVPANIC_CRASH_LOADED;
+    return props_get_u32(p, "events", out, err) &&
+           (*out <= 3 || error_set(err, HANOK_ERROR_INVALID, "events=%u: there are 1 and 2", *out));
+}
+
+bool create_pvpanic(struct machine *m, const struct device_class *cls, struct props *p,
+                    GError **err)
+{
+    uint32_t port = PVPANIC_PORT, events;
+    const char *id = NULL;
+
+    if (!props_get_u32(p, "ioport", &port, err) || !panic_events(p, &events, err) ||
+        !props_get_str(p, "id", &id, err))
+        return false;
+    if (port == 0 || port > UINT16_MAX)
+        return error_set(err, HANOK_ERROR_INVALID, "ioport=0x%x is not a port", port);
+    if (!pvpanic_isa_new(&m->devices, m->pio, &m->requests, (uint16_t)port, (uint8_t)events, id,
+                         err))
+        return false;
+    m->pvpanic_port = (uint16_t)port;
+    return true;
+}
+
+bool create_pvpanic_pci(struct machine *m, const struct device_class *cls, struct props *p,
+                        GError **err)
+{
+    struct device_place place;
+    uint32_t events;
+
+    return device_place_read(m, p, &place, err) && panic_events(p, &events, err) &&
+           pvpanic_pci_new(place.bus, place.devfn, place.multifunction, place.id, &m->requests,
+                           (uint8_t)events, err);
 }

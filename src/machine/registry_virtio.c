@@ -90,35 +90,9 @@ const struct prop_desc props_virtio_blk[] = {
 };
 
 static void blk_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
-                      enum virtio_blk_error_action action)
+                      enum blk_error_action action)
 {
-    static const char *const names[] = {"report", "ignore", "stop"};
-    struct machine *m = opaque;
-    struct blk_node *node = virtio_blk_node(d);
-
-    machine_emit(m, "BLOCK_IO_ERROR",
-                 json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "device", d->dev.id ? d->dev.id : "",
-                           "node-name", node ? blk_node_name(node) : "", "operation",
-                           is_write ? "write" : "read", "action", names[action], "nospace",
-                           errnum == ENOSPC, "reason", g_strerror(errnum)));
-    if (action == VIRTIO_BLK_ACTION_STOP)
-        machine_stop(m, RUN_IO_ERROR);
-}
-
-static bool blk_error_policy(struct props *p, struct virtio_blk_config *cfg, GError **err)
-{
-    static const char *const names[] = {"auto", "report", "ignore", "stop", "enospc", NULL};
-    unsigned rerror = 0, werror = 0;
-
-    if (!props_get_enum(p, "rerror", names, &rerror, err) ||
-        !props_get_enum(p, "werror", names, &werror, err))
-        return false;
-    if (rerror == VIRTIO_BLK_ON_ERROR_ENOSPC)
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "rerror=enospc is not possible: reading needs no space");
-    cfg->rerror = rerror;
-    cfg->werror = werror;
-    return true;
+    device_disk_error(opaque, d->dev.id, virtio_blk_node(d), is_write, errnum, action);
 }
 
 static bool blk_geometry(struct props *p, struct virtio_blk_config *cfg, GError **err)
@@ -150,18 +124,12 @@ static bool blk_geometry(struct props *p, struct virtio_blk_config *cfg, GError 
 static bool blk_backend(struct machine *m, struct props *p, struct virtio_blk_config *cfg,
                         GError **err)
 {
-    const char *drive = NULL, *iothread = NULL;
+    const char *iothread = NULL;
     struct blk_limits limits;
 
-    if (!props_get_str(p, "drive", &drive, err) || !props_get_str(p, "iothread", &iothread, err))
+    if (!device_disk_node(p, false, &cfg->node, err) ||
+        !props_get_str(p, "iothread", &iothread, err))
         return false;
-    if (!drive)
-        return error_set(err, HANOK_ERROR_INVALID, "it needs drive=");
-    cfg->node = blk_find(drive);
-    if (!cfg->node)
-        return error_set(err, HANOK_ERROR_NOT_FOUND,
-                         "there is no drive or block node '%s'; give -blockdev or -drive first",
-                         drive);
     if (iothread && !(cfg->loop = machine_iothread(m, iothread, err)))
         return false;
     blk_limits(cfg->node, &limits);
@@ -180,7 +148,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
     bool scsi = false;
 
     if (!common_read(m, p, &cfg.pci, err) || !blk_backend(m, p, &cfg, err) ||
-        !blk_geometry(p, &cfg, err) || !blk_error_policy(p, &cfg, err) ||
+        !blk_geometry(p, &cfg, err) || !device_disk_policies(p, &cfg.rerror, &cfg.werror, err) ||
         !props_get_str(p, "serial", &cfg.serial, err) ||
         !props_get_u32(p, "num-queues", &queues, err) ||
         !props_get_u32(p, "queue-size", &queue_size, err) ||
@@ -204,6 +172,45 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
     cfg.queues = queues ? queues : MIN_OF(m->cfg->topology.cpus, 64u);
     cfg.queue_size = queue_size;
     return virtio_blk_pci_new(&cfg, err) != NULL;
+}
+
+/* ---- SCSI controller ---- */
+
+const struct prop_desc props_virtio_scsi[] = {
+    {"num_queues", PROP_U32, NULL, "request queues; default: one per CPU"},
+    {"virtqueue_size", PROP_U32, "256", "entries of a request queue"},
+    {"seg_max_adjust", PROP_BOOL, "on", "accepted: a command may have a queue's length of pieces"},
+    {"max_sectors", PROP_U32, "65535", "most of one command, in 512 bytes"},
+    {"cmd_per_lun", PROP_U32, "128", "commands at once for a disk, told to the guest"},
+    {"hotplug", PROP_BOOL, "on", "tell of disks that come and go"},
+    {"param_change", PROP_BOOL, "on", "tell of disks that change"},
+    {"iothread", PROP_LINK, NULL, "iothread that serves it"},
+    VIRTIO_COMMON,
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_virtio_scsi(struct machine *m, const struct device_class *cls, struct props *p,
+                        GError **err)
+{
+    struct virtio_scsi_config cfg = {.loop = NULL};
+    const char *iothread = NULL;
+    uint32_t queues = 0, size = 0;
+
+    if (!common_read(m, p, &cfg.pci, err) || !props_get_str(p, "iothread", &iothread, err) ||
+        !props_get_u32(p, "num_queues", &queues, err) ||
+        !props_get_u32(p, "virtqueue_size", &size, err) ||
+        !props_get_u32(p, "max_sectors", &cfg.max_sectors, err) ||
+        !props_get_u32(p, "cmd_per_lun", &cfg.cmd_per_lun, err) ||
+        !flag_off(p, "hotplug", &cfg.no_hotplug, err) ||
+        !flag_off(p, "param_change", &cfg.no_param_change, err))
+        return false;
+    if (props_has(p, "num_queues") && queues == 0)
+        return error_set(err, HANOK_ERROR_INVALID, "num_queues= must be at least 1");
+    if (iothread && !(cfg.loop = machine_iothread(m, iothread, err)))
+        return false;
+    cfg.queues = queues ? queues : MIN_OF(m->cfg->topology.cpus, 64u);
+    cfg.queue_size = size;
+    return virtio_scsi_pci_new(&cfg, err) != NULL;
 }
 
 /* ---- network ---- */

@@ -6,6 +6,8 @@
 #include "block/throttle.h"
 #include "bus/pci.h"
 #include "machine/machine.h"
+#include "nvme/nvme.h"
+#include "scsi/scsi.h"
 #include "virtio/devices.h"
 
 #include <errno.h>
@@ -78,9 +80,17 @@ static json_t *node_info(struct blk_node *n)
     return o;
 }
 
+/* The image of a PCI function that is a disk; NULL: it is none. */
+static struct blk_node *disk_of(struct pci_dev *d)
+{
+    struct blk_node *n = virtio_blk_node(d);
+    return n ? n : nvme_node(d);
+}
+
 static char *qdev_path(struct pci_dev *d)
 {
-    return d->dev.id ? g_strdup_printf("/machine/peripheral/%s/virtio-backend", d->dev.id)
+    const char *below = virtio_blk_node(d) ? "/virtio-backend" : "";
+    return d->dev.id ? g_strdup_printf("/machine/peripheral/%s%s", d->dev.id, below)
                      : g_strdup_printf("/machine/peripheral-anon/%s", d->dev.path);
 }
 
@@ -92,16 +102,53 @@ struct lister {
 static void add_disk(struct pci_dev *d, void *opaque)
 {
     struct lister *l = opaque;
-    struct blk_node *n = virtio_blk_node(d);
+    struct blk_node *n = disk_of(d);
     if (!n) {
         return;
     }
-    int errnum = virtio_blk_stop_errnum(d);
+    int errnum = virtio_blk_node(d) ? virtio_blk_stop_errnum(d) : nvme_stop_errnum(d);
     const char *status = errnum == 0 ? "ok" : errnum == ENOSPC ? "nospace" : "failed";
     g_autofree char *path = qdev_path(d);
     json_array_append_new(l->list, json_pack("{sssssssbsbssso}", "device", "", "qdev", path, "type",
                                              "unknown", "removable", 0, "locked", 0, "io-status",
                                              status, "inserted", node_info(n)));
+}
+
+/* Calls fn for each drive on a SCSI bus. */
+static void foreach_scsi_lun(struct machine *m,
+                             void (*fn)(struct scsi_lun *l, const char *path, void *opaque),
+                             void *opaque)
+{
+    struct device_list *all = machine_devices(m);
+    for (struct device *d = all ? all->first : NULL; d; d = d->next) {
+        struct scsi_lun *l = scsi_lun_of_device(d);
+        if (l) {
+            g_autofree char *path = d->id ? g_strdup_printf("/machine/peripheral/%s", d->id)
+                                          : g_strdup_printf("/machine/peripheral-anon/%s", d->path);
+            fn(l, path, opaque);
+        }
+    }
+}
+
+static void add_scsi_drive(struct scsi_lun *lun, const char *path, void *opaque)
+{
+    struct lister *l = opaque;
+    struct scsi_lun_info info;
+    scsi_lun_info(lun, &info);
+    json_t *o = json_pack("{sssssssbsb}", "device", "", "qdev", path, "type", "unknown",
+                          "removable", info.cdrom, "locked", info.locked);
+    if (info.cdrom) {
+        json_object_set_new(o, "tray_open", json_boolean(info.tray_open));
+    }
+    if (info.node) {
+        int errnum = scsi_lun_stop_errnum(lun);
+        json_object_set_new(o, "io-status",
+                            json_string(!errnum            ? "ok"
+                                        : errnum == ENOSPC ? "nospace"
+                                                           : "failed"));
+        json_object_set_new(o, "inserted", node_info(info.node));
+    }
+    json_array_append_new(l->list, o);
 }
 
 /* Drives on SATA ports; an empty CD-ROM drive has nothing inserted. */
@@ -133,6 +180,7 @@ json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
     struct lister l = {.m = call->m, .list = json_array()};
     foreach_pci_dev(call->m, add_disk, &l);
     foreach_pci_dev(call->m, add_sata_drives, &l);
+    foreach_scsi_lun(call->m, add_scsi_drive, &l);
     return l.list;
 }
 
@@ -199,16 +247,29 @@ static void add_ring_stats(struct pci_dev *d, json_t *stats)
 
 static void add_disk_stats(struct pci_dev *d, void *opaque)
 {
-    struct blk_node *n = virtio_blk_node(d);
+    struct blk_node *n = disk_of(d);
     if (!n) {
         return;
     }
     g_autofree char *path = qdev_path(d);
     json_t *stats = stats_of(n);
-    add_ring_stats(d, stats);
+    if (virtio_blk_node(d)) {
+        add_ring_stats(d, stats);
+    }
     json_array_append_new(opaque,
                           json_pack("{ssssssso}", "device", "", "qdev", path, "node-name",
                                     blk_node_name(n) ? blk_node_name(n) : "", "stats", stats));
+}
+
+static void add_scsi_stats(struct scsi_lun *l, const char *path, void *opaque)
+{
+    struct scsi_lun_info info;
+    scsi_lun_info(l, &info);
+    if (info.node) {
+        json_array_append_new(opaque,
+                              json_pack("{ssssssso}", "device", "", "qdev", path, "node-name",
+                                        blk_node_name(info.node), "stats", stats_of(info.node)));
+    }
 }
 
 static void add_node_stats(struct blk_node *n, void *opaque)
@@ -225,6 +286,7 @@ json_t *cmd_query_blockstats(struct qmp_call *call, json_t *args, GError **err)
         blk_foreach(add_node_stats, list);
     } else {
         foreach_pci_dev(call->m, add_disk_stats, list);
+        foreach_scsi_lun(call->m, add_scsi_stats, list);
     }
     return list;
 }
@@ -237,10 +299,21 @@ struct finder {
 static void match_disk(struct pci_dev *d, void *opaque)
 {
     struct finder *f = opaque;
-    struct blk_node *n = virtio_blk_node(d);
+    struct blk_node *n = disk_of(d);
     g_autofree char *path = qdev_path(d);
     if (n && (!strcmp(path, f->wanted) || (d->dev.id && !strcmp(d->dev.id, f->wanted)))) {
         f->node = n;
+    }
+}
+
+static void match_scsi(struct scsi_lun *l, const char *path, void *opaque)
+{
+    struct finder *f = opaque;
+    struct scsi_lun_info info;
+    const char *id = scsi_lun_device(l)->id;
+    if (!strcmp(path, f->wanted) || (id && !strcmp(id, f->wanted))) {
+        scsi_lun_info(l, &info);
+        f->node = info.node;
     }
 }
 
@@ -258,6 +331,7 @@ static struct blk_node *named_node(struct qmp_call *call, json_t *args, GError *
     }
     if (!f.node && f.wanted) {
         foreach_pci_dev(call->m, match_disk, &f);
+        foreach_scsi_lun(call->m, match_scsi, &f);
     }
     if (!f.node) {
         qmp_fail(err, "Cannot find %s '%s'", node ? "node" : "device", node ? node : f.wanted);
@@ -313,8 +387,19 @@ struct resized {
 static void tell_resized(struct pci_dev *d, void *opaque)
 {
     struct resized *r = opaque;
-    if (virtio_blk_node(d) == r->node) {
+    if (disk_of(d) == r->node) {
         virtio_blk_resized(d);
+        nvme_resized(d);
+    }
+}
+
+static void tell_scsi_resized(struct scsi_lun *l, const char *path, void *opaque)
+{
+    struct resized *r = opaque;
+    struct scsi_lun_info info;
+    scsi_lun_info(l, &info);
+    if (info.node == r->node) {
+        scsi_lun_resized(l);
     }
 }
 
@@ -332,5 +417,6 @@ json_t *cmd_block_resize(struct qmp_call *call, json_t *args, GError **err)
         return NULL;
     }
     foreach_pci_dev(call->m, tell_resized, &r);
+    foreach_scsi_lun(call->m, tell_scsi_resized, &r);
     return qmp_ok();
 }

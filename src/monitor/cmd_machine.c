@@ -133,6 +133,23 @@ json_t *cmd_query_current_machine(struct qmp_call *call, json_t *args, GError **
     return json_pack("{sb}", "wakeup-suspend-support", 0);
 }
 
+static enum vm_action watchdog_action(const char *word)
+{
+    return !strcmp(word, "reset")        ? ACTION_RESET
+           : !strcmp(word, "shutdown")   ? ACTION_SHUTDOWN
+           : !strcmp(word, "poweroff")   ? ACTION_POWEROFF
+           : !strcmp(word, "pause")      ? ACTION_PAUSE
+           : !strcmp(word, "inject-nmi") ? ACTION_INJECT_NMI
+                                         : ACTION_NONE;
+}
+
+json_t *cmd_watchdog_set_action(struct qmp_call *call, json_t *args, GError **err)
+{
+    struct vm_config *c = (struct vm_config *)machine_config(call->m);
+    c->on_watchdog = watchdog_action(qmp_text(args, "action"));
+    return qmp_ok();
+}
+
 /* The configuration is main's, handed to the machine as const; these policies are the one part of
  * it that may change while the machine lives. */
 json_t *cmd_set_action(struct qmp_call *call, json_t *args, GError **err)
@@ -152,14 +169,10 @@ json_t *cmd_set_action(struct qmp_call *call, json_t *args, GError **err)
         c->on_panic = !strcmp(panic, "pause")      ? ACTION_PAUSE
                       : !strcmp(panic, "shutdown") ? ACTION_SHUTDOWN
                       : !strcmp(panic, "none")     ? ACTION_NONE
-                                                   : ACTION_POWEROFF;
+                                                   : ACTION_EXIT_FAILURE;
     }
     if (watchdog) {
-        c->on_watchdog = !strcmp(watchdog, "reset")      ? ACTION_RESET
-                         : !strcmp(watchdog, "shutdown") ? ACTION_SHUTDOWN
-                         : !strcmp(watchdog, "poweroff") ? ACTION_POWEROFF
-                         : !strcmp(watchdog, "pause")    ? ACTION_PAUSE
-                                                         : ACTION_NONE;
+        c->on_watchdog = watchdog_action(watchdog);
     }
     return qmp_ok();
 }

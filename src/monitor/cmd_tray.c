@@ -4,11 +4,13 @@
 #include "ata/ahci.h"
 #include "block/block.h"
 #include "bus/pci.h"
+#include "scsi/scsi.h"
 
 struct tray_search {
     const char *id, *device;
     struct pci_dev *hba;
     unsigned port;
+    struct scsi_lun *lun; /* instead of the two */
 };
 
 static void look_at(struct pci_dev *d, void *opaque)
@@ -29,6 +31,24 @@ static void look_at(struct pci_dev *d, void *opaque)
     }
 }
 
+static void look_for_lun(struct machine *m, struct tray_search *s)
+{
+    struct device_list *all = machine_devices(m);
+    struct scsi_lun_info info;
+    for (struct device *d = all ? all->first : NULL; d && !s->lun; d = d->next) {
+        struct scsi_lun *l = scsi_lun_of_device(d);
+        if (!l) {
+            continue;
+        }
+        scsi_lun_info(l, &info);
+        const char *node = info.node ? blk_node_name(info.node) : NULL;
+        if ((s->id && d->id && !strcmp(s->id, d->id)) ||
+            (s->device && node && !strcmp(s->device, node))) {
+            s->lun = l;
+        }
+    }
+}
+
 static bool tray_find(struct qmp_call *call, json_t *args, struct tray_search *s, GError **err)
 {
     s->id = qmp_text(args, "id");
@@ -39,18 +59,30 @@ static bool tray_find(struct qmp_call *call, json_t *args, struct tray_search *s
     }
     foreach_pci_dev(call->m, look_at, s);
     if (!s->hba) {
+        look_for_lun(call->m, s);
+    }
+    if (!s->hba && !s->lun) {
         call->error_class = "DeviceNotFound";
         qmp_fail(err, "Device '%s' not found", s->id ? s->id : s->device);
     }
-    return s->hba != NULL;
+    return s->hba || s->lun;
+}
+
+static bool tray_open(struct tray_search *s, bool force, GError **err)
+{
+    return s->lun ? scsi_lun_eject(s->lun, force, err) : ahci_eject(s->hba, s->port, force, err);
+}
+
+static bool tray_close(struct tray_search *s, struct blk_node *node, GError **err)
+{
+    return s->lun ? scsi_lun_insert(s->lun, node, err) : ahci_insert(s->hba, s->port, node, err);
 }
 
 json_t *cmd_eject(struct qmp_call *call, json_t *args, GError **err)
 {
     struct tray_search s = {0};
 
-    if (!tray_find(call, args, &s, err) ||
-        !ahci_eject(s.hba, s.port, qmp_flag(args, "force", false), err)) {
+    if (!tray_find(call, args, &s, err) || !tray_open(&s, qmp_flag(args, "force", false), err)) {
         return NULL;
     }
     return qmp_ok();
@@ -60,7 +92,7 @@ json_t *cmd_blockdev_close_tray(struct qmp_call *call, json_t *args, GError **er
 {
     struct tray_search s = {0};
 
-    if (!tray_find(call, args, &s, err) || !ahci_insert(s.hba, s.port, NULL, err)) {
+    if (!tray_find(call, args, &s, err) || !tray_close(&s, NULL, err)) {
         return NULL;
     }
     return qmp_ok();
@@ -69,15 +101,23 @@ json_t *cmd_blockdev_close_tray(struct qmp_call *call, json_t *args, GError **er
 json_t *cmd_blockdev_remove_medium(struct qmp_call *call, json_t *args, GError **err)
 {
     struct tray_search s = {0};
-    struct ata_drive_info info;
+    bool closed;
 
     if (!tray_find(call, args, &s, err)) {
         return NULL;
     }
-    if (ahci_drive_info(s.hba, s.port, &info) && info.cdrom && !info.tray_open) {
+    if (s.lun) {
+        struct scsi_lun_info info;
+        scsi_lun_info(s.lun, &info);
+        closed = info.cdrom && !info.tray_open;
+    } else {
+        struct ata_drive_info info;
+        closed = ahci_drive_info(s.hba, s.port, &info) && info.cdrom && !info.tray_open;
+    }
+    if (closed) {
         return qmp_fail(err, "Tray of device '%s' is not open", s.id ? s.id : s.device);
     }
-    return ahci_eject(s.hba, s.port, true, err) ? qmp_ok() : NULL;
+    return tray_open(&s, true, err) ? qmp_ok() : NULL;
 }
 
 json_t *cmd_blockdev_insert_medium(struct qmp_call *call, json_t *args, GError **err)
@@ -92,5 +132,5 @@ json_t *cmd_blockdev_insert_medium(struct qmp_call *call, json_t *args, GError *
     if (!node) {
         return qmp_fail(err, "Node '%s' not found", name);
     }
-    return ahci_insert(s.hba, s.port, node, err) ? qmp_ok() : NULL;
+    return tray_close(&s, node, err) ? qmp_ok() : NULL;
 }

@@ -59,6 +59,7 @@ ENUM(watchdog_action, "WatchdogAction", "reset", "shutdown", "poweroff", "pause"
 OBJECT(arg_set_action, "q_obj_set-action-arg", MAY("reboot", reboot_action),
        MAY("shutdown", shutdown_action), MAY("panic", panic_action),
        MAY("watchdog", watchdog_action));
+OBJECT(arg_watchdog, "q_obj_watchdog-set-action-arg", NEED("action", watchdog_action));
 ENUM(expansion_type, "CpuModelExpansionType", "static", "full");
 OPEN_OBJECT(cpu_model_info, "CpuModelInfo", NEED("name", qmp_str), MAY("props", qmp_any));
 OBJECT(arg_expansion, "q_obj_query-cpu-model-expansion-arg", NEED("type", expansion_type),
@@ -245,6 +246,7 @@ const struct qmp_command qmp_commands[] = {
     {"query-machines", NULL, &machine_infos, cmd_query_machines},
     {"query-current-machine", NULL, &current_machine, cmd_query_current_machine},
     {"set-action", &arg_set_action, NULL, cmd_set_action},
+    {"watchdog-set-action", &arg_watchdog, NULL, cmd_watchdog_set_action},
     {"inject-nmi", NULL, NULL, cmd_inject_nmi},
     {"query-memory-size-summary", NULL, &memory_info, cmd_query_memory_size_summary},
     {"query-memory-devices", NULL, &qmp_anys, cmd_query_memory_devices},

@@ -15,9 +15,9 @@ qmp_handler cmd_qmp_capabilities, cmd_query_version, cmd_query_commands, cmd_que
 /* cmd_machine.c: run state and facts of the machine */
 qmp_handler cmd_stop, cmd_cont, cmd_system_reset, cmd_system_powerdown, cmd_system_wakeup, cmd_quit,
     cmd_query_status, cmd_query_name, cmd_query_uuid, cmd_query_kvm, cmd_query_machines,
-    cmd_query_current_machine, cmd_set_action, cmd_inject_nmi, cmd_query_memory_size_summary,
-    cmd_query_memory_devices, cmd_query_iothreads, cmd_query_acpi_ospm_status, cmd_rtc_reset,
-    cmd_query_jobs, cmd_query_block_jobs, cmd_query_dump;
+    cmd_query_current_machine, cmd_set_action, cmd_watchdog_set_action, cmd_inject_nmi,
+    cmd_query_memory_size_summary, cmd_query_memory_devices, cmd_query_iothreads,
+    cmd_query_acpi_ospm_status, cmd_rtc_reset, cmd_query_jobs, cmd_query_block_jobs, cmd_query_dump;
 /* cmd_cpu.c */
 qmp_handler cmd_query_cpus_fast, cmd_query_hotpluggable_cpus, cmd_query_cpu_definitions,
     cmd_query_cpu_model_expansion, cmd_query_jit;

@@ -113,7 +113,6 @@ static void destroy(struct virtio_dev *d)
 
     vblk_drop_parked(b);
     virtio_pci_fini(&b->p);
-    timer_free(b->error_timer);
     if (b->claimed) {
         blk_on_batch(b->cfg.node, NULL, NULL);
         blk_attach(b->cfg.node, evloop_main());
@@ -122,6 +121,7 @@ static void destroy(struct virtio_dev *d)
     for (unsigned i = 0; b->q && i < MAX_OF(b->cfg.queues, 1u); i++)
         vblk_queue_fini(&b->q[i]);
     g_free(b->q);
+    blk_errors_fini(&b->errors);
     pthread_mutex_destroy(&b->lock);
     g_free(b);
 }
@@ -286,7 +286,7 @@ struct pci_dev *virtio_blk_pci_new(const struct virtio_blk_config *cfg, GError *
     if (cfg->serial)
         memcpy(b->serial, cfg->serial, strnlen(cfg->serial, VIRTIO_BLK_SERIAL_MAX));
     pthread_mutex_init(&b->lock, NULL);
-    b->error_timer = timer_new(evloop_main(), NULL, vblk_error_timer, b);
+    vblk_errors_init(b);
     virtio_pci_init(&b->p, &pci_ops, &vops, MAX_OF(cfg->queues, 1u));
     if (!setup(b, err)) {
         virtio_pci_destroy(&b->p.pci.dev);

@@ -18,7 +18,6 @@
 #define VBLK_QUEUES_MAX  64u
 #define VBLK_SLACK_IOVS  16u       /* header, status, buffers split at region borders */
 #define VBLK_DISCARD_MAX 0x400000u /* sectors of one discard or write-zeroes, default: 2 GiB */
-#define VBLK_NOTICES_MAX 16u
 #define VBLK_BATCH_MAX   32u
 #define VBLK_PART_BYTES  (128u * KiB) /* through the page cache: what is handed over at once */
 
@@ -60,12 +59,6 @@ struct vblk_queue {
     bool notify;         /* something was pushed in this batch */
 };
 
-struct vblk_notice {
-    bool is_write;
-    int errnum;
-    enum virtio_blk_error_action action;
-};
-
 struct virtio_blk {
     struct virtio_pci p; /* first */
     /* immutable */
@@ -74,7 +67,7 @@ struct virtio_blk {
     struct evloop *loop;
     char serial[VIRTIO_BLK_SERIAL_MAX];
     struct vblk_queue *q;
-    struct timer *error_timer;
+    struct blk_errors errors;
     bool claimed;
     /* atomic */
     bool write_cache;
@@ -82,8 +75,6 @@ struct virtio_blk {
     pthread_mutex_t lock;
     struct vblk_req *parked, *recycled;
     int parked_errnum; /* of the request parked last */
-    struct vblk_notice notice[VBLK_NOTICES_MAX];
-    unsigned notices;
 };
 
 static inline struct virtio_blk *vblk_of(struct virtio_dev *d)
@@ -109,7 +100,7 @@ void vblk_batch_submit(struct vblk_queue *vq);                  /* all of the ba
 bool vblk_error(struct vblk_req *r, int errnum); /* true: parked; loop thread */
 void vblk_retry_parked(struct virtio_blk *b);    /* main thread */
 void vblk_drop_parked(struct virtio_blk *b);     /* any thread, queues stopped */
-void vblk_error_timer(void *opaque);
+void vblk_errors_init(struct virtio_blk *b);
 struct vblk_req *vblk_recycle(struct virtio_blk *b);
 
 #endif

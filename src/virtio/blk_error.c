@@ -8,51 +8,26 @@
 #include "base/evloop.h"
 #include "base/util.h"
 
-#include <errno.h>
-
 enum { STATUS_IOERR = 1, STATUS_OK = 0 };
-
-static enum virtio_blk_error_action decide(const struct virtio_blk *b, bool is_write, int errnum)
-{
-    switch (is_write ? b->cfg.werror : b->cfg.rerror) {
-    case VIRTIO_BLK_ON_ERROR_IGNORE:
-        return VIRTIO_BLK_ACTION_IGNORE;
-    case VIRTIO_BLK_ON_ERROR_STOP:
-        return VIRTIO_BLK_ACTION_STOP;
-    case VIRTIO_BLK_ON_ERROR_ENOSPC:
-        return errnum == ENOSPC ? VIRTIO_BLK_ACTION_STOP : VIRTIO_BLK_ACTION_REPORT;
-    case VIRTIO_BLK_ON_ERROR_DEFAULT:
-        return is_write && errnum == ENOSPC ? VIRTIO_BLK_ACTION_STOP : VIRTIO_BLK_ACTION_REPORT;
-    case VIRTIO_BLK_ON_ERROR_REPORT:
-        break;
-    }
-    return VIRTIO_BLK_ACTION_REPORT;
-}
 
 bool vblk_error(struct vblk_req *r, int errnum)
 {
     struct virtio_blk *b = r->b;
-    bool is_write = r->blk.op != BLK_READ;
-    enum virtio_blk_error_action action = decide(b, is_write, errnum);
+    enum blk_error_action action = BLK_ERROR_REPORT;
 
-    if (!b->cfg.on_error && action == VIRTIO_BLK_ACTION_STOP)
-        action = VIRTIO_BLK_ACTION_REPORT; /* nobody could pause the machine */
     pthread_mutex_lock(&b->lock);
-    if (virtq_elem_stale(&r->elem)) /* reset meanwhile; vblk_drop_parked() may have run already */
-        action = VIRTIO_BLK_ACTION_REPORT;
-    else if (b->notices < VBLK_NOTICES_MAX)
-        b->notice[b->notices++] = (struct vblk_notice){is_write, errnum, action};
-    if (action == VIRTIO_BLK_ACTION_STOP) {
+    /* reset meanwhile: vblk_drop_parked() may have run already */
+    if (!virtq_elem_stale(&r->elem))
+        action = blk_errors_judge(&b->errors, r->blk.op != BLK_READ, errnum);
+    if (action == BLK_ERROR_STOP) {
         r->next = b->parked;
         b->parked = r;
         b->parked_errnum = errnum;
     }
     pthread_mutex_unlock(&b->lock);
-    if (b->cfg.on_error)
-        timer_set(b->error_timer, host_clock_ns());
-    if (action == VIRTIO_BLK_ACTION_IGNORE)
+    if (action == BLK_ERROR_IGNORE)
         vblk_finish(r, STATUS_OK);
-    return action != VIRTIO_BLK_ACTION_REPORT;
+    return action != BLK_ERROR_REPORT;
 }
 
 int virtio_blk_stop_errnum(struct pci_dev *d)
@@ -85,24 +60,31 @@ static void report_all(void *opaque)
     vblk_notify_all(b);
 }
 
-/* Main thread: tells the owner, who pauses the machine if it was asked to. */
-void vblk_error_timer(void *opaque)
+static void told(void *opaque, bool is_write, int errnum, enum blk_error_action action)
 {
     struct virtio_blk *b = opaque;
-    struct vblk_notice notice[VBLK_NOTICES_MAX];
 
-    pthread_mutex_lock(&b->lock);
-    unsigned n = b->notices;
-    memcpy(notice, b->notice, sizeof(notice));
-    b->notices = 0;
-    pthread_mutex_unlock(&b->lock);
-    for (unsigned i = 0; i < n; i++)
-        b->cfg.on_error(b->cfg.on_error_opaque, &b->p.pci, notice[i].is_write, notice[i].errnum,
-                        notice[i].action);
+    b->cfg.on_error(b->cfg.on_error_opaque, &b->p.pci, is_write, errnum, action);
+}
+
+static void settle(void *opaque)
+{
+    struct virtio_blk *b = opaque;
+
     if (virtio_running(&b->p.dev))
         evloop_call(b->loop, report_all, b); /* not paused after all: the guest must know */
     else
         virtio_defer_to_resume(&b->p.dev);
+}
+
+void vblk_errors_init(struct virtio_blk *b)
+{
+    b->errors = (struct blk_errors){.rerror = b->cfg.rerror,
+                                    .werror = b->cfg.werror,
+                                    .told = b->cfg.on_error ? told : NULL,
+                                    .settle = settle,
+                                    .opaque = b};
+    blk_errors_init(&b->errors);
 }
 
 static void retry_all(void *opaque)

@@ -193,7 +193,8 @@ static struct pci_id make_id(uint16_t type)
         id.base_class = 0x02; /* network, Ethernet */
         break;
     case 2:
-        id.base_class = 0x01; /* storage, SCSI: what drivers expect of virtio-blk */
+    case 8:
+        id.base_class = 0x01; /* storage, SCSI: what drivers expect of virtio-blk, too */
         break;
     case 3:
         id.base_class = 0x07; /* communication, other */

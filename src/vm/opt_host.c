@@ -59,8 +59,9 @@ static bool pick_action(struct props *p, const char *key, const struct action_wo
 }
 
 static const struct action_word watchdog_words[] = {
-    {"reset", ACTION_RESET}, {"shutdown", ACTION_SHUTDOWN}, {"poweroff", ACTION_POWEROFF},
-    {"pause", ACTION_PAUSE}, {"none", ACTION_NONE},
+    {"reset", ACTION_RESET},           {"shutdown", ACTION_SHUTDOWN}, {"poweroff", ACTION_POWEROFF},
+    {"pause", ACTION_PAUSE},           {"none", ACTION_NONE},         {"debug", ACTION_NONE},
+    {"inject-nmi", ACTION_INJECT_NMI},
 };
 
 bool opt_action(struct vm_options *o, const char *arg, GError **err)
@@ -71,7 +72,7 @@ bool opt_action(struct vm_options *o, const char *arg, GError **err)
                                                   {"pause", ACTION_PAUSE}};
     static const struct action_word panic[] = {{"pause", ACTION_PAUSE},
                                                {"shutdown", ACTION_SHUTDOWN},
-                                               {"exit-failure", ACTION_POWEROFF},
+                                               {"exit-failure", ACTION_EXIT_FAILURE},
                                                {"none", ACTION_NONE}};
     struct vm_config *c = o->cfg;
     PROPS_AUTO p = props_parse(arg, NULL, err);

@@ -721,11 +721,11 @@ struct error_log {
     struct pci_dev *dev;
     unsigned calls;
     int errnum;
-    enum virtio_blk_error_action action;
+    enum blk_error_action action;
 };
 
 static void on_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
-                     enum virtio_blk_error_action action)
+                     enum blk_error_action action)
 {
     struct error_log *l = opaque;
 
@@ -733,7 +733,7 @@ static void on_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
     l->calls++;
     l->errnum = errnum;
     l->action = action;
-    if (action == VIRTIO_BLK_ACTION_STOP)
+    if (action == BLK_ERROR_STOP)
         vt_board_pause(l->board);
 }
 
@@ -746,9 +746,8 @@ static void test_stop_on_error_parks_the_request(void)
 
     /* the image shrinks under the device: writes past the limit fail with EFBIG */
     vt_blk_set_up(&f, RAW_THREADS,
-                  &(struct virtio_blk_config){.werror = VIRTIO_BLK_ON_ERROR_STOP,
-                                              .on_error = on_error,
-                                              .on_error_opaque = &log});
+                  &(struct virtio_blk_config){
+                      .werror = BLK_ON_ERROR_STOP, .on_error = on_error, .on_error_opaque = &log});
     log.board = f.board;
     struct rlimit old, small;
     g_assert_cmpint(getrlimit(RLIMIT_FSIZE, &old), ==, 0);
@@ -765,7 +764,7 @@ static void test_stop_on_error_parks_the_request(void)
     g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &old), ==, 0);
     g_assert_cmpuint(log.calls, ==, 1);
     g_assert_cmpint(log.errnum, ==, EFBIG);
-    g_assert_cmpint(log.action, ==, VIRTIO_BLK_ACTION_STOP);
+    g_assert_cmpint(log.action, ==, BLK_ERROR_STOP);
     g_assert_cmpuint(vt_used_idx(&f.q), ==, 0);
     g_assert_cmpint(virtio_blk_stop_errnum(log.dev), ==, EFBIG);
 

@@ -73,6 +73,9 @@ struct vt_dev {
 
 uint32_t vt_config_read(struct vt_bus *b, uint8_t devfn, unsigned off, unsigned size);
 void vt_config_write(struct vt_bus *b, uint8_t devfn, unsigned off, unsigned size, uint32_t val);
+uint64_t vt_map_bar(struct vt_bus *b, uint8_t devfn, unsigned bar, uint32_t size); /* its address */
+/* Memory decoding, bus mastering and MSI-X on; vector n is message n.  How many there are. */
+unsigned vt_msix_open(struct vt_bus *b, uint8_t devfn);
 /* Finds capabilities, maps BARs, enables memory, bus mastering and (if msix) MSI-X. */
 void vt_dev_open(struct vt_dev *d, struct vt_bus *b, uint8_t devfn, bool msix);
 uint8_t vt_status(struct vt_dev *d);

@@ -15,52 +15,51 @@ void vt_config_write(struct vt_bus *b, uint8_t devfn, unsigned off, unsigned siz
     b->out(b, (uint16_t)(0xcfc + off % 4), size, val);
 }
 
-static uint64_t map_bar(struct vt_dev *d, unsigned bar, uint32_t size)
+uint64_t vt_map_bar(struct vt_bus *b, uint8_t devfn, unsigned bar, uint32_t size)
 {
-    struct vt_bus *b = d->bus;
     unsigned off = 0x10 + 4 * bar;
-    bool wide = (vt_config_read(b, d->devfn, off, 4) & 6) == 4;
+    bool wide = (vt_config_read(b, devfn, off, 4) & 6) == 4;
     uint64_t at = ALIGN_UP(b->next_mmio, (uint64_t)size);
 
     b->next_mmio = at + size;
-    vt_config_write(b, d->devfn, off, 4, (uint32_t)at);
+    vt_config_write(b, devfn, off, 4, (uint32_t)at);
     if (wide)
-        vt_config_write(b, d->devfn, off + 4, 4, (uint32_t)(at >> 32));
+        vt_config_write(b, devfn, off + 4, 4, (uint32_t)(at >> 32));
     return at;
 }
 
-static void open_msix(struct vt_dev *d, unsigned cap)
+unsigned vt_msix_open(struct vt_bus *b, uint8_t devfn)
 {
-    struct vt_bus *b = d->bus;
-    uint16_t control = (uint16_t)vt_config_read(b, d->devfn, cap + 2, 2);
-    uint64_t table = map_bar(d, vt_config_read(b, d->devfn, cap + 4, 4) & 7, 0x10000);
+    unsigned cap = vt_config_read(b, devfn, 0x34, 1);
 
-    d->msix_vectors = (control & 0x7ffu) + 1;
-    vt_config_write(b, d->devfn, 0x04, 2, 6);
-    for (unsigned v = 0; v < d->msix_vectors; v++) {
+    while (cap && vt_config_read(b, devfn, cap, 1) != 0x11)
+        cap = vt_config_read(b, devfn, cap + 1, 1);
+    g_assert_cmpuint(cap, !=, 0);
+    unsigned vectors = (vt_config_read(b, devfn, cap + 2, 2) & 0x7ffu) + 1;
+    uint64_t table = vt_map_bar(b, devfn, vt_config_read(b, devfn, cap + 4, 4) & 7, 0x10000);
+    vt_config_write(b, devfn, 0x04, 2, 6);
+    for (unsigned v = 0; v < vectors; v++) {
         b->write(b, table + 16 * v, 4, 0xfee00000);
         b->write(b, table + 16 * v + 4, 4, 0);
         b->write(b, table + 16 * v + 8, 4, v);
         b->write(b, table + 16 * v + 12, 4, 0);
     }
-    vt_config_write(b, d->devfn, cap + 2, 2, 0x8000);
+    vt_config_write(b, devfn, cap + 2, 2, 0x8000);
+    return vectors;
 }
 
 void vt_dev_open(struct vt_dev *d, struct vt_bus *b, uint8_t devfn, bool msix)
 {
     uint64_t bar4;
-    unsigned msix_cap = 0;
 
     memset(d, 0, sizeof(*d));
     d->bus = b;
     d->devfn = devfn;
     g_assert_cmphex(vt_config_read(b, devfn, 0, 2), ==, 0x1af4);
-    bar4 = map_bar(d, 4, 0x4000);
+    bar4 = vt_map_bar(b, devfn, 4, 0x4000);
     for (unsigned c = vt_config_read(b, devfn, 0x34, 1); c;
          c = vt_config_read(b, devfn, c + 1, 1)) {
         uint8_t id = (uint8_t)vt_config_read(b, devfn, c, 1);
-        if (id == 0x11)
-            msix_cap = c;
         if (id != 0x09)
             continue;
         uint64_t at = bar4 + vt_config_read(b, devfn, c + 8, 4);
@@ -83,10 +82,8 @@ void vt_dev_open(struct vt_dev *d, struct vt_bus *b, uint8_t devfn, bool msix)
     g_assert_cmphex(d->common, !=, 0);
     g_assert_cmphex(d->notify, !=, 0);
     vt_config_write(b, devfn, 0x04, 2, 6);
-    if (msix) {
-        g_assert_cmpuint(msix_cap, !=, 0);
-        open_msix(d, msix_cap);
-    }
+    if (msix)
+        d->msix_vectors = vt_msix_open(b, devfn);
 }
 
 uint8_t vt_status(struct vt_dev *d)

@@ -11,11 +11,12 @@
 #include "bus/pci.h"
 #include "chardev/chardev.h"
 #include "net/net.h"
+#include "scsi/scsi.h"
 #include "virtio/devices.h"
 
 #include <stdlib.h>
 
-enum { DEVICES = 5, QUEUES = 6, QSIZE = 16, WINDOW = 0x10000, STEPS_MAX = 400 };
+enum { DEVICES = 6, QUEUES = 6, QSIZE = 16, WINDOW = 0x10000, STEPS_MAX = 400 };
 #define RING_BASE 0x20000ull /* each queue: descriptors, available, used in 0x1000 bytes */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -45,6 +46,19 @@ static void pump(struct vt_bus *b)
     g_main_context_iteration(NULL, FALSE);
 }
 
+static void scsi_make(void)
+{
+    PROPS_AUTO disk_props = props("driver=null-co,size=1M,read-zeroes=on,discard=unmap", NULL);
+    struct virtio_scsi_config c = {.pci = place(5), .queues = 2};
+    struct pci_dev *hba = virtio_scsi_pci_new(&c, NULL);
+    struct scsi_config disk = {.node = blk_open(disk_props, NULL)},
+                       cd = {.target = 1, .cdrom = true};
+
+    if (!hba || !scsi_lun_new(virtio_scsi_bus(hba), &disk, NULL) ||
+        !scsi_lun_new(virtio_scsi_bus(hba), &cd, NULL))
+        abort();
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     PROPS_AUTO disk_props = props("driver=null-co,size=1M,read-zeroes=on,discard=unmap", NULL);
@@ -68,6 +82,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         !virtio_rng_pci_new(&rng, NULL) || !virtio_balloon_pci_new(&balloon, NULL) || !s ||
         !virtio_port_new(s, &port, NULL))
         abort();
+    scsi_make();
     return 0;
 }
 

@@ -3,7 +3,7 @@
 
 Each cell: the guest comes up, gets an address by DHCP, fetches a token over HTTP from a server on the host,
 sees its CPUs and memory, reports status 42 through a virtio port and powers off; the process then ends with 0.
-ROOT is disk (ext4 over virtio-blk) or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
+ROOT is disk (ext4 over virtio-blk), nvme or scsi (the same over NVMe or virtio-scsi), or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
 
   boot_matrix.py                      one cell (the fast suite's)
   boot_matrix.py --all                the whole matrix
@@ -24,10 +24,19 @@ ALL = (
     [f"{k}:{r}:{c}:512:jit" for k in ("cloud", "generic") for r in ("disk", "initramfs") for c in (1, 2, 4)]
     + [f"{k}:{r}:{c}:{m}:jit" for k in ("cloud", "generic") for r, c, m in (("initramfs", 1, 128), ("disk", 1, 128),
                                                                             ("disk", 2, 8192))]
+    + ["cloud:nvme:1:256:jit", "cloud:nvme:4:512:jit", "cloud:scsi:1:256:jit", "cloud:scsi:4:512:jit"]
     + ["686:disk:1:256:jit", "686-pae:disk:1:256:jit", "686-pae:disk:2:512:jit"]
     + ["cloud-pvh:disk:1:256:jit", "cloud-pvh:disk:2:512:jit"]
     + ["cloud:disk:1:256:kvm", "cloud:disk:2:512:kvm"]
 )
+
+
+# root -> its name in the guest, and its device
+DISKS = {
+    "disk": ["/dev/vda", "-device", "virtio-blk-pci,drive=root"],
+    "scsi": ["/dev/sda", "-device", "virtio-scsi-pci,id=s", "-device", "scsi-hd,drive=root,bus=s.0,scsi-id=3,lun=1"],
+    "nvme": ["/dev/nvme0n1", "-device", "nvme,drive=root,serial=root-1"],
+}
 
 
 def require_kvm():
@@ -58,7 +67,7 @@ def boot(cell):
         result = Path(work) / "result"
         result.touch()
         command = (f"wget -q -O - http://10.0.2.2:{web.port}/;echo;grep -c ^processor /proc/cpuinfo;"
-                   "grep MemTotal /proc/meminfo;grep -c '^/dev/vda / ext4' /proc/mounts;exit 42").replace(" ", "%20")
+                   f"grep MemTotal /proc/meminfo;grep -c '^{DISKS.get(root, ['-'])[0]} / ext4' /proc/mounts;exit 42").replace(" ", "%20")
         append = f"console=ttyS0 loglevel=5 hanok.net hanok.run={command}"
         args = ["-accel", accel, "-machine", "q35", "-m", memory, "-smp", cpus, "-nodefaults", "-no-reboot",
                 "-serial", "stdio", "-kernel", str(kernel_path(flavour, directory)),
@@ -67,11 +76,11 @@ def boot(cell):
                 "-device", "virtio-balloon-pci", "-device", "virtio-serial-pci",
                 "-chardev", f"file,id=result,path={result}",
                 "-device", "virtserialport,chardev=result,name=org.hanok.result"]
-        if root == "disk":
+        if root in DISKS:
             disk = Path(work) / "root.img"
             shutil.copyfile(directory / "root.img", disk)
-            append += " root=/dev/vda"
-            args += ["-drive", f"file={disk},format=raw,if=virtio"]
+            append += f" root={DISKS[root][0]}"
+            args += ["-drive", f"file={disk},format=raw,if=none,id=root"] + DISKS[root][1:]
         with Guest(args + ["-append", append, "-display", "none"], serial=False) as guest:
             status = guest.wait(timeout=240)
             judge(guest, status, result.read_text().strip(), token, root, int(cpus), int(memory))
@@ -95,7 +104,7 @@ def judge(guest, status, result, token, root, cpus, memory):
     total = int(lines[2].split()[1]) // 1024
     if not memory * 0.6 - 60 < total <= memory:
         raise Failure(f"the guest sees {total} MiB of {memory}\n{tail}")
-    if lines[3].strip() != ("1" if root == "disk" else "0"):
+    if lines[3].strip() != ("1" if root in DISKS else "0"):
         raise Failure(f"the root file system is not what was asked for: {lines[3]}\n{tail}")
     if stderr.strip():
         raise Failure(f"stderr is not empty: {stderr}")

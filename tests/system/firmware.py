@@ -58,6 +58,35 @@ def boots_from_sata():
         to_the_shell(g)
 
 
+def boots_from_nvme():
+    with Guest(["-m", "256", "-nic", "none"] + drive(grub_disk(), id="d", **{"if": "none"}) +
+               ["-device", "nvme,drive=d,serial=boot-1,bootindex=1"]) as g:
+        to_the_shell(g)
+        g.send("cat /sys/block/nvme0n1/device/serial\n")
+        g.expect(r"\nboot-1")
+
+
+def boots_from_virtio_scsi():
+    scsi = ["-device", "virtio-scsi-pci,id=scsi0"]
+    with Guest(["-m", "256", "-nic", "none"] + scsi + drive(grub_disk(), id="d", **{"if": "none"}) +
+               ["-device", "scsi-hd,drive=d,bus=scsi0.0,scsi-id=2,bootindex=1"]) as g:
+        to_the_shell(g)
+    with tempfile.TemporaryDirectory() as work:
+        sock = f"{work}/qmp"
+        with Guest(["-m", "256", "-nic", "none", "-qmp", f"unix:{sock},server=on,wait=off"] + scsi +
+                   drive(grub("cd.iso"), id="disc", **{"if": "none"}) +
+                   ["-device", "scsi-cd,drive=disc,id=cd0,bootindex=1"]) as g:
+            g.expect("Booting from DVD/CD")
+            g.expect("Debian kernel on a GRUB disk")
+            with Qmp(sock) as q:
+                q.run("eject", id="cd0", force=True)
+                if "inserted" in q.run("query-block")[0] or not q.run("query-block")[0]["tray_open"]:
+                    raise Failure("the disc is still in the drive")
+                q.run("blockdev-insert-medium", **{"id": "cd0", "node-name": "disc"})
+                if q.run("query-block")[0]["tray_open"]:
+                    raise Failure("the tray is still open")
+
+
 def boots_from_cdrom_and_ejects():
     with tempfile.TemporaryDirectory() as work:
         sock = f"{work}/qmp"
@@ -92,6 +121,8 @@ run_tests([
     ("SeaBIOS, GRUB and Debian's kernel from virtio-blk, twice", boots_from_virtio_blk),
     ("the firmware finds four processors", four_cpus_are_found_by_the_firmware),
     ("SeaBIOS, GRUB and Debian's kernel from a SATA disk", boots_from_sata),
+    ("SeaBIOS, GRUB and Debian's kernel from NVMe", boots_from_nvme),
+    ("the same from disk and CD-ROM on virtio-scsi", boots_from_virtio_scsi),
     ("the same from a CD-ROM, which is then ejected", boots_from_cdrom_and_ejects),
     ("bootindex= and strict=on decide", bootindex_decides),
     ("mistakes are sentences", mistakes_are_sentences),

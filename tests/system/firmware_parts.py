@@ -3,7 +3,7 @@ import json
 import socket
 import subprocess
 
-from vmtest import TOP, Failure, Skip
+from vmtest import SLOWNESS, TOP, Failure, Skip
 
 
 def grub(what):
@@ -21,8 +21,10 @@ def grub_disk():
 class Qmp:
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(120 * SLOWNESS)
         self.sock.connect(path)
         self.file = self.sock.makefile("rw")
+        self.events = []  # that came between answers
 
     def __enter__(self):
         self.file.readline()
@@ -32,11 +34,20 @@ class Qmp:
     def __exit__(self, *unused):
         self.sock.close()
 
+    def event(self, name):
+        """Waits for an event; returns its data."""
+        while True:
+            message = self.events.pop(0) if self.events else json.loads(self.file.readline())
+            if message.get("event") == name:
+                return message.get("data", {})
+
     def run(self, command, **arguments):
         self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
         self.file.flush()
         while True:
             answer = json.loads(self.file.readline())
+            if "event" in answer:
+                self.events.append(answer)
             if "error" in answer:
                 raise Failure(f"{command}: {answer['error']}")
             if "return" in answer:

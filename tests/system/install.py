@@ -208,7 +208,7 @@ def copies_run_beside_their_original():
 
 # What hanok-vm or this host cannot do yet, and the words that say so.
 REFUSED = {"bridge": "bridge", "network": "network manager", "hugepages": "memory in a file", "rng": "no device",
-           "scsi": "no device", "sysinfo": "type=1"}
+           "sysinfo": "type=1"}
 
 
 def what_virt_install_writes_starts():

@@ -48,7 +48,9 @@ def test_shell_and_variables():
 
 
 def test_grub_from_gpt():
-    for device in (["-device", "virtio-blk-pci,drive=disk,bootindex=1"], ["-device", "ide-hd,drive=disk,bus=ide.0,bootindex=1"]):
+    for device in (["-device", "virtio-blk-pci,drive=disk,bootindex=1"], ["-device", "ide-hd,drive=disk,bus=ide.0,bootindex=1"],
+                   ["-device", "nvme,drive=disk,serial=boot-1,bootindex=1"],
+                   ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk,bootindex=1"]):
         with tempfile.TemporaryDirectory() as work:
             args, _ = flash(work)
             disk = ["-drive", f"file={grub('efi.img')},if=none,id=disk,format=raw,readonly=on"]
@@ -77,6 +79,6 @@ def test_mistakes_are_sentences():
 
 run_tests([
     ("the UEFI shell, and a variable that persists", test_shell_and_variables),
-    ("GRUB from a GPT disk on virtio and SATA, to the shell", test_grub_from_gpt),
+    ("GRUB from a GPT disk on virtio, SATA, NVMe and virtio-scsi, to the shell", test_grub_from_gpt),
     ("mistakes are sentences", test_mistakes_are_sentences),
 ])

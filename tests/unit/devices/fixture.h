@@ -22,7 +22,7 @@ struct fixture {
     struct board_requests req;
     bool level[IRQ_GSI_COUNT];
     int edges[IRQ_GSI_COUNT];
-    int resets, shutdowns, sleeps, exits, rtc_changes;
+    int resets, shutdowns, sleeps, exits, rtc_changes, watchdogs, panics, crash_kernels;
     int reset_cause, sleep_state, exit_status;
     int64_t rtc_offset_s;
     bool a20;
@@ -66,6 +66,16 @@ static inline void fix_rtc_change(void *o, int64_t offset_s)
     ((struct fixture *)o)->rtc_offset_s = offset_s;
 }
 
+static inline void fix_watchdog(void *o)
+{
+    ((struct fixture *)o)->watchdogs++;
+}
+static inline void fix_panicked(void *o, bool crash_kernel)
+{
+    struct fixture *f = o;
+    *(crash_kernel ? &f->crash_kernels : &f->panics) += 1;
+}
+
 static inline struct fixture *fixture_new(void)
 {
     static const struct irqchip_ops ops = {.set_gsi = fix_set_gsi, .send_msi = fix_send_msi};
@@ -77,6 +87,8 @@ static inline struct fixture *fixture_new(void)
     f->clock = vm_clock_new();
     f->req = (struct board_requests){f,        fix_reset, fix_shutdown,  fix_sleep,
                                      fix_exit, fix_a20,   fix_rtc_change};
+    f->req.watchdog = fix_watchdog;
+    f->req.panicked = fix_panicked;
     return f;
 }
 

@@ -147,6 +147,33 @@ static void test_tco(void)
     fixture_free(f);
 }
 
+static void tco_start(struct fixture *f)
+{
+    wr(f, 0x72, 2, 2);
+    wr(f, 0x60, 2, 1);
+    vm_clock_start(f->clock);
+    wr(f, 0x68, 2, 0);
+}
+
+/* The second timeout without a reload tells the board, unless NO_REBOOT is set, as it is at first.
+ */
+static void test_tco_watchdog(void)
+{
+    struct fixture *quiet = pm_fixture(), *f = pm_fixture();
+    acpi_pm_no_reboot(pm, false);
+    tco_start(quiet);
+    tco_start(f);
+    for (int i = 0; i < 400 && !(rd(f, 0x66, 2) & rd(quiet, 0x66, 2) & 2); i++) {
+        g_main_context_iteration(NULL, false);
+        g_usleep(20000);
+    }
+    g_assert_cmphex(rd(f, 0x66, 2) & rd(quiet, 0x66, 2) & 2, ==, 2);
+    g_assert_cmpint(f->watchdogs, >=, 1);
+    g_assert_cmpint(quiet->watchdogs, ==, 0);
+    fixture_free(quiet);
+    fixture_free(f);
+}
+
 static void poke(struct fixture *f)
 {
     for (unsigned off = 0; off < 128; off += 4)
@@ -192,6 +219,7 @@ int main(int argc, char **argv)
     g_test_add_func("/acpi-pm/gpe", test_gpe);
     g_test_add_func("/acpi-pm/overflow-and-moving", test_overflow_interrupt_and_moving);
     g_test_add_func("/acpi-pm/tco", test_tco);
+    g_test_add_func("/acpi-pm/tco-watchdog", test_tco_watchdog);
     g_test_add_func("/acpi-pm/state", test_state);
     g_test_add_func("/acpi-pm/random", test_random);
     return g_test_run();

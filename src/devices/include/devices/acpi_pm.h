@@ -3,8 +3,8 @@
  *
  * The LPC bridge (or the firmware substitute) says where the 128-byte block lies and which GSI is
  * the SCI.  SMI is not generated: writing ACPI_ENABLE/ACPI_DISABLE to the SMI command port sets and
- * clears SCI_EN at once, as the firmware's SMI handler would.  The TCO watchdog counts and tells
- * its timeouts, but does not reset: the NO_REBOOT strap is set.
+ * clears SCI_EN at once, as the firmware's SMI handler would.  When the TCO watchdog has timed out
+ * twice without a reload, and NO_REBOOT is clear, the board is told.
  *
  * Threads: registers under the board lock; timers in the main thread.
  * Spec:    Intel ICH9 data sheet §13.8, §13.9; ACPI 6.4 §4.8. */
@@ -41,6 +41,8 @@ struct acpi_pm *acpi_pm_new(struct device_list *devices, struct io_space *pio,
 void acpi_pm_map(struct acpi_pm *p, uint16_t base, bool enabled);
 /* SCI_IRQ_SEL of ACPI_CNTL: 9, 10, 11, 20 or 21. */
 void acpi_pm_set_sci(struct acpi_pm *p, unsigned gsi);
+/* NO_REBOOT of the chip set's general control; set at first. */
+void acpi_pm_no_reboot(struct acpi_pm *p, bool on);
 /* Board lock held. */
 void acpi_pm_power_button(struct acpi_pm *p);
 void acpi_pm_gpe_raise(struct acpi_pm *p, unsigned bit); /* sets GPE0 status bit 0..63 */

@@ -30,6 +30,8 @@ enum {
 struct pci_dev *mch_new(struct pci_host *h, struct shadow *shadow, GError **err);
 /* Takes over host->route_intx.  pm outlives the bridge. */
 struct pci_dev *lpc_new(struct pci_host *h, struct acpi_pm *pm, GError **err);
+/* The strap that keeps the TCO watchdog from acting: software cannot clear NO_REBOOT then. */
+void lpc_strap_no_reboot(struct pci_dev *d);
 /* PIRQ (0 = A .. 7 = H) of a root-bus slot's pin as hardware wires it at reset: what _PRT says. */
 unsigned lpc_pirq_default(unsigned slot, unsigned pin);
 

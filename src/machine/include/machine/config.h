@@ -18,7 +18,9 @@ enum vm_action {
     ACTION_SHUTDOWN,
     ACTION_POWEROFF,
     ACTION_PAUSE,
-    ACTION_NONE
+    ACTION_NONE,
+    ACTION_INJECT_NMI,
+    ACTION_EXIT_FAILURE
 };
 
 struct vm_config {

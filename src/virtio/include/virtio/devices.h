@@ -16,6 +16,7 @@
 #define VIRTIO_DEVICES_H
 
 #include "base/types.h"
+#include "block/on_error.h"
 
 struct blk_node;
 struct chardev;
@@ -36,22 +37,9 @@ struct virtio_pci_config {
     bool no_msix;           /* vectors=0 of the command line: INTx only */
 };
 
-/* What the device does when the image reports an error. */
-enum virtio_blk_on_error {
-    VIRTIO_BLK_ON_ERROR_DEFAULT, /* report reads; enospc for writes */
-    VIRTIO_BLK_ON_ERROR_REPORT,
-    VIRTIO_BLK_ON_ERROR_IGNORE,
-    VIRTIO_BLK_ON_ERROR_STOP,   /* request parked, VM asked to pause; retried on resume */
-    VIRTIO_BLK_ON_ERROR_ENOSPC, /* stop when the host is out of space, else report */
-};
-enum virtio_blk_error_action {
-    VIRTIO_BLK_ACTION_REPORT,
-    VIRTIO_BLK_ACTION_IGNORE,
-    VIRTIO_BLK_ACTION_STOP
-};
 /* Called in the main thread. */
 typedef void virtio_blk_error_fn(void *opaque, struct pci_dev *d, bool is_write, int errnum,
-                                 enum virtio_blk_error_action action);
+                                 enum blk_error_action action);
 
 #define VIRTIO_BLK_SERIAL_MAX 20u
 
@@ -72,7 +60,7 @@ struct virtio_blk_config {
     bool no_config_wce;  /* the guest may not toggle the cache mode */
     bool no_discard, no_write_zeroes;
     bool no_merging; /* requests that touch stay separate */
-    enum virtio_blk_on_error rerror, werror;
+    enum blk_on_error rerror, werror;
     virtio_blk_error_fn *on_error; /* required for stop; may be NULL */
     void *on_error_opaque;
 };
@@ -88,6 +76,18 @@ struct virtio_blk_counts {
 };
 void virtio_blk_counts(struct pci_dev *d, struct virtio_blk_counts *out);
 void virtio_blk_resized(struct pci_dev *d); /* tells the guest the new capacity */
+
+struct scsi_bus;
+struct virtio_scsi_config {
+    struct virtio_pci_config pci;
+    struct evloop *loop;               /* iothread; NULL = main loop */
+    unsigned queues;                   /* request queues; 0 = 1 */
+    unsigned queue_size;               /* 0 = 256; power of two, 4..1024 */
+    uint32_t max_sectors, cmd_per_lun; /* 0 = 65535, 128 */
+    bool no_hotplug, no_param_change;  /* features that are not offered */
+};
+struct pci_dev *virtio_scsi_pci_new(const struct virtio_scsi_config *cfg, GError **err);
+struct scsi_bus *virtio_scsi_bus(struct pci_dev *d); /* NULL when d is no virtio-scsi */
 
 struct virtio_net_config {
     struct virtio_pci_config pci;
