@@ -10,7 +10,9 @@
 #include "mem/guest_mem.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <glib.h>
+#include <unistd.h>
 
 enum {
     KEY_FILES = 0x20,
@@ -29,8 +31,11 @@ enum {
 #define DMA_SIGNATURE UINT64_C(0x51454d5520434647) /* "QEMU CFG", big-endian */
 
 struct item {
-    uint8_t *data;
+    uint8_t *data; /* NULL: in a file */
     size_t len_bytes;
+    bool present;
+    int fd;
+    uint64_t fd_offset;
 };
 struct file {
     char *name;
@@ -66,7 +71,7 @@ static void be32_put(uint8_t *p, uint32_t v)
 static struct item *item_find(struct fw_cfg *f, unsigned key)
 {
     if (key < KEY_FILES)
-        return f->key[key].data ? &f->key[key] : NULL;
+        return f->key[key].present ? &f->key[key] : NULL;
     if (key - KEY_FILES < f->files->len)
         return &((struct file *)g_ptr_array_index(f->files, key - KEY_FILES))->item;
     return NULL;
@@ -78,6 +83,25 @@ static void item_select(struct fw_cfg *f, uint16_t key)
     f->offset_bytes = 0;
 }
 
+/* n bytes that the item has; false when its file no longer does. */
+static bool item_read(const struct item *it, size_t at, uint8_t *buf, size_t n)
+{
+    if (it->data) {
+        memcpy(buf, it->data + at, n);
+        return true;
+    }
+    memset(buf, 0, n);
+    while (n) {
+        ssize_t got = pread(it->fd, buf, n, (off_t)(it->fd_offset + at));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        buf += got, at += (size_t)got, n -= (size_t)got;
+    }
+    return true;
+}
+
 /* Copies up to len bytes from the cursor and moves it; returns how many the item had. */
 static size_t item_take(struct fw_cfg *f, uint8_t *buf, size_t len)
 {
@@ -86,7 +110,7 @@ static size_t item_take(struct fw_cfg *f, uint8_t *buf, size_t len)
     size_t n = MIN_OF(len, left);
 
     if (n && buf)
-        memcpy(buf, it->data + f->offset_bytes, n);
+        item_read(it, f->offset_bytes, buf, n);
     f->offset_bytes += (uint32_t)n;
     return n;
 }
@@ -114,6 +138,21 @@ static void select_write(struct io_region *r, uint64_t off, unsigned size, uint6
 
 /* ---- DMA at 0x514: the address, big-endian; its low half starts the command ---- */
 
+static bool dma_put(struct fw_cfg *f, const struct item *it, uint64_t to, size_t len)
+{
+    uint8_t piece[4096];
+
+    if (it->data)
+        return guest_mem_write(f->mem, GPA(to), it->data + f->offset_bytes, len) == 0;
+    for (size_t done = 0, n; done < len; done += n) {
+        n = MIN_OF(len - done, sizeof(piece));
+        if (!item_read(it, f->offset_bytes + done, piece, n) ||
+            guest_mem_write(f->mem, GPA(to + done), piece, n) != 0)
+            return false;
+    }
+    return true;
+}
+
 static bool dma_read(struct fw_cfg *f, uint64_t to, uint64_t len)
 {
     const struct item *it = item_find(f, f->selected);
@@ -123,7 +162,7 @@ static bool dma_read(struct fw_cfg *f, uint64_t to, uint64_t len)
 
     if (zeros > PAST_END_MAX)
         return false;
-    if (n && guest_mem_write(f->mem, GPA(to), it->data + f->offset_bytes, n) != 0)
+    if (n && !dma_put(f, it, to, n))
         return false;
     f->offset_bytes += (uint32_t)n;
     for (uint64_t at = to + n, chunk; zeros > 0; at += chunk, zeros -= chunk) {
@@ -265,12 +304,20 @@ static void item_set(struct item *it, const void *data, size_t len)
     if (len)
         memcpy(it->data, data, len);
     it->len_bytes = len;
+    it->present = true;
 }
 
 void fw_cfg_add_bytes(struct fw_cfg *f, uint16_t key, const void *data, size_t len)
 {
     assert(key < KEY_FILES && len <= UINT32_MAX);
     item_set(&f->key[key], data, len);
+}
+
+void fw_cfg_add_part(struct fw_cfg *f, uint16_t key, int fd, uint64_t offset, size_t len)
+{
+    assert(key < KEY_FILES && len <= UINT32_MAX);
+    g_free(f->key[key].data);
+    f->key[key] = (struct item){.len_bytes = len, .present = true, .fd = fd, .fd_offset = offset};
 }
 
 void fw_cfg_add_u16(struct fw_cfg *f, uint16_t key, uint16_t v)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,42 +19,81 @@
 
 static const struct boot_format *const boot_formats[] = {&boot_multiboot, &boot_pvh, &boot_bzimage};
 
-static bool blob_read(const char *path, uint64_t max_bytes, const char *what, struct boot_blob *out,
-                      GError **err)
+static bool blob_error(const struct boot_blob *b, const char *why, GError **err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, errno, "could not load %s '%s'", what, path);
+    return error_set(err, HANOK_ERROR_INVALID, "could not load %s '%s': %s", b->what, b->path, why);
+}
+
+static bool blob_errno(const struct boot_blob *b, GError **err)
+{
+    return error_errno(err, errno, "could not load %s '%s'", b->what, b->path);
+}
+
+static bool blob_measure(struct boot_blob *b, GError **err)
+{
     struct stat st;
-    bool ok = fstat(fd, &st) == 0;
-    if (!ok) {
-        error_errno(err, errno, "could not load %s '%s'", what, path);
-    } else if (!S_ISREG(st.st_mode)) {
-        ok = error_set(err, HANOK_ERROR_INVALID, "could not load %s '%s': it is not a regular file",
-                       what, path);
-    } else if ((uint64_t)st.st_size > max_bytes) {
-        ok = error_set(err, HANOK_ERROR_INVALID,
-                       "could not load %s '%s': %llu bytes is more than the %llu allowed", what,
-                       path, (unsigned long long)st.st_size, (unsigned long long)max_bytes);
-    }
-    size_t done = 0, want = ok ? (size_t)st.st_size : 0;
-    out->data = g_try_malloc(want ? want : 1);
-    while (ok && out->data && done < want) {
-        ssize_t n = read(fd, out->data + done, want - done);
+
+    if (fstat(b->fd, &st) != 0)
+        return blob_errno(b, err);
+    if (!S_ISREG(st.st_mode))
+        return blob_error(b, "it is not a regular file", err);
+    if ((uint64_t)st.st_size > b->max_bytes)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "could not load %s '%s': %llu bytes is more than the %llu allowed",
+                         b->what, b->path, (unsigned long long)st.st_size,
+                         (unsigned long long)b->max_bytes);
+    b->len = (size_t)st.st_size;
+    return true;
+}
+
+static void blob_unload(struct boot_blob *b)
+{
+    if (b->data)
+        munmap(b->data, b->mapped);
+    b->data = NULL;
+}
+
+/* The file as it is now.  A copy, because the bytes are looked at more than once. */
+static bool blob_load(struct boot_blob *b, GError **err)
+{
+    if (b->data || b->fd < 0)
+        return true;
+    if (!blob_measure(b, err))
+        return false;
+    b->mapped = MAX_OF(b->len, (size_t)1);
+    void *p = mmap(NULL, b->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return blob_error(b, "not enough host memory", err);
+    b->data = p;
+    for (size_t done = 0; done < b->len;) {
+        ssize_t n = pread(b->fd, b->data + done, b->len - done, (off_t)done);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            ok = error_errno(err, errno, "could not load %s '%s'", what, path);
-        if (n <= 0)
-            break;
+        if (n <= 0) {
+            bool ok = n < 0 ? blob_errno(b, err) : blob_error(b, "it is being changed", err);
+            blob_unload(b);
+            return ok;
+        }
         done += (size_t)n;
     }
-    if (ok && !out->data)
-        ok = error_set(err, HANOK_ERROR_IO, "could not load %s '%s': not enough host memory", what,
-                       path);
-    out->len = done;
-    close(fd);
-    return ok;
+    return true;
+}
+
+static bool blob_open(struct boot_blob *b, const char *path, const char *what, uint64_t max_bytes,
+                      GError **err)
+{
+    b->path = path;
+    b->what = what;
+    b->max_bytes = max_bytes;
+    b->fd = open(path, O_RDONLY | O_CLOEXEC);
+    return b->fd < 0 ? blob_errno(b, err) : blob_load(b, err);
+}
+
+static void blob_close(struct boot_blob *b)
+{
+    blob_unload(b);
+    if (b->fd >= 0)
+        close(b->fd);
 }
 
 static bool detect_format(struct boot_image *img, GError **err)
@@ -82,9 +122,10 @@ struct boot_image *boot_image_open(const struct vm_config *cfg, GError **err)
     img->path = g_strdup(cfg->kernel);
     img->initrd_path = g_strdup(cfg->initrd);
     img->append = g_strdup(cfg->append ? cfg->append : "");
-    bool ok = blob_read(img->path, KERNEL_FILE_MAX, "kernel", &img->kernel, err);
+    img->kernel.fd = img->initrd.fd = -1;
+    bool ok = blob_open(&img->kernel, img->path, "kernel", KERNEL_FILE_MAX, err);
     if (ok && img->initrd_path)
-        ok = blob_read(img->initrd_path, INITRD_FILE_MAX, "initrd", &img->initrd, err);
+        ok = blob_open(&img->initrd, img->initrd_path, "initrd", INITRD_FILE_MAX, err);
     if (ok && strlen(img->append) >= BOOT_CMDLINE_MAX)
         ok = error_set(
             err, HANOK_ERROR_INVALID,
@@ -100,17 +141,28 @@ void boot_image_free(struct boot_image *img)
 {
     if (!img)
         return;
+    blob_close(&img->kernel);
+    blob_close(&img->initrd);
     g_free(img->path);
     g_free(img->initrd_path);
     g_free(img->append);
-    g_free(img->kernel.data);
-    g_free(img->initrd.data);
     g_free(img);
+}
+
+void boot_image_unload(struct boot_image *img)
+{
+    blob_unload(&img->kernel);
+    blob_unload(&img->initrd);
 }
 
 bool boot_image_place(struct boot_image *img, const struct boot_env *env, GError **err)
 {
-    return img->format->place(img, env, err);
+    bool known = img->kernel.data;
+    bool ok = blob_load(&img->kernel, err) && blob_load(&img->initrd, err) &&
+              (known || detect_format(img, err)) && img->format->place(img, env, err);
+
+    boot_image_unload(img);
+    return ok;
 }
 
 void boot_image_add_fw_cfg(struct boot_image *img, struct fw_cfg *f)
@@ -121,7 +173,7 @@ void boot_image_add_fw_cfg(struct boot_image *img, struct fw_cfg *f)
     fw_cfg_add_u32(f, FW_CFG_INITRD_ADDR, (uint32_t)img->initrd_gpa);
     fw_cfg_add_u32(f, FW_CFG_INITRD_SIZE, (uint32_t)img->initrd.len);
     if (img->initrd.len)
-        fw_cfg_add_bytes(f, FW_CFG_INITRD_DATA, img->initrd.data, img->initrd.len);
+        fw_cfg_add_part(f, FW_CFG_INITRD_DATA, img->initrd.fd, 0, img->initrd.len);
     if (img->format->add_fw_cfg)
         img->format->add_fw_cfg(img, f);
 }

@@ -18,9 +18,14 @@
 #define BOOT_CMDLINE_MAX     0x10000ull
 #define BOOT_PAGE_TABLES_GPA 0x30000ull
 
+/* A file that stays open; its bytes are in memory only while they are looked at. */
 struct boot_blob {
-    uint8_t *data;
-    size_t len;
+    const char *path, *what;
+    uint64_t max_bytes;
+    int fd;        /* -1: there is none */
+    uint8_t *data; /* NULL: not loaded */
+    size_t len;    /* when last loaded */
+    size_t mapped;
 };
 
 struct boot_image;

@@ -160,10 +160,10 @@ static void bzimage_add_fw_cfg(struct boot_image *img, struct fw_cfg *f)
     size_t setup = setup_bytes(img->kernel.data);
     fw_cfg_add_u32(f, FW_CFG_SETUP_ADDR, BOOT_PARAMS_GPA);
     fw_cfg_add_u32(f, FW_CFG_SETUP_SIZE, (uint32_t)setup);
-    fw_cfg_add_bytes(f, FW_CFG_SETUP_DATA, img->kernel.data, setup);
+    fw_cfg_add_part(f, FW_CFG_SETUP_DATA, img->kernel.fd, 0, setup);
     fw_cfg_add_u32(f, FW_CFG_KERNEL_ADDR, LOW_LOAD_GPA);
     fw_cfg_add_u32(f, FW_CFG_KERNEL_SIZE, (uint32_t)(img->kernel.len - setup));
-    fw_cfg_add_bytes(f, FW_CFG_KERNEL_DATA, img->kernel.data + setup, img->kernel.len - setup);
+    fw_cfg_add_part(f, FW_CFG_KERNEL_DATA, img->kernel.fd, setup, img->kernel.len - setup);
 }
 
 const struct boot_format boot_bzimage = {

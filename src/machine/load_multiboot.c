@@ -231,8 +231,8 @@ static void multiboot_add_fw_cfg(struct boot_image *img, struct fw_cfg *f)
 {
     fw_cfg_add_u32(f, FW_CFG_KERNEL_SIZE, (uint32_t)(img->kernel.len - img->header_offset));
     fw_cfg_add_u32(f, FW_CFG_KERNEL_ENTRY, (uint32_t)img->entry_gpa);
-    fw_cfg_add_bytes(f, FW_CFG_KERNEL_DATA, img->kernel.data + img->header_offset,
-                     img->kernel.len - img->header_offset);
+    fw_cfg_add_part(f, FW_CFG_KERNEL_DATA, img->kernel.fd, img->header_offset,
+                    img->kernel.len - img->header_offset);
 }
 
 const struct boot_format boot_multiboot = {

@@ -414,6 +414,8 @@ static bool build(struct machine *m, GError **err)
         return false;
     if (m->boot)
         boot_image_add_fw_cfg(m->boot, m->fw_cfg);
+    if (m->boot && m->firmware) /* it reads fw_cfg */
+        boot_image_unload(m->boot);
     return vnc_start(m, err) && board_reset(m, err);
 }
 

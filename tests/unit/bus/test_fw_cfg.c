@@ -5,6 +5,8 @@
 #include "mem/guest_mem.h"
 
 #include <glib.h>
+#include <glib/gstdio.h>
+#include <unistd.h>
 
 struct board {
     struct device_list devices;
@@ -122,6 +124,28 @@ static void test_hostile_dma_fails_and_ends(void)
     board_free(b);
 }
 
+static void test_part_of_a_file_is_read_when_asked_for(void)
+{
+    struct board *b = board_new();
+    g_autofree char *path = NULL;
+    char buf[8] = "";
+    int fd = g_file_open_tmp("fw_cfg-XXXXXX", &path, NULL);
+    g_assert_cmpint(write(fd, "0123456789", 10), ==, 10);
+    fw_cfg_add_part(b->f, FW_CFG_KERNEL_DATA, fd, 2, 8);
+    take(b, FW_CFG_KERNEL_DATA, buf, 3);
+    g_assert_cmpmem(buf, 3, "234", 3);
+    g_assert_cmphex(dma(b, 2, 8, 0x2000), ==, 0); /* goes on, and past the end: zeros */
+    guest_mem_read(b->mem, GPA(0x2000), buf, 8);
+    g_assert_cmpmem(buf, 8, "56789\0\0\0", 8);
+    g_assert_cmpint(ftruncate(fd, 4), ==, 0);
+    g_assert_cmphex(dma(b, FW_CFG_KERNEL_DATA << 16 | 8 | 2, 8, 0x2000), ==, 1);
+    take(b, FW_CFG_KERNEL_DATA, buf, 4);
+    g_assert_cmpmem(buf, 4, "23\0\0", 4);
+    close(fd);
+    g_unlink(path);
+    board_free(b);
+}
+
 static void test_state_keeps_the_cursor(void)
 {
     struct board *b = board_new(), *to = board_new();
@@ -149,6 +173,7 @@ int main(int argc, char **argv)
     g_test_add_func("/fw_cfg/directory", test_directory_is_sorted_and_has_keys);
     g_test_add_func("/fw_cfg/dma", test_dma_reads_and_skips);
     g_test_add_func("/fw_cfg/dma-hostile", test_hostile_dma_fails_and_ends);
+    g_test_add_func("/fw_cfg/part-of-a-file", test_part_of_a_file_is_read_when_asked_for);
     g_test_add_func("/fw_cfg/state", test_state_keeps_the_cursor);
     return g_test_run();
 }

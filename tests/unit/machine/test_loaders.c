@@ -60,9 +60,9 @@ static char *write_file(struct fixture *f, const char *name, const void *data, s
     return path;
 }
 
-static bool load(struct fixture *f, GError **err)
+static struct boot_env boot_env(struct fixture *f)
 {
-    struct boot_env env = {
+    return (struct boot_env){
         .mem = f->mem,
         .e820 = e820,
         .e820_count = ARRAY_SIZE(e820),
@@ -71,6 +71,11 @@ static bool load(struct fixture *f, GError **err)
         .ram_low_end = RAM_BYTES,
         .bsp = f->bsp,
     };
+}
+
+static bool load(struct fixture *f, GError **err)
+{
+    struct boot_env env = boot_env(f);
     struct boot_image *img = boot_image_open(&f->cfg, err);
     bool ok = img && boot_image_place(img, &env, err);
     boot_image_free(img);
@@ -267,6 +272,61 @@ static void bzimage_refuses_small_memory_long_lines_and_cut_files(struct fixture
     load_refused(f, "takes at most 2047");
 }
 
+static void write_into(const char *path, const void *data, size_t len)
+{
+    FILE *file = fopen(path, "we");
+    g_assert_nonnull(file);
+    g_assert_cmpuint(fwrite(data, 1, len, file), ==, len);
+    g_assert_cmpint(fclose(file), ==, 0);
+}
+
+/* Nothing of the files is kept between resets. */
+static void a_reset_reads_the_open_files_again(struct fixture *f, gconstpointer unused)
+{
+    uint8_t image[8192], before[1024] = {0}, after[1024];
+    f->cfg.kernel = write_file(f, "vmlinuz", image, bzimage(image, true));
+    f->cfg.initrd = write_file(f, "initrd", "0123456789", 10);
+    GError *err = NULL;
+    struct boot_env env = boot_env(f);
+    struct boot_image *img = boot_image_open(&f->cfg, &err);
+    g_assert_no_error(err);
+    for (unsigned turn = 0; turn < 3; turn++) {
+        if (turn == 1) /* a new file under the old name: not ours */
+            g_free(write_file(f, "vmlinuz", "text", 4));
+        if (turn == 2)
+            write_into(f->cfg.initrd, "abcd", 4);
+        guest_mem_write(f->mem, GPA(BZ_PREF), before, sizeof(before));
+        g_assert_true(boot_image_place(img, &env, &err));
+        guest_mem_read(f->mem, GPA(BZ_PREF), after, sizeof(after));
+        g_assert_cmpmem(after, sizeof(after), image + 1024, sizeof(after));
+        uint64_t bp = f->bsp->gpr[R_RSI];
+        g_assert_cmpuint(guest_u32(f, bp + 0x21c), ==, turn == 2 ? 4 : 10);
+        g_assert_cmphex(guest_u32(f, guest_u32(f, bp + 0x218)), ==,
+                        turn == 2 ? 0x64636261 : 0x33323130);
+    }
+    boot_image_free(img);
+}
+
+static void a_kernel_that_was_spoilt_meanwhile_is_refused_at_reset(struct fixture *f,
+                                                                   gconstpointer unused)
+{
+    uint8_t image[8192];
+    f->cfg.kernel = write_file(f, "vmlinuz", image, bzimage(image, true));
+    GError *err = NULL;
+    struct boot_env env = boot_env(f);
+    struct boot_image *img = boot_image_open(&f->cfg, &err);
+    g_assert_true(boot_image_place(img, &env, &err));
+    write_into(f->cfg.kernel, image, 1024);
+    g_assert_false(boot_image_place(img, &env, &err));
+    g_assert_nonnull(strstr(err->message, "cut short"));
+    g_clear_error(&err);
+    write_into(f->cfg.kernel, "", 0);
+    g_assert_false(boot_image_place(img, &env, &err));
+    g_assert_nonnull(strstr(err->message, f->cfg.kernel));
+    g_error_free(err);
+    boot_image_free(img);
+}
+
 /* ---- PVH ---- */
 
 static size_t pvh_image(uint8_t *out, uint32_t note_type)
@@ -340,6 +400,8 @@ int main(int argc, char **argv)
     ADD(bzimage_enters_64_bit_with_boot_params);
     ADD(bzimage_without_xlf_kernel_64_enters_32_bit);
     ADD(bzimage_refuses_small_memory_long_lines_and_cut_files);
+    ADD(a_reset_reads_the_open_files_again);
+    ADD(a_kernel_that_was_spoilt_meanwhile_is_refused_at_reset);
     ADD(pvh_enters_by_its_note);
     ADD(pvh_without_the_note_is_refused);
     return g_test_run();

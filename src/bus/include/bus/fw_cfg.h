@@ -41,6 +41,9 @@ enum {
 struct fw_cfg *fw_cfg_new(struct device_list *devices, struct io_space *pio, struct guest_mem *mem);
 void fw_cfg_add_bytes(struct fw_cfg *f, uint16_t key, const void *data,
                       size_t len); /* copies; replaces */
+/* len bytes of fd from offset on, read when the guest asks for them; fd is lent.  What cannot be
+ * read (any more) is zeros through the data port, an error of a DMA command. */
+void fw_cfg_add_part(struct fw_cfg *f, uint16_t key, int fd, uint64_t offset, size_t len);
 void fw_cfg_add_u16(struct fw_cfg *f, uint16_t key, uint16_t v);
 void fw_cfg_add_u32(struct fw_cfg *f, uint16_t key, uint32_t v);
 void fw_cfg_add_u64(struct fw_cfg *f, uint16_t key, uint64_t v);

@@ -1,6 +1,6 @@
 /* loader.h - what -kernel brings: one boot image, opened once, placed at every start and reset.
  *
- *   machine_new  --> boot_image_open()          reads and checks the files
+ *   machine_new  --> boot_image_open()          reads and checks the files, which stay open
  *   each reset   --> firmware substitute        tables, BARs, e820 (firmware_substitute.c)
  *                --> boot_image_place(env)      guest memory + the first vcpu's registers
  *
@@ -10,8 +10,12 @@
  * real-mode stubs), and the ACPI/SMBIOS tables from ram_low_usable up to ram_low_end.
  *
  * Owner:   the machine.   Threads: main, vcpus paused.
- * Errors:  open() and place() fill GError with one sentence naming the file; place() fails only on
- *          too little memory, and the same way at every reset. */
+ * Errors:  open() and place() fill GError with one sentence naming the file; place() fails on too
+ *          little memory, and when a file has been written to meanwhile and is no kernel any more.
+ *
+ * Between resets no copy of the files is kept: a reset reads them again.  Replacing a file (a new
+ * one under the old name) does not touch a machine that runs, writing into it does, at its reset.
+ */
 #ifndef MACHINE_LOADER_H
 #define MACHINE_LOADER_H
 
@@ -46,7 +50,9 @@ struct boot_env {
 /* cfg->kernel is not NULL; initrd and append may be. */
 struct boot_image *boot_image_open(const struct vm_config *cfg, GError **err);
 bool boot_image_place(struct boot_image *img, const struct boot_env *env, GError **err);
-/* The kernel, initrd and command-line items of fw_cfg (keys 0x07..0x18). */
+/* Gives back what open() has read; place() does that itself. */
+void boot_image_unload(struct boot_image *img);
+/* The kernel, initrd and command-line items of fw_cfg (keys 0x07..0x18); img must outlive f. */
 void boot_image_add_fw_cfg(struct boot_image *img, struct fw_cfg *f);
 void boot_image_free(struct boot_image *img); /* accepts NULL */
 
