@@ -81,16 +81,14 @@ struct icache {
     struct code_range inbox[INBOX_RANGES];
     unsigned inbox_count;
     bool inbox_overflow;
-    uint16_t seen[SEEN_SIZE]; /* what has been run once, see block_once */
-    /* last, because of their flexible members; vcpu's thread only */
-    union {
-        uint8_t space[sizeof(struct block) + (BLOCK_INSNS_MAX + 1) * sizeof(struct insn)];
-        struct block block;
-    } once;
-    union {
-        uint8_t space[sizeof(struct block) + 2 * sizeof(struct insn)];
-        struct block block;
-    } scratch;
+    /* vcpu's thread only */
+    uint16_t seen[SEEN_SIZE]; /* how often code was run, see seen_before */
+    uint32_t dice;
+    struct block once; /* what is not kept; see block_once */
+    struct insn once_insn[BLOCK_INSNS_MAX + 1];
+    const struct block *once_of; /* those are this block's instructions too */
+    struct block scratch;
+    struct insn scratch_insn[2];
 };
 
 static inline unsigned page_hash(uintptr_t host_page)
@@ -170,8 +168,9 @@ static void stop_running_block(struct jit_cpu *c)
 
     c->next = NULL;
     c->link = NULL;
-    if (!b || !c->cur)
+    if (!b || !b->insn || !c->cur)
         return;
+    c->icache->once_of = NULL;
     /* By offset: cur may be a copy of the entry (op_locked_alone). */
     for (struct insn *i = b->insn; i < b->insn + b->count; i++)
         if (i->off > c->cur->off)
@@ -192,6 +191,7 @@ void icache_flush(struct jit_cpu *c)
     tr_cache_flush(c);
     ic->arena_next = ic->arena;
     ic->arena_top = ic->arena + ARENA_BYTES;
+    ic->once_of = NULL;
 }
 
 static struct code_page *page_get(struct icache *ic, uintptr_t host)
@@ -221,6 +221,43 @@ static void list_remove(struct block **at, const struct block *b, size_t next_fi
         *at = *(struct block **)((const uint8_t *)b + next_field);
 }
 
+/* ---- what has been seen ---- */
+
+#define SEEN_COUNT 3u /* an entry: how often, up to 3; which code */
+
+static uint16_t *seen_entry(struct icache *ic, uintptr_t host, uint32_t key, uint16_t *tag)
+{
+    uint64_t h = (host ^ (uint64_t)key << 48) * 0x9e3779b97f4a7c15ull;
+
+    *tag = (uint16_t)(h >> 32) & (uint16_t)~SEEN_COUNT;
+    return &ic->seen[h >> 48];
+}
+
+/* How often code has been run before, up to 3.  Of two that share an entry, one stays there for
+ * some turns, so that both get warm. */
+static unsigned seen_before(struct icache *ic, uintptr_t host, uint32_t key)
+{
+    uint16_t tag, *seen = seen_entry(ic, host, key, &tag);
+    unsigned count = *seen & SEEN_COUNT;
+
+    if (!count || (*seen & ~SEEN_COUNT) != tag) {
+        ic->dice = ic->dice * 1664525 + 1013904223;
+        if (!count || ic->dice >> 31)
+            *seen = tag | 1;
+        return 0;
+    }
+    *seen = (uint16_t)(tag | MIN_OF(count + 1, SEEN_COUNT));
+    return count;
+}
+
+/* Code that was changed is as good as new, but for having been run. */
+static void seen_again(struct jit_cpu *c, const struct block *b)
+{
+    uint16_t tag, *seen = seen_entry(c->icache, b->host, b->key, &tag);
+
+    *seen = tag | 1;
+}
+
 static void block_drop(struct jit_cpu *c, struct block *b)
 {
     struct icache *ic = c->icache;
@@ -234,6 +271,9 @@ static void block_drop(struct jit_cpu *c, struct block *b)
     pthread_mutex_unlock(&ic->lock);
     if (e->block == b)
         *e = (struct jump_cache_entry){0};
+    if (ic->once_of == b)
+        ic->once_of = NULL;
+    seen_again(c, b);
     if (b->tr)
         tr_drop(c, b);
     for (struct block *o = b->page->blocks; o; o = o->page_next)
@@ -276,7 +316,7 @@ static void page_invalidate(struct jit_cpu *c, struct code_page *p, uintptr_t st
 
 static void once_invalidate(struct jit_cpu *c, uintptr_t start, uintptr_t end)
 {
-    const struct block *b = &c->icache->once.block;
+    const struct block *b = &c->icache->once;
 
     if (c->block == b && b->host < end && b->host + b->bytes > start)
         stop_running_block(c);
@@ -486,7 +526,6 @@ static void block_insert(struct jit_cpu *c, struct block *b)
     p->granules |= granule_mask(b->host, end);
     ic->decoding[0] = ic->decoding[1] = 0;
     pthread_mutex_unlock(&ic->lock);
-    ic->arena_next += ALIGN_UP(sizeof(*b) + (b->count + 1) * sizeof(struct insn), 64);
 }
 
 static uint64_t next_page_linear(const struct jit_cpu *c, uint64_t linear)
@@ -521,26 +560,43 @@ static bool decode_crossing(struct jit_cpu *c, struct block *b, uint64_t linear)
     return true;
 }
 
-/* The first time round a block is decoded into a place that the next one takes: most code of a
- * starting system runs once.  True when it was so.  A store to its page is noticed as one to a page
- * that is being decoded, and ends the block (once_invalidate). */
-static bool block_once(struct jit_cpu *c, uintptr_t host, const struct tlb_exec *e)
+/* Into the place for what is not kept; 0 when already the first goes on in the next page. */
+static unsigned once_decode(struct jit_cpu *c, uintptr_t host)
 {
     struct icache *ic = c->icache;
-    struct block *b = &ic->once.block;
-    uint64_t h = (host ^ (uint64_t)c->mode_key << 48) * 0x9e3779b97f4a7c15ull;
-    uint16_t *seen = &ic->seen[h >> 48], mark = (uint16_t)(h >> 32) | 1;
 
-    if (*seen == mark)
+    ic->once_of = NULL;
+    ic->once = (struct block){.host = host, .key = c->mode_key, .insn = ic->once_insn};
+    return decode_page(c, &ic->once);
+}
+
+/* Most code of a starting system runs once, and what is translated is hardly ever interpreted
+ * again: so instructions are decoded into a place that the next block takes, until a block is warm,
+ * and then its head alone is kept.  Where there is no translator they are kept from the second time
+ * on.  True when it was done so.  A store to the page is noticed as one to a page that is being
+ * decoded, and ends the block (once_invalidate). */
+static bool block_once(struct jit_cpu *c, uintptr_t host, const struct tlb_exec *e, bool lean)
+{
+    unsigned runs = seen_before(c->icache, host, c->mode_key);
+
+    if (runs >= (lean ? MIN_OF(c->tr.cache->warm + 1, SEEN_COUNT) : 1))
         return false;
-    *seen = mark;
     code_page_announce(c, host, e, 0);
-    *b = (struct block){.host = host, .key = c->mode_key};
-    return decode_page(c, b) != 0;
+    return once_decode(c, host) != 0;
+}
+
+static void arena_take(struct icache *ic, size_t bytes)
+{
+    ic->arena_next += ALIGN_UP(bytes, _Alignof(struct block));
+}
+
+static size_t insn_bytes(const struct block *b)
+{
+    return (b->count + 1u) * sizeof(struct insn);
 }
 
 static struct block *block_build(struct jit_cpu *c, uint64_t linear, uintptr_t host,
-                                 const struct tlb_exec *e)
+                                 const struct tlb_exec *e, bool lean)
 {
     struct icache *ic = c->icache;
     size_t need = sizeof(struct block) + (BLOCK_INSNS_MAX + 1) * sizeof(struct insn) +
@@ -552,9 +608,56 @@ static struct block *block_build(struct jit_cpu *c, uint64_t linear, uintptr_t h
     code_page_announce(c, host, e, 0);
     struct block *b = (struct block *)ic->arena_next;
     *b = (struct block){.host = host, .key = c->mode_key, .page = p};
-    if (!decode_page(c, b) && !decode_crossing(c, b, linear))
-        return NULL;
+    if (lean && once_decode(c, host)) {
+        b->count = ic->once.count;
+        b->bytes = ic->once.bytes;
+        b->heat = (uint16_t)c->tr.cache->warm;
+        ic->once_of = b;
+        arena_take(ic, sizeof(*b));
+    } else {
+        b->insn = (struct insn *)(b + 1);
+        if (!decode_page(c, b) && !decode_crossing(c, b, linear))
+            return NULL;
+        arena_take(ic, sizeof(*b) + insn_bytes(b));
+    }
     block_insert(c, b);
+    return b;
+}
+
+const struct insn *icache_insns(struct jit_cpu *c, struct block *b)
+{
+    struct icache *ic = c->icache;
+
+    if (b->insn)
+        return b->insn;
+    if (ic->once_of == b)
+        return ic->once_insn;
+    once_decode(c, b->host);
+    if (ic->once.count != b->count || ic->once.bytes != b->bytes) {
+        block_drop(c, b); /* another vcpu has stored there, and its note is on the way */
+        return NULL;
+    }
+    ic->once_of = b;
+    return ic->once_insn;
+}
+
+/* What is interpreted though it is translated (MMIO, another address) may be so often. */
+struct block *icache_decoded(struct jit_cpu *c, struct block *b)
+{
+    struct icache *ic = c->icache;
+    const struct insn *from = icache_insns(c, b);
+
+    c->cur = NULL;
+    if (!from)
+        return icache_scratch(c);
+    if (b->decodes++ == 0 || ic->arena_next + insn_bytes(b) > ic->arena_top) {
+        ic->once_of = NULL;
+        return &ic->once;
+    }
+    b->insn = memcpy(ic->arena_next, from, insn_bytes(b));
+    if (b->insn[b->count - 1].priv == &ic->once)
+        b->insn[b->count - 1].priv = b;
+    arena_take(ic, insn_bytes(b));
     return b;
 }
 
@@ -585,10 +688,12 @@ struct block *icache_lookup(struct jit_cpu *c)
         block_drop(c, b);
         b = NULL;
     }
-    if (!b && block_once(c, host, e))
-        return &ic->once.block;
-    if (!b)
-        b = block_build(c, linear, host, e);
+    if (!b) {
+        bool lean = tr_takes(c);
+        if (block_once(c, host, e, lean))
+            return &ic->once;
+        b = block_build(c, linear, host, e, lean);
+    }
     if (!b)
         return icache_scratch(c);
     if (!b->host2)
@@ -618,13 +723,13 @@ static unsigned fetch_bytes(struct jit_cpu *c, uint64_t rip, uint8_t *buf, unsig
 
 struct block *icache_scratch(struct jit_cpu *c)
 {
-    struct block *b = &c->icache->scratch.block;
+    struct block *b = &c->icache->scratch;
     uint8_t copy[16];
     bool ends;
     unsigned have = fetch_bytes(c, c->st.rip, copy, sizeof(copy));
     struct fetch f = {.bytes = copy, .avail = have};
 
-    *b = (struct block){.key = c->mode_key};
+    *b = (struct block){.key = c->mode_key, .insn = c->icache->scratch_insn};
     if (have == 0 || decode_insn(c, &f, &b->insn[0], &ends) == DECODE_MORE) {
         f.avail += fetch_bytes(c, c->st.rip + have, copy + have, sizeof(copy) - have);
         if (f.avail == have || decode_insn(c, &f, &b->insn[0], &ends) == DECODE_MORE)

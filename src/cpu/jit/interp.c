@@ -18,7 +18,7 @@ static void rewind_to_cur(struct jit_cpu *c)
     if (!c->cur)
         return;
     c->st.rip = insn_rip(c, c->cur);
-    if (c->cur >= b->insn && c->cur < b->insn + b->count)
+    if (b->insn && c->cur >= b->insn && c->cur < b->insn + b->count)
         c->instructions -= b->count - (unsigned)(c->cur - b->insn);
     c->cur = NULL;
 }
@@ -158,6 +158,8 @@ static __attribute__((noinline)) enum vcpu_exit loop(struct jit_cpu *c)
         c->tr.bail = false;
         if (c->tr.cache)
             TR_COUNT(c->tr.cache->stats.interpreted, 1);
+        if (!b->insn)
+            b = icache_decoded(c, b);
         run_block(c, b);
     }
 }

@@ -32,11 +32,12 @@ struct block {
     uint16_t count, bytes;
     uint16_t heat;     /* times run by the interpreter, up to a point */
     bool cold;         /* cannot be translated */
+    uint8_t decodes;   /* times its instructions were wanted and not there */
     struct tblock *tr; /* its translations, one for each linear address and key */
     struct block *page_next, *bucket_next, *cross_next;
     struct code_page *page, *page2;
     struct block *link[2]; /* same-page successors: not taken / taken; NULL = look up */
-    struct insn insn[];    /* count + 1: the last is op_block_end */
+    struct insn *insn;     /* count + 1: the last is op_block_end; NULL: see icache_insns */
 };
 
 #define JUMP_CACHE_SIZE 16384u
@@ -56,6 +57,11 @@ struct icache_front {
 
 /* ---- icache.c ---- */
 struct block *icache_lookup(struct jit_cpu *c); /* block at st.rip; may fault */
+/* b's instructions, for the translator or to look at: decoded anew into a place that the next block
+ * takes when they are not kept; NULL, and b is dropped, when its bytes have changed. */
+const struct insn *icache_insns(struct jit_cpu *c, struct block *b);
+/* What the interpreter is to run for b, which begins at st.rip: b or a copy.  May fault. */
+struct block *icache_decoded(struct jit_cpu *c, struct block *b);
 /* One instruction at st.rip, in a private block that nothing links to. */
 struct block *icache_scratch(struct jit_cpu *c);
 void icache_drain(struct jit_cpu *c); /* PENDING_CODE: what other threads have written */

@@ -115,6 +115,7 @@ struct tr_insn {
     const struct insn *i;
     struct tr_op op;
     uint8_t index; /* in its block */
+    bool keep;     /* C looks at *i later: tr_kept() */
     uint8_t pfx;   /* mandatory or operand-size prefix: 0, 66, F2, F3 */
     bool p66, lock, vex, w, high8;
     uint8_t rex, map, opcode, modrm;
@@ -162,7 +163,9 @@ struct tblock {
     uint8_t count;
     uint8_t ahead;  /* cosim.c: 1 + instructions that may run twice; 0: not counted yet */
     bool ahead_fpu; /* among them some of the vector and x87 units */
+    uint8_t kept_count;
     uint16_t faults;
+    struct insn *kept;      /* instructions that are looked at later: tr_kept() */
     struct tr_fault *fault; /* behind the struct's other tail data */
     uint16_t off[];         /* guest offset of each instruction */
 };
@@ -175,7 +178,8 @@ struct tr {
     struct jit_cpu *c;
     struct tr_cache *cache;
     struct block *b;
-    uint64_t rip; /* of the block */
+    const struct insn *from; /* its instructions */
+    uint64_t rip;            /* of the block */
     uint32_t key;
     uint8_t ctx;
     bool code64;
@@ -223,6 +227,9 @@ void tr_flags_need(struct tr *t);
 void tr_interp(struct tr *t); /* the interpreter runs t->in, then on */
 void tr_bail(struct tr *t);   /* the interpreter runs t->in; does not come back */
 void tr_note_fault(struct tr *t);
+/* Instruction number index, if it is one that C may want to see: those that the interpreter runs,
+ * those of the vector and x87 units with memory operands or pointers; else NULL. */
+const struct insn *tr_kept(const struct tblock *t, unsigned index);
 uint64_t tr_next_rip(const struct tr *t);
 
 void tr_emit_insn(struct tr *t);
@@ -370,6 +377,8 @@ static inline uint32_t tr_key(const struct jit_cpu *c)
 struct props;
 /* p may be NULL: the defaults. */
 bool tr_options_read(struct tr_options *o, struct props *p, unsigned vcpus, GError **err);
+/* Is what is run now translated when it is warm?  Not with cosim=on, which wants to see all. */
+bool tr_takes(const struct jit_cpu *c);
 /* Runs from st.rip as far as translated code goes; false when nothing is translated there. */
 bool tr_run(struct jit_cpu *c, struct block *b);
 bool tr_init(struct jit_cpu *c);

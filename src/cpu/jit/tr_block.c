@@ -7,6 +7,7 @@
  *
  * A translation ends where the decoded block ends, or before the first instruction that can change
  * more than registers, flags and memory: such instructions are the interpreter's (INSN_END). */
+#include "fpu.h"
 #include "tr_emit.h"
 
 #include "base/evloop.h"
@@ -78,6 +79,7 @@ void tr_interp(struct tr *t)
         e_flags_save(t);
     t->flags = TR_MEM;
     tr_x87_settle(t);
+    t->in->keep = true;
     e8(t, 0xb8 | HR_S1), e32(t, t->in->index);
     e_call(t, glue(t, t->cache->glue.interp));
     t->vec_known = t->x87_known = false;
@@ -112,7 +114,7 @@ static void scan(struct tr *t)
     for (unsigned k = 0; k < t->b->count; k++) {
         struct tr_insn *d = &t->insn[k];
 
-        tr_scan(t->c, &t->b->insn[k], d);
+        tr_scan(t->c, &t->from[k], d);
         d->index = (uint8_t)k;
         d->off = d->i->off;
         if (ends_before(d))
@@ -168,11 +170,40 @@ static void emit_aside(struct tr *t)
 
 /* ---- the result ---- */
 
+static bool wants_keeping(const struct tr_insn *d)
+{
+    const struct fpu_op *op = d->i->flags & INSN_FPU ? d->i->priv : NULL;
+
+    return d->keep || (op && ((d->i->flags & INSN_MEM) || (op->flags & (FPU_X87 | FPU_POINTERS))));
+}
+
+static void keep_insns(struct tr *t, struct tblock *tb, size_t at)
+{
+    tb->kept = (struct insn *)((uint8_t *)tb + at);
+    for (unsigned n = 0; n < t->count; n++)
+        if (wants_keeping(&t->insn[n]))
+            tb->kept[tb->kept_count++] = *t->insn[n].i;
+}
+
+const struct insn *tr_kept(const struct tblock *t, unsigned index)
+{
+    for (unsigned n = 0; n < t->kept_count; n++)
+        if (t->kept[n].off == t->off[index])
+            return &t->kept[n];
+    return NULL;
+}
+
 static struct tblock *make(struct tr *t, uint32_t id)
 {
     struct tr_cache *k = t->cache;
     size_t tail = t->count * sizeof(uint16_t) + _Alignof(struct tr_fault);
-    struct tblock *tb = tr_tblock_new(k, sizeof(*tb) + tail + t->faults * sizeof(struct tr_fault));
+    size_t kept_at = ALIGN_UP(sizeof(struct tblock) + tail + t->faults * sizeof(struct tr_fault),
+                              _Alignof(struct insn));
+    size_t bytes = kept_at;
+
+    for (unsigned n = 0; n < t->count; n++)
+        bytes += wants_keeping(&t->insn[n]) ? sizeof(struct insn) : 0;
+    struct tblock *tb = tr_tblock_new(k, bytes);
 
     *tb = (struct tblock){.rip = t->rip,
                           .key = t->key,
@@ -188,6 +219,7 @@ static struct tblock *make(struct tr *t, uint32_t id)
     tb->fault =
         (struct tr_fault *)ALIGN_UP((uintptr_t)&tb->off[t->count], _Alignof(struct tr_fault));
     memcpy(tb->fault, t->fault, t->faults * sizeof(struct tr_fault));
+    keep_insns(t, tb, kept_at);
     return tb;
 }
 
@@ -223,6 +255,7 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
     struct tr t = {.c = c,
                    .cache = k,
                    .b = b,
+                   .from = icache_insns(c, b),
                    .rip = c->st.rip,
                    .key = key,
                    .ctx = c->tlb_ctx,
@@ -230,6 +263,8 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
                    .ool = aside,
                    .x87_last = -1};
 
+    if (!t.from)
+        return NULL;
     scan(&t);
     if (!worth_it(&t))
         return NULL;

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #define TBLOCK_BYTES  (16 * MiB)
+#define TBLOCK_MAX    8192u /* far above what one with 40 instructions takes */
 #define RET_STACK     (64 * KiB)
 #define PAGES_INITIAL 4096u
 #define GRAIN_SHIFT   8 /* of tr_cache.grain */
@@ -186,7 +187,7 @@ void tr_cache_flush(struct jit_cpu *c)
         return;
     for (uint32_t n = 0; n < k->blocks; n++) {
         k->block[n]->src->tr = NULL;
-        k->block[n]->src->heat = 0;
+        k->block[n]->src->heat = (uint16_t)k->warm;
     }
     k->used = k->first;
     k->aside_used = k->aside;
@@ -210,7 +211,7 @@ void tr_cache_flush(struct jit_cpu *c)
 bool tr_cache_room(struct tr_cache *k, uint32_t bytes)
 {
     if (k->used + bytes <= k->aside && k->aside_used + bytes <= k->bytes &&
-        k->tblock_used + 4096 <= TBLOCK_BYTES)
+        k->tblock_used + TBLOCK_MAX <= TBLOCK_BYTES)
         return true;
     k->full = true;
     return false;

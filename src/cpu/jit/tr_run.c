@@ -106,10 +106,11 @@ static _Noreturn void to_interpreter(struct jit_cpu *c)
  * exception.  And under an opmask it is not known here what is accessed. */
 static bool comes_first(struct jit_cpu *c, const struct insn *i, uint64_t linear)
 {
-    const struct fpu_op *op = i->priv;
+    const struct fpu_op *op;
 
-    if (!(i->flags & INSN_FPU))
+    if (!i || !(i->flags & INSN_FPU))
         return false;
+    op = i->priv;
     return (op->flags & FPU_MASKED) || (op->align_mask & linear) ||
            ((op->flags & FPU_X87) && fpu_of(c)->x87_unmasked);
 }
@@ -126,7 +127,7 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
     c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
     TR_COUNT(c->tr.cache->stats.fills, 1);
     tr_x87_note(c, t, TR_DESC_INSN(desc));
-    if (comes_first(c, &t->src->insn[TR_DESC_INSN(desc)], linear))
+    if (comes_first(c, tr_kept(t, TR_DESC_INSN(desc)), linear))
         to_interpreter(c);
     if (c->mode == MODE_LONG64 ? !canonical_ok(c, linear) || !canonical_ok(c, last)
                                : last > UINT32_MAX)
@@ -155,7 +156,7 @@ static void done(struct jit_cpu *c, const struct insn *i)
 uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index)
 {
     struct tblock *t = caller(c);
-    const struct insn *i = &t->src->insn[index];
+    const struct insn *i = tr_kept(t, index);
     struct insn alone[2] = {*i, {.fn = done, .off = i->off}};
     uint64_t next = t->rip + i->off + i->len;
     uint32_t key = t->key;
@@ -244,6 +245,11 @@ static bool knows_mode(const struct jit_cpu *c)
 {
     const uint32_t need = KEY_FLAT | KEY_CS32 | KEY_SS32;
     return c->mode == MODE_LONG64 || (c->mode_key & need) == need;
+}
+
+bool tr_takes(const struct jit_cpu *c)
+{
+    return c->tr.cache && !c->cosim && c->tlb_ctx != TLB_CTX_ALIGN && knows_mode(c);
 }
 
 bool tr_run(struct jit_cpu *c, struct block *b)

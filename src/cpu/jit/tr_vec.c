@@ -152,9 +152,9 @@ void tr_x87_settle(struct tr *t)
 
 void tr_x87_note(struct jit_cpu *c, const struct tblock *t, unsigned index)
 {
-    while (index-- > 0) {
-        const struct insn *i = &t->src->insn[index];
-        if (!has_pointers(i))
+    for (unsigned n = t->kept_count; n-- > 0;) {
+        const struct insn *i = &t->kept[n];
+        if (i->off >= t->off[index] || !has_pointers(i))
             continue;
         xs_put64(c, XS_FIP, t->rip + i->off);
         xs_put16(c, XS_FOP, ((const struct fpu_op *)i->priv)->fop);

@@ -201,7 +201,7 @@ static char *translate(const struct sequence *s)
     g_assert_nonnull(b->page);
     const struct tblock *t = tr_translate(c, b, tr_key(c), 1);
     g_assert_nonnull(t);
-    append_code(out, c, NULL, s->code, t->off[t->count - 1] + t->src->insn[t->count - 1].len,
+    append_code(out, c, NULL, s->code, t->off[t->count - 1] + icache_insns(c, b)[t->count - 1].len,
                 FLAT_CODE_AT);
     append_code(out, c, t, c->tr.cache->rw + t->code, t->end - t->code,
                 tr_rx(c->tr.cache, t->code));
