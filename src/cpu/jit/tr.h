@@ -315,6 +315,7 @@ struct tr_cache {
     uint8_t *rw, *rx;
     uint32_t bytes, used, first;
     uint32_t aside, aside_used; /* the upper half holds what is rarely run */
+    uint32_t written;           /* bytes since rw's pages were let go */
     uint8_t *ret_stack;         /* mapping, guard page first */
     uint64_t ret_top;
     uint8_t *tblocks; /* the structs, one behind the other */

@@ -5,8 +5,10 @@
  * its pending bits, at a poll.
  *
  * The code is memory mapped twice, writable here and executable there, never both at one address
- * (W^X).  The executable side, this struct and struct jit_cpu lie below 2 GiB, so that translated
- * code reaches all of it with 32-bit addresses.
+ * (W^X).  Pages of the writable side that were written some time ago are let go (the memory is the
+ * executable side's; a link that is patched later brings its page back).  The executable side, this
+ * struct and struct jit_cpu lie below 2 GiB, so that translated code reaches all of it with 32-bit
+ * addresses.
  *
  * The lower half holds the main paths, the upper one what was put aside (misses, stubs), so that
  * the processor's instruction cache holds what is run.
@@ -33,6 +35,7 @@
 
 #define TBLOCK_BYTES  (16 * MiB)
 #define TBLOCK_MAX    8192u /* far above what one with 40 instructions takes */
+#define WRITTEN_MAX   (1 * MiB)
 #define RET_STACK     (64 * KiB)
 #define PAGES_INITIAL 4096u
 #define GRAIN_SHIFT   8 /* of tr_cache.grain */
@@ -263,6 +266,11 @@ void tr_add(struct tr_cache *k, struct tblock *tb)
     k->block[k->blocks++] = tb;
     k->used = tb->end;
     k->aside_used = tb->aside_end;
+    k->written += tb->end - tb->code + tb->aside_end - tb->aside;
+    if (k->written >= WRITTEN_MAX) {
+        madvise(k->rw, k->bytes, MADV_DONTNEED);
+        k->written = 0;
+    }
     grains_note(k, k->blocks - 1, tb->code, tb->end);
     grains_note(k, k->blocks - 1, tb->aside, tb->aside_end);
 }
