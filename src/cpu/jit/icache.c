@@ -484,6 +484,26 @@ static void finish(struct block *b, unsigned count, unsigned bytes)
         last->priv = b;
 }
 
+/* One instruction; false when it does not end in the page. */
+static bool decode_at(struct jit_cpu *c, uintptr_t at, struct insn *out, bool *ends)
+{
+    uintptr_t end = page_start(at) + GUEST_PAGE_SIZE;
+    uint8_t copy[16];
+    struct fetch f = {.bytes = copy, .avail = MIN_OF(end - at, sizeof(copy))};
+
+    memcpy(copy, (const void *)at, f.avail);
+    return decode_insn(c, &f, out, ends) != DECODE_MORE;
+}
+
+void icache_insn_at(struct jit_cpu *c, const struct block *b, unsigned off, struct insn *out)
+{
+    bool ends;
+
+    if (!decode_at(c, b->host + off, out, &ends))
+        out->len = 0; /* changed meanwhile */
+    out->off = (uint16_t)off;
+}
+
 /* Instructions from one page; 0 when already the first does not end there. */
 static unsigned decode_page(struct jit_cpu *c, struct block *b)
 {
@@ -492,10 +512,7 @@ static unsigned decode_page(struct jit_cpu *c, struct block *b)
     bool ends = false;
 
     while (n < BLOCK_INSNS_MAX && at < end && !ends) {
-        uint8_t copy[16];
-        struct fetch f = {.bytes = copy, .avail = MIN_OF(end - at, sizeof(copy))};
-        memcpy(copy, (const void *)at, f.avail);
-        if (decode_insn(c, &f, &b->insn[n], &ends) == DECODE_MORE)
+        if (!decode_at(c, at, &b->insn[n], &ends))
             break;
         b->insn[n].off = (uint16_t)(at - b->host);
         at += b->insn[n++].len;

@@ -60,6 +60,8 @@ struct block *icache_lookup(struct jit_cpu *c); /* block at st.rip; may fault */
 /* b's instructions, for the translator or to look at: decoded anew into a place that the next block
  * takes when they are not kept; NULL, and b is dropped, when its bytes have changed. */
 const struct insn *icache_insns(struct jit_cpu *c, struct block *b);
+/* The instruction at off in b, as its bytes are now. */
+void icache_insn_at(struct jit_cpu *c, const struct block *b, unsigned off, struct insn *out);
 /* What the interpreter is to run for b, which begins at st.rip: b or a copy.  May fault. */
 struct block *icache_decoded(struct jit_cpu *c, struct block *b);
 /* One instruction at st.rip, in a private block that nothing links to. */

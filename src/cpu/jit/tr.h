@@ -167,7 +167,7 @@ struct tblock {
     uint16_t faults;
     struct insn *kept;      /* instructions that are looked at later: tr_kept() */
     struct tr_fault *fault; /* behind the struct's other tail data */
-    uint16_t off[];         /* guest offset of each instruction */
+    uint16_t off[];         /* guest offset of each instruction, and of the next one */
 };
 
 /* ---- tr_scan.c ---- */
@@ -204,6 +204,9 @@ struct tr_ool {
     void (*emit)(struct tr *t, struct tr_ool *o);
     uint8_t *back; /* where to go on */
     uint8_t *again;
+    uint8_t *done; /* behind the instruction, when the interpreter may run it meanwhile, or NULL */
+    enum tr_flags done_flags;
+    bool vec_known, x87_known; /* what it began with */
     uint32_t desc;
     uint32_t link;
     uint64_t rip;
@@ -289,6 +292,7 @@ void tr_leave_indirect(struct tr *t);
 struct tr_glue { /* offsets in the cache */
     uint32_t enter, exit_host, exit_mem, exit_indirect, ret_miss, bail, fill, interp, vec_load,
         x87_load;
+    uint32_t cross[TLB_CONTEXTS];     /* loads of up to 8 bytes from two pages */
     uint32_t stack[TLB_CONTEXTS][2];  /* read, write */
     uint32_t rep[TLB_CONTEXTS][2][4]; /* MOVS, STOS; by size */
 };
@@ -309,8 +313,16 @@ struct tr_stats {
 };
 #define TR_COUNT(counter, n)                                                                       \
     __atomic_store_n(&(counter), (counter) + (uint64_t)(n), __ATOMIC_RELAXED)
+/* An instruction that C runs in the place of its translation, decoded anew. */
+struct tr_again {
+    const struct tblock *of;
+    unsigned index;
+    struct insn insn;
+};
+#define TR_AGAIN 64u
 struct tr_cache {
     struct tr_jump jump[TR_JUMPS]; /* first: at a low address */
+    struct tr_again again[TR_AGAIN];
     struct tr_glue glue;
     uint8_t *rw, *rx;
     uint32_t bytes, used, first;
@@ -384,8 +396,9 @@ bool tr_takes(const struct jit_cpu *c);
 bool tr_run(struct jit_cpu *c, struct block *b);
 bool tr_init(struct jit_cpu *c);
 void tr_fini(struct jit_cpu *c);
-/* Called by glue: a TLB miss at linear (0: try again, else where the bytes are); one instruction by
+/* Called by glue: a TLB miss at linear (TR_FILL_*, else where the bytes are); one instruction by
  * the interpreter (non-zero: leave translated code). */
+enum { TR_FILL_AGAIN, TR_FILL_DONE /* the interpreter has run it */, TR_FILL_LEAVE /* and ... */ };
 uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc);
 uint64_t tr_x87_load(struct jit_cpu *c, uint64_t unused, uint32_t desc);
 uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index);
@@ -394,5 +407,6 @@ uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index);
 #define TR_DESC_SIZE(d)   ((d) >> 8 & 0xff)
 #define TR_DESC_WRITE     (1u << 16)
 #define TR_DESC_NO_BOUNCE (1u << 17)
+#define TR_DESC_IN_PLACE  (1u << 18) /* it knows TR_FILL_DONE */
 
 #endif

@@ -21,7 +21,8 @@ struct tr_ool *tr_ool(struct tr *t, void (*emit)(struct tr *, struct tr_ool *))
     g_assert(t->ools < TR_OOL_MAX);
     struct tr_ool *o = &t->ool[t->ools++];
 
-    *o = (struct tr_ool){.emit = emit, .index = t->in->index};
+    *o = (struct tr_ool){
+        .emit = emit, .index = t->in->index, .vec_known = t->vec_known, .x87_known = t->x87_known};
     return o;
 }
 
@@ -90,6 +91,11 @@ static bool is_flow(const struct tr_insn *d)
     return d->op.kind >= TK_JCC && d->op.kind <= TK_RET;
 }
 
+static bool is_stack(const struct tr_insn *d)
+{
+    return d->op.kind >= TK_PUSH_R && d->op.kind <= TK_LEAVE;
+}
+
 static bool is_string(const struct tr_insn *d)
 {
     uint8_t op = d->opcode;
@@ -130,7 +136,19 @@ static void scan(struct tr *t)
     }
 }
 
-void tr_emit_insn(struct tr *t)
+/* What was put aside for t->in from number `from` on may go on behind it. */
+static void emitted(struct tr *t, unsigned from)
+{
+    for (unsigned k = from; k < t->ools && !is_flow(t->in) && !is_stack(t->in); k++) {
+        struct tr_ool *o = &t->ool[k];
+        if (o->vec_known != t->vec_known || o->x87_known != t->x87_known)
+            continue;
+        o->done = t->p;
+        o->done_flags = t->in->live_after ? t->flags : TR_MEM;
+    }
+}
+
+static void emit(struct tr *t)
 {
     if (is_flow(t->in))
         tr_x87_settle(t);
@@ -150,6 +168,14 @@ void tr_emit_insn(struct tr *t)
         else
             tr_int(t);
     }
+}
+
+void tr_emit_insn(struct tr *t)
+{
+    unsigned ools = t->ools;
+
+    emit(t);
+    emitted(t, ools);
 }
 
 static void emit_aside(struct tr *t)
@@ -196,7 +222,7 @@ const struct insn *tr_kept(const struct tblock *t, unsigned index)
 static struct tblock *make(struct tr *t, uint32_t id)
 {
     struct tr_cache *k = t->cache;
-    size_t tail = t->count * sizeof(uint16_t) + _Alignof(struct tr_fault);
+    size_t tail = (t->count + 1u) * sizeof(uint16_t) + _Alignof(struct tr_fault);
     size_t kept_at = ALIGN_UP(sizeof(struct tblock) + tail + t->faults * sizeof(struct tr_fault),
                               _Alignof(struct insn));
     size_t bytes = kept_at;
@@ -216,8 +242,9 @@ static struct tblock *make(struct tr *t, uint32_t id)
                           .faults = (uint16_t)t->faults};
     for (unsigned n = 0; n < t->count; n++)
         tb->off[n] = t->insn[n].off;
+    tb->off[t->count] = (uint16_t)(t->insn[t->count - 1].off + t->insn[t->count - 1].i->len);
     tb->fault =
-        (struct tr_fault *)ALIGN_UP((uintptr_t)&tb->off[t->count], _Alignof(struct tr_fault));
+        (struct tr_fault *)ALIGN_UP((uintptr_t)&tb->off[t->count + 1], _Alignof(struct tr_fault));
     memcpy(tb->fault, t->fault, t->faults * sizeof(struct tr_fault));
     keep_insns(t, tb, kept_at);
     return tb;

@@ -201,6 +201,7 @@ void tr_cache_flush(struct jit_cpu *c)
     k->full = false;
     memset(k->page, 0, (k->page_mask + 1) * sizeof(*k->page));
     memset(k->jump, 0, sizeof(k->jump));
+    memset(k->again, 0, sizeof(k->again));
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
         for (unsigned n = 0; n < c->tlb[ctx].exec_count; n++)
             c->tlb[ctx].exec[c->tlb[ctx].exec_log[n]].id = 0;

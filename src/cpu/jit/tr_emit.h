@@ -244,7 +244,9 @@ static inline void e_here8(struct tr *t, uint8_t *at)
     *at = (uint8_t)(t->p - (at + 1));
 }
 #define CC_C     2
+#define CC_E     4
 #define CC_NE    5
+#define CC_BE    6
 #define CC_A     7
 #define J8_JRCXZ 0xe3
 #define J8_JMP   0xeb

@@ -162,7 +162,8 @@ static void note_caller(struct tr *t)
     e_load64(t, HR_RAX, &t->c->tr.keep[0]);
 }
 
-/* S0 = linear, S1 = desc -> S1 = 0: try again with S0 as it was; else S0 = where the bytes are. */
+/* S0 = linear, S1 = desc -> S1 = TR_FILL_AGAIN: try again with S0 as it was; TR_FILL_DONE; else S0
+ * = where the bytes are. */
 static uint8_t *fill(struct tr *t, uint8_t *rw)
 {
     t->cache->glue.fill = (uint32_t)(t->p - rw);
@@ -170,6 +171,8 @@ static uint8_t *fill(struct tr *t, uint8_t *rw)
     uint8_t *inner = t->p;
     e_store64(t, &t->c->tr.keep[3], HR_S0);
     into_c(t, (const void *)tr_fill);
+    e8(t, 0x48), e8(t, 0x83), e8(t, 0xf8), e8(t, TR_FILL_LEAVE); /* cmp rax */
+    uint8_t *leave = e_jcc(t, CC_E, t->p);
     e_mov(t, HR_S1, HR_RAX);
     e_mov(t, HR_S0, HR_RAX);
     e_op(t, 0, 0, 0, 0x80, 7, op_abs(&t->c->tr.vec_was_live)), e8(t, 0);
@@ -182,6 +185,8 @@ static uint8_t *fill(struct tr *t, uint8_t *rw)
     e_here8(t, there);
     registers_in(t);
     e8(t, 0xc3);
+    patch_rel(leave, t->p);
+    back_to_c(t);
     return inner;
 }
 
@@ -208,6 +213,66 @@ static void at_rax(struct tr *t, uint8_t opcode, unsigned reg, uint32_t abs)
     e32(t, abs);
 }
 
+/* mov eax, edi; shr, and: eax = place in a table of S0 + add's page */
+static void index_to_rax(struct tr *t, int32_t add)
+{
+    if (add)
+        e_lea(t, false, HR_RAX, HR_S0, HR_MEM, 0, add);
+    else
+        e_mov32(t, HR_RAX, HR_S0);
+    e8(t, 0xc1), e8(t, 0xe8), e8(t, GUEST_PAGE_SHIFT - 4); /* shr eax */
+    e8(t, 0x25), e32(t, (TLB_SIZE - 1) << 4);              /* and eax */
+}
+
+/* rdx = S0 + add - the tag at rax; returns the jump for another page. */
+static uint8_t *page_check(struct tr *t, uint32_t tags, int32_t add)
+{
+    e_lea(t, true, HR_RDX, HR_S0, HR_MEM, 0, add);
+    at_rax(t, 0x2b, HR_RDX, tags);
+    e8(t, 0x48), e8(t, 0x81), e8(t, 0xfa), e32(t, GUEST_PAGE_SIZE - 1); /* cmp rdx */
+    return e_jcc(t, CC_A, t->p);
+}
+
+/* fill() for a load of 2 to 8 bytes that bounces: when it lies in two pages that are in the TLB,
+ * the last 8 bytes of one and the first 8 of the other are put together here. */
+static void cross(struct tr *t, struct tlb_ctx *x, uint8_t *rw)
+{
+    uint32_t tags = low32(&x->rd->tag), hosts = tags + 8;
+    uint8_t *miss[3];
+
+    e_store64(t, &t->c->tr.keep[0], HR_RAX);
+    e_store64(t, &t->c->tr.keep[1], HR_RDX);
+    e_mov32(t, HR_RAX, HR_S0);
+    e8(t, 0x25), e32(t, GUEST_PAGE_SIZE - 1); /* and eax */
+    e8(t, 0x0f), e8(t, 0xb6), e8(t, 0xd5);    /* movzx edx, ch: size */
+    e8(t, 0x01), e8(t, 0xc2);                 /* add edx, eax */
+    e8(t, 0x81), e8(t, 0xfa), e32(t, GUEST_PAGE_SIZE);
+    miss[0] = e_jcc(t, CC_BE, t->p); /* in one page */
+    index_to_rax(t, 0);
+    miss[1] = page_check(t, tags, 0);
+    at_rax(t, 0x8b, HR_RDX, hosts);
+    e8(t, 0x48), e8(t, 0x8b), e8(t, 0x92), e32(t, GUEST_PAGE_SIZE - 8); /* mov rdx, [rdx + 4088] */
+    e_store64(t, t->c->tr.bounce, HR_RDX);
+    index_to_rax(t, GUEST_PAGE_SIZE);
+    miss[2] = page_check(t, tags, GUEST_PAGE_SIZE);
+    at_rax(t, 0x8b, HR_RDX, hosts);
+    e8(t, 0x48), e8(t, 0x8b), e8(t, 0x12);                     /* mov rdx, [rdx] */
+    e_mov32(t, HR_S1, HR_S0);                                  /* bits of the first 8 bytes */
+    e8(t, 0x83), e8(t, 0xe1), e8(t, 7);                        /* that come before: */
+    e8(t, 0xc1), e8(t, 0xe1), e8(t, 3);                        /* (linear mod 8) * 8 */
+    e_op(t, 0, E_W, 1, 0xad, HR_RDX, op_abs(t->c->tr.bounce)); /* shrd [bounce], rdx, cl */
+    e_const(t, HR_S0, (uint64_t)(uintptr_t)t->c->tr.bounce);
+    e_mov(t, HR_S1, HR_S0); /* not TR_FILL_AGAIN */
+    e_load64(t, HR_RAX, &t->c->tr.keep[0]);
+    e_load64(t, HR_RDX, &t->c->tr.keep[1]);
+    e8(t, 0xc3);
+    for (unsigned n = 0; n < 3; n++)
+        patch_rel(miss[n], t->p);
+    e_load64(t, HR_RAX, &t->c->tr.keep[0]);
+    e_load64(t, HR_RDX, &t->c->tr.keep[1]);
+    e_jmp(t, rw + t->cache->glue.fill);
+}
+
 /* S0 = linear, S1 = desc -> S0 = host address.  A hit in the table of writable pages becomes the
  * stack's page. */
 static void stack_probe(struct tr *t, struct tlb_ctx *x, bool write, uint8_t *inner)
@@ -220,10 +285,8 @@ static void stack_probe(struct tr *t, struct tlb_ctx *x, bool write, uint8_t *in
     again = t->p;
     e_store64(t, &t->c->tr.keep[0], HR_RAX);
     e_store64(t, &t->c->tr.keep[1], HR_S1);
-    e_mov32(t, HR_RAX, HR_S0);
-    e8(t, 0xc1), e8(t, 0xe8), e8(t, GUEST_PAGE_SHIFT - 4); /* shr eax */
-    e8(t, 0x25), e32(t, (TLB_SIZE - 1) << 4);              /* and eax */
-    e8(t, 0x0f), e8(t, 0xb6), e8(t, 0xcd);                 /* movzx ecx, ch */
+    index_to_rax(t, 0);
+    e8(t, 0x0f), e8(t, 0xb6), e8(t, 0xcd); /* movzx ecx, ch */
     at_rax(t, 0x2b, HR_S0, tags);
     e8(t, 0x48), e8(t, 0x81), e8(t, 0xff), e32(t, GUEST_PAGE_SIZE - 1); /* cmp rdi */
     miss[0] = e_jcc8(t, 0x77);                                          /* ja */
@@ -292,6 +355,8 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k)
     vec_load(&t, k->rw);
     x87_load(&t, k->rw);
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
+        k->glue.cross[ctx] = (uint32_t)(t.p - k->rw);
+        cross(&t, &c->tlb[ctx], k->rw);
         for (unsigned write = 0; write < 2; write++) {
             k->glue.stack[ctx][write] = (uint32_t)(t.p - k->rw);
             stack_probe(&t, &c->tlb[ctx], write, inner);

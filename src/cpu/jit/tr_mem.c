@@ -11,8 +11,9 @@
  * glue code, which also moves the stack's page.
  *
  * Out of line, C fills the TLB and the probe is tried again.  When that cannot help (MMIO, a page
- * crossing), a load is done in C and its bytes put into tr.bounce; anything else goes to the
- * interpreter before it has changed anything. */
+ * crossing), a load is done in C, or by glue when both pages are in the TLB, and its bytes put into
+ * tr.bounce; anything else is run by the interpreter, which comes back behind the instruction
+ * (stack and flow instructions: which translated code is left for). */
 #include "tr_emit.h"
 
 #define INDEX_SHIFT (GUEST_PAGE_SHIFT - 4) /* 16 bytes an entry */
@@ -79,23 +80,32 @@ static uint8_t *emit_check(struct tr *t, unsigned size)
     return e_jcc(t, CC_A, t->p);
 }
 
+/* S0 = linear: calls C or glue, and goes on where it says. */
+static void call_fill(struct tr *t, struct tr_ool *o)
+{
+    bool bounce = !(o->desc & (TR_DESC_WRITE | TR_DESC_NO_BOUNCE));
+    bool in_place = !bounce && o->done;
+    bool cross = bounce && TR_DESC_SIZE(o->desc) > 1 && TR_DESC_SIZE(o->desc) <= 8;
+    const struct tr_glue *g = &t->cache->glue;
+    uint8_t *retry;
+
+    e8(t, 0xb8 | HR_S1), e32(t, o->desc | (in_place ? TR_DESC_IN_PLACE : 0));
+    e_call(t, glue(t, cross ? g->cross[t->ctx] : g->fill));
+    if (bounce || in_place) {
+        retry = e_jcc8(t, J8_JRCXZ);
+        if (in_place && o->done_flags == TR_HOST)
+            e_flags_load(t);
+        e_jmp(t, bounce ? o->back : o->done);
+        e_here8(t, retry);
+    }
+    e_jmp(t, o->again);
+}
+
 /* S0 = linear - tag. */
 static void probe_miss(struct tr *t, struct tr_ool *o)
 {
-    bool bounce = !(o->desc & (TR_DESC_WRITE | TR_DESC_NO_BOUNCE));
-    uint8_t *retry;
-
     e_at_s1(t, 0x03, HR_S0, low32(&table(t, o->write)->tag));
-    e8(t, 0xb8 | HR_S1), e32(t, o->desc);
-    e_call(t, glue(t, t->cache->glue.fill));
-    if (!bounce) {
-        e_jmp(t, o->again);
-        return;
-    }
-    retry = e_jcc8(t, J8_JRCXZ);
-    e_jmp(t, o->back);
-    e_here8(t, retry);
-    e_jmp(t, o->again);
+    call_fill(t, o);
 }
 
 void tr_probe(struct tr *t, unsigned size, bool write, bool bounce)
@@ -183,18 +193,8 @@ void tr_range(struct tr *t, struct tr_ool *o, unsigned size, bool write, bool st
 /* An address known now: its slot is too.  Aside: the ordinary way. */
 static void fixed_miss(struct tr *t, struct tr_ool *o)
 {
-    bool bounce = !(o->desc & (TR_DESC_WRITE | TR_DESC_NO_BOUNCE));
-    uint8_t *retry;
-
     e_const(t, HR_S0, o->rip);
-    e8(t, 0xb8 | HR_S1), e32(t, o->desc);
-    e_call(t, glue(t, t->cache->glue.fill));
-    if (bounce) {
-        retry = e_jcc8(t, J8_JRCXZ);
-        e_jmp(t, o->back);
-        e_here8(t, retry);
-    }
-    e_jmp(t, o->again);
+    call_fill(t, o);
 }
 
 static void fixed_probe(struct tr *t, uint64_t linear, unsigned size, bool write, bool bounce)

@@ -115,6 +115,60 @@ static bool comes_first(struct jit_cpu *c, const struct insn *i, uint64_t linear
            ((op->flags & FPU_X87) && fpu_of(c)->x87_unmasked);
 }
 
+static void done(struct jit_cpu *c, const struct insn *i)
+{
+}
+
+/* One instruction of t by the interpreter; false when translated code cannot go on behind it. */
+static bool interpret(struct jit_cpu *c, const struct tblock *t, const struct insn *i,
+                      unsigned index)
+{
+    struct insn alone[2] = {*i, {.fn = done, .off = i->off}};
+    uint64_t next = t->rip + i->off + i->len;
+    uint32_t key = t->key;
+
+    c->block = t->src;
+    c->block_rip = t->rip;
+    c->cur = i;
+    c->st.rip = next;
+    alone[0].fn(c, alone);
+    c->cur = NULL;
+    c->block = NULL;
+    /* Dropped by its own store, turned back (REP), or asked for. */
+    if (t->id && c->st.rip == next && key == tr_key(c) && !interp_must_stop(c))
+        return true;
+    if (unlikely(c->cosim != NULL))
+        cosim_stopped(c, index);
+    return false;
+}
+
+/* In the middle of translated code, which knows that x87 registers are live. */
+static uint64_t in_place(struct jit_cpu *c, const struct tblock *t, uint32_t desc)
+{
+    unsigned index = TR_DESC_INSN(desc);
+    struct tr_cache *k = c->tr.cache;
+    struct tr_again *a = &k->again[(t->code / 16 + index) % TR_AGAIN];
+    bool x87 = c->x87_live;
+
+    if (!(desc & TR_DESC_IN_PLACE))
+        to_interpreter(c);
+    if (a->of != t || a->index != index) {
+        icache_insn_at(c, t->src, t->off[index], &a->insn);
+        a->of = t;
+        a->index = index;
+    }
+    if (a->insn.off + a->insn.len != t->off[index + 1]) {
+        a->of = NULL;
+        to_interpreter(c);
+    }
+    TR_COUNT(k->stats.interp_calls, 1);
+    if (!interpret(c, t, &a->insn, index))
+        return TR_FILL_LEAVE;
+    if (x87 && !c->x87_live)
+        tr_x87_load(c, 0, 0);
+    return TR_FILL_DONE;
+}
+
 uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
 {
     struct tblock *t = caller(c);
@@ -128,15 +182,15 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
     TR_COUNT(c->tr.cache->stats.fills, 1);
     tr_x87_note(c, t, TR_DESC_INSN(desc));
     if (comes_first(c, tr_kept(t, TR_DESC_INSN(desc)), linear))
-        to_interpreter(c);
+        return in_place(c, t, desc);
     if (c->mode == MODE_LONG64 ? !canonical_ok(c, linear) || !canonical_ok(c, last)
                                : last > UINT32_MAX)
-        to_interpreter(c);
+        return in_place(c, t, desc);
     mmu_translate(c, linear, write ? ACC_WRITE : ACC_READ);
     if (TLB_COVERS(e->tag, linear, size))
-        return 0;
+        return TR_FILL_AGAIN;
     if (desc & (TR_DESC_WRITE | TR_DESC_NO_BOUNCE))
-        to_interpreter(c);
+        return in_place(c, t, desc);
     mmu_read_slow(c, linear, c->tr.bounce, size, ACC_READ);
     TR_COUNT(c->tr.cache->stats.bounces, 1);
     return (uint64_t)(uintptr_t)c->tr.bounce;
@@ -149,32 +203,12 @@ uint64_t tr_x87_load(struct jit_cpu *c, uint64_t unused, uint32_t desc)
     return 0;
 }
 
-static void done(struct jit_cpu *c, const struct insn *i)
-{
-}
-
 uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index)
 {
     struct tblock *t = caller(c);
-    const struct insn *i = tr_kept(t, index);
-    struct insn alone[2] = {*i, {.fn = done, .off = i->off}};
-    uint64_t next = t->rip + i->off + i->len;
-    uint32_t key = t->key;
 
-    c->block = t->src;
-    c->block_rip = t->rip;
-    c->cur = i;
-    c->st.rip = next;
     TR_COUNT(c->tr.cache->stats.interp_calls, 1);
-    alone[0].fn(c, alone);
-    c->cur = NULL;
-    c->block = NULL;
-    /* Dropped by its own store, turned back (REP), or asked for. */
-    if (t->id && c->st.rip == next && key == tr_key(c) && !interp_must_stop(c))
-        return 0;
-    if (unlikely(c->cosim != NULL))
-        cosim_stopped(c, index);
-    return 1;
+    return !interpret(c, t, tr_kept(t, index), index);
 }
 
 /* ---- in and out ---- */

@@ -330,6 +330,71 @@ static void test_faults_are_precise(void)
     faults(not_there, not_there_end, EX_PF, 10);
 }
 
+/* ---- operands in two pages ---- */
+
+/* The border is 6 bytes above rsi. */
+FLAT_CODE(across_pages, "movl $3000, %ecx\n"
+                        "1: addq (%rsi), %r8\n\t"
+                        "addq %rcx, (%rsi)\n\t"
+                        "adcq $0, %r9\n\t"
+                        "lock xorl %ecx, 3(%rsi)\n\t"
+                        "movzwl 5(%rsi), %eax\n\t"
+                        "addq %rax, %r10\n\t"
+                        "movups -8(%rsi), %xmm0\n\t"
+                        "paddb %xmm0, %xmm0\n\t"
+                        "movups %xmm0, -8(%rsi)\n\t"
+                        "movl %ecx, 4(%rsi)\n\t"
+                        "decl %ecx\n\t"
+                        "jnz 1b\n\t" FLAT_EXIT);
+#define ACROSS_TURNS 3000
+
+struct across {
+    uint8_t bytes[32]; /* the border is in the middle */
+    uint64_t r8, r9, r10;
+};
+
+static void across_expect(struct across *a)
+{
+    uint8_t *at = a->bytes + 16 - 6;
+
+    for (uint32_t n = ACROSS_TURNS; n; n--) {
+        uint64_t old = le64_get(at);
+        a->r8 += old;
+        le64_put(at, old + n);
+        a->r9 += old + n < old;
+        le32_put(at + 3, le32_get(at + 3) ^ n);
+        a->r10 += le16_get(at + 5);
+        for (unsigned k = 0; k < 16; k++)
+            at[(int)k - 8] = (uint8_t)(at[(int)k - 8] * 2);
+        le32_put(at + 4, n);
+    }
+}
+
+static void test_operands_in_two_pages(void)
+{
+    struct flat *f = load(across_pages, across_pages_end);
+    uint8_t *low = flat_ram(f) + 0x600000 + 4096 - 16, *high = flat_ram(f) + 0x300000;
+    struct across want = {0};
+
+    flat_map(f, 0, 0x600000);
+    flat_map(f, 1, 0x300000);
+    for (unsigned k = 0; k < 16; k++) {
+        want.bytes[k] = low[k] = (uint8_t)(0xf1 + k);
+        want.bytes[k + 16] = high[k] = (uint8_t)(0x83 + k);
+    }
+    across_expect(&want);
+    GPR(f, R_RSI) = FLAT_WINDOW + 4096 - 6;
+    g_assert_true(flat_run(f));
+    g_assert_cmpmem(low, 16, want.bytes, 16);
+    g_assert_cmpmem(high, 16, want.bytes + 16, 16);
+    g_assert_cmphex(GPR(f, R_R8), ==, want.r8);
+    g_assert_cmphex(GPR(f, 9), ==, want.r9);
+    g_assert_cmphex(GPR(f, 10), ==, want.r10);
+    if (chains(f)) /* it stays in translated code */
+        g_assert_cmpuint(stats(f)->bails, <, 10);
+    flat_free(f);
+}
+
 /* ---- interruptions ---- */
 
 /* A carry lives across every poll of the loop. */
@@ -462,6 +527,7 @@ int main(int argc, char **argv)
     ADD(the_cache_is_emptied_under_calls);
     ADD(targets_that_are_not_canonical);
     ADD(faults_are_precise);
+    ADD(operands_in_two_pages);
     ADD(flags_live_across_interruptions);
     ADD(cosim_finds_a_wrong_translation);
     ADD(cosim_checks_every_block);
