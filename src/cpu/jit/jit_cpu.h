@@ -302,6 +302,8 @@ enum access { ACC_READ = 0, ACC_WRITE = 1, ACC_EXEC = 2 };
     4 /* descriptor tables, TSS, page-fault delivery pushes: CPL 0 rules */
 /* Linear -> physical with all checks; raises #PF.  Fills the TLB. */
 gpa_t mmu_translate(struct jit_cpu *c, uint64_t linear, unsigned access);
+/* Fills the TLB where that changes and raises nothing and costs little; false: mmu_translate. */
+bool mmu_fill_quick(struct jit_cpu *c, uint64_t linear, unsigned access);
 /* The same without raising (debuggers, traces); false when not mapped. */
 bool mmu_probe(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_t *out);
 void mmu_flush_all(struct jit_cpu *c);       /* incl. global */

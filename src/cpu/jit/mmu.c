@@ -215,6 +215,8 @@ static void exec_flush_large(struct tlb_ctx *t)
 
 void mmu_flush_all(struct jit_cpu *c)
 {
+    sys_of(c)->walk_gen++;
+    sys_of(c)->ram = NULL;
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_ctx *t = &c->tlb[ctx];
         exec_flush(t, true);
@@ -233,6 +235,7 @@ void mmu_flush_nonglobal(struct jit_cpu *c)
         mmu_flush_all(c);
         return;
     }
+    sys_of(c)->walk_gen++;
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_ctx *t = &c->tlb[ctx];
         exec_flush(t, false);
@@ -256,6 +259,7 @@ void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
     uint64_t large = linear >> LARGE_SHIFT;
     bool has_large = false;
 
+    s->walk_gen++;
     for (unsigned n = 0; n < 2; n++, large ^= 1) { /* 4 MiB pages are two */
         if (s->large[large & (LARGE_PAGES - 1)] == large + 1) {
             pieces_flush(c, large);
@@ -373,10 +377,19 @@ static void data_fill(struct jit_cpu *c, struct tlb_ctx *t, uint64_t page,
         set_write_tag(c, t, slot);
 }
 
+static const struct guest_region *region_find(struct jit_cpu *c, uint64_t phys)
+{
+    const struct guest_region *r = sys_of(c)->ram;
+
+    if (likely(r && phys - r->gpa < r->size_bytes))
+        return r;
+    return guest_mem_find(c->set->cfg.mem, GPA(phys));
+}
+
 static void tlb_fill(struct jit_cpu *c, uint64_t linear, unsigned access, const struct walk *w)
 {
     unsigned ctx = context_of(c, access), kind = access & 3;
-    const struct guest_region *r = guest_mem_find(c->set->cfg.mem, GPA(w->phys));
+    const struct guest_region *r = region_find(c, w->phys);
     uint64_t page = page_of(linear), phys_page = page_of(w->phys);
 
     if (!r || is_apic_page(c, w->phys))
@@ -406,6 +419,16 @@ static bool tlb_lookup(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_
     return ((access & 3) == ACC_READ ? t->rd[slot].tag : t->page[slot].slow_wtag) == page;
 }
 
+bool mmu_fill_quick(struct jit_cpu *c, uint64_t linear, unsigned access)
+{
+    struct walk w;
+
+    if (!mmu_walk_quick(c, linear, access, c->cpl == 3, &w))
+        return false;
+    tlb_fill(c, linear, access, &w);
+    return true;
+}
+
 gpa_t mmu_translate(struct jit_cpu *c, uint64_t linear, unsigned access)
 {
     bool user = c->cpl == 3 && !(access & ACC_IMPLICIT_SUPERVISOR);
@@ -415,7 +438,8 @@ gpa_t mmu_translate(struct jit_cpu *c, uint64_t linear, unsigned access)
 
     if (tlb_lookup(c, linear, access, &phys))
         return phys;
-    if (!mmu_walk(c, linear, access, user, true, &w, &error))
+    if (!mmu_walk_quick(c, linear, access, user, &w) &&
+        !mmu_walk(c, linear, access, user, true, &w, &error))
         cpu_page_fault(c, linear, error);
     tlb_fill(c, linear, access, &w);
     return GPA(w.phys);
@@ -482,7 +506,7 @@ static void copy_pieces(void *dst, const void *src, unsigned len)
 /* Inside one page. */
 static void phys_read(struct jit_cpu *c, uint64_t phys, void *buf, unsigned len)
 {
-    const struct guest_region *r = guest_mem_find(c->set->cfg.mem, GPA(phys));
+    const struct guest_region *r = region_find(c, phys);
     uint8_t *p = buf;
 
     if (r && !is_apic_page(c, phys)) {
@@ -537,7 +561,7 @@ static void rom_write_alone(struct jit_cpu *c, uint64_t phys)
 
 static void phys_write(struct jit_cpu *c, uint64_t phys, const void *buf, unsigned len)
 {
-    const struct guest_region *r = guest_mem_find(c->set->cfg.mem, GPA(phys));
+    const struct guest_region *r = region_find(c, phys);
     const uint8_t *p = buf;
 
     if (r && r->kind == GUEST_RAM && !is_apic_page(c, phys)) {
@@ -604,12 +628,33 @@ static void try_fast_again(struct jit_cpu *c, uint64_t linear, unsigned access)
         set_write_tag(c, t, slot);
 }
 
+/* Into two pages that are writable in the TLB. */
+static bool write_across(struct jit_cpu *c, uint64_t linear, const uint8_t *buf, unsigned len,
+                         unsigned access)
+{
+    const struct tlb_ctx *t = &c->tlb[context_of(c, access)];
+    uint64_t next = next_page(c, linear, access);
+    const struct tlb_hot *a = &t->wr[tlb_index(linear)], *b = &t->wr[tlb_index(next)];
+    unsigned first = (unsigned)(GUEST_PAGE_SIZE - (linear - a->tag));
+
+    if (!TLB_COVERS(a->tag, linear, 1) || b->tag != next || c->running_ahead)
+        return false;
+    uint8_t *low = (uint8_t *)(linear - a->tag + a->host), *high = (uint8_t *)b->host;
+    for (unsigned k = 0; k < first; k++)
+        low[k] = buf[k];
+    for (unsigned k = first; k < len; k++)
+        high[k - first] = buf[k];
+    return true;
+}
+
 void mmu_write_slow(struct jit_cpu *c, uint64_t linear, const void *buf, unsigned len,
                     unsigned access)
 {
     unsigned first = GUEST_PAGE_SIZE - (linear & (GUEST_PAGE_SIZE - 1));
 
     check_alignment(c, linear, len, access);
+    if (len > first && write_across(c, linear, buf, len, access))
+        return;
     gpa_t a = mmu_translate(c, linear, access);
     if (len <= first) {
         phys_write(c, a.v, buf, len);

@@ -3,7 +3,12 @@
  * One loop serves all formats: a table says how many index bits each level has and where large
  * pages may appear.  Accessed and dirty bits are written only when the access is allowed, with
  * compare-and-exchange, because other vcpus and the guest itself change the tables meanwhile; a
- * lost race restarts the walk. */
+ * lost race restarts the walk.
+ *
+ * As processors do (SDM vol.3 4.10.3), the upper levels are remembered: where the page table for 2
+ * MiB lies, or the directory for 1 GiB, and what rights the entries above gave.  Only of present
+ * entries with the accessed bit, until the next flush of whatever kind, INVLPG of any address
+ * included.  A walk that ends in a fault is done again from the top. */
 #include "sys.h"
 
 #define PTE_P  BIT64(0)
@@ -14,6 +19,8 @@
 #define PTE_PS BIT64(7)
 #define PTE_G  BIT64(8)
 #define PTE_NX BIT64(63)
+
+#define ADDR_MASK 0x000ffffffffff000ull /* of an 8-byte entry */
 
 #define WALK_LEVELS_MAX 5
 
@@ -33,15 +40,18 @@ struct walker {
     struct visited seen[WALK_LEVELS_MAX];
     uint64_t reserved; /* bits that must be zero in every entry */
     uint64_t addr_mask;
-    /* accumulated rights */
-    bool writable, user, nx;
+    const struct guest_region *near; /* where the last entry was, or NULL */
+    struct walk_memo pt, pd;         /* passed: span is 1 + what it is for, 0: not passed */
+    struct walk_rights rights;       /* of the entries so far together */
 };
 
 static uint64_t entry_read(struct walker *w, uint64_t gpa)
 {
     struct visited *v = &w->seen[w->count];
-    const struct guest_region *r = guest_mem_find(w->c->set->cfg.mem, GPA(gpa));
+    const struct guest_region *r = w->near;
 
+    if (!r || gpa - r->gpa >= r->size_bytes)
+        w->near = r = guest_mem_find(w->c->set->cfg.mem, GPA(gpa));
     v->region = r;
     v->leaf = false;
     if (!r) {
@@ -90,11 +100,11 @@ static bool set_accessed_dirty(struct walker *w, bool write)
 
 enum step { STEP_TABLE, STEP_LEAF, STEP_ABSENT, STEP_RESERVED };
 
-static void accumulate(struct walker *w, uint64_t e)
+static void accumulate(struct walk_rights *r, uint64_t e)
 {
-    w->writable &= (e & PTE_W) != 0;
-    w->user &= (e & PTE_U) != 0;
-    w->nx |= w->entry_bytes == 8 && (e & PTE_NX);
+    r->writable &= (e & PTE_W) != 0;
+    r->user &= (e & PTE_U) != 0;
+    r->nx |= (e & PTE_NX) != 0; /* entries of 4 bytes do not have it */
 }
 
 static bool large_allowed(struct jit_cpu *c, unsigned shift)
@@ -131,7 +141,7 @@ static enum step walk_entry(struct walker *w, uint64_t table, unsigned index, un
             return STEP_RESERVED;
         large = false;
     }
-    accumulate(w, e);
+    accumulate(&w->rights, e);
     if (!large && shift > 12)
         return STEP_TABLE;
     v->leaf = true;
@@ -152,6 +162,59 @@ static uint64_t leaf_page(const struct walker *w, uint64_t e, unsigned shift)
     return page;
 }
 
+/* ---- upper levels remembered ---- */
+
+static struct walk_memo *pt_memo(struct sys_cpu *s, uint64_t linear)
+{
+    return &s->pts[(linear >> 21 ^ linear >> 39) % WALK_PTS];
+}
+
+static struct walk_memo *pd_memo(struct sys_cpu *s, uint64_t linear)
+{
+    return &s->pds[(linear >> 30 ^ linear >> 39) % WALK_PDS];
+}
+
+static void passed(struct walker *w, unsigned shift, uint64_t table)
+{
+    struct walk_memo memo = {.table = table, .gen = sys_of(w->c)->walk_gen, .rights = w->rights};
+
+    if (shift == 12) {
+        memo.span = 1 + (w->linear >> 21);
+        w->pt = memo;
+    } else if (shift == 21) {
+        memo.span = 1 + (w->linear >> 30);
+        w->pd = memo;
+    }
+}
+
+static void remember(struct walker *w)
+{
+    struct sys_cpu *s = sys_of(w->c);
+
+    if (w->pt.span)
+        *pt_memo(s, w->linear) = w->pt;
+    if (w->pd.span)
+        *pd_memo(s, w->linear) = w->pd;
+}
+
+/* The lowest table that is known; false: none. */
+static bool shortcut(struct walker *w, uint64_t *table, unsigned *shift)
+{
+    struct sys_cpu *s = sys_of(w->c);
+    const struct walk_memo *m = pt_memo(s, w->linear);
+
+    *shift = 12;
+    if (m->gen != s->walk_gen || m->span != 1 + (w->linear >> 21)) {
+        m = pd_memo(s, w->linear);
+        *shift = 21;
+        if (m->gen != s->walk_gen || m->span != 1 + (w->linear >> 30))
+            return false;
+    }
+    *table = m->table;
+    w->rights = m->rights;
+    return true;
+}
+
 static enum step walk_levels(struct walker *w, uint64_t table, unsigned shift, unsigned index_bits,
                              struct walk *out)
 {
@@ -161,6 +224,8 @@ static enum step walk_levels(struct walker *w, uint64_t table, unsigned shift, u
         if (s == STEP_TABLE) {
             table = w->seen[w->count - 1].value & w->addr_mask;
             shift -= index_bits;
+            if (w->entry_bytes == 8)
+                passed(w, shift, table);
             continue;
         }
         if (s == STEP_LEAF) {
@@ -185,13 +250,15 @@ static uint64_t reserved_bits(struct jit_cpu *c)
     return r;
 }
 
-static enum step walk_tables(struct walker *w, struct walk *out)
+static enum step walk_tables(struct walker *w, bool from_memo, struct walk *out)
 {
     struct jit_cpu *c = w->c;
+    uint64_t table;
+    unsigned from;
 
     w->count = 0;
-    w->writable = w->user = true;
-    w->nx = false;
+    w->rights = (struct walk_rights){.writable = true, .user = true};
+    w->pt.span = w->pd.span = 0;
     if (!(c->st.cr4 & CR4_PAE)) {
         w->entry_bytes = 4;
         w->addr_mask = 0xfffff000;
@@ -199,8 +266,10 @@ static enum step walk_tables(struct walker *w, struct walk *out)
         return walk_levels(w, c->st.cr3 & 0xfffff000, 22, 10, out);
     }
     w->entry_bytes = 8;
-    w->addr_mask = 0x000ffffffffff000ull;
+    w->addr_mask = ADDR_MASK;
     w->reserved = reserved_bits(c);
+    if (from_memo && shortcut(w, &table, &from))
+        return walk_levels(w, table, from, 9, out);
     if (long_mode(c)) {
         unsigned shift = (c->st.cr4 & CR4_LA57) ? 48 : 39;
         return walk_levels(w, c->st.cr3 & w->addr_mask, shift, 9, out);
@@ -211,21 +280,55 @@ static enum step walk_tables(struct walker *w, struct walk *out)
     return walk_levels(w, pdpte & w->addr_mask, 21, 9, out);
 }
 
-static bool permitted(struct jit_cpu *c, const struct walker *w, unsigned access, bool user)
+static bool permitted(struct jit_cpu *c, const struct walk_rights *r, unsigned access, bool user)
 {
     unsigned kind = access & 3;
 
-    if (user && !w->user)
+    if (user && !r->user)
         return false;
     if (kind == ACC_EXEC) {
-        if (w->nx)
+        if (r->nx)
             return false;
-        return user || !w->user || !(c->st.cr4 & CR4_SMEP);
+        return user || !r->user || !(c->st.cr4 & CR4_SMEP);
     }
-    if (!user && w->user && (c->st.cr4 & CR4_SMAP) &&
+    if (!user && r->user && (c->st.cr4 & CR4_SMAP) &&
         ((access & ACC_IMPLICIT_SUPERVISOR) || !(c->st.rflags & FL_AC)))
         return false;
-    return kind == ACC_READ || w->writable || (!user && !(c->st.cr0 & CR0_WP));
+    return kind == ACC_READ || r->writable || (!user && !(c->st.cr0 & CR0_WP));
+}
+
+static void rights_out(struct jit_cpu *c, const struct walk_rights *r, bool user, struct walk *out)
+{
+    out->writable = r->writable || (!user && !(c->st.cr0 & CR0_WP));
+    out->user = r->user;
+    out->nx = r->nx;
+}
+
+/* A page table that is remembered, in the memory found last, whose entry needs no bits: the usual
+ * case.  True leaves the same behind as mmu_walk. */
+bool mmu_walk_quick(struct jit_cpu *c, uint64_t linear, unsigned access, bool user,
+                    struct walk *out)
+{
+    struct sys_cpu *s = sys_of(c);
+    const struct walk_memo *m = pt_memo(s, linear);
+    const struct guest_region *r = s->ram;
+    uint64_t need = PTE_P | PTE_A | ((access & 3) == ACC_WRITE ? PTE_D : 0);
+    struct walk_rights rights = m->rights;
+
+    if (m->gen != s->walk_gen || m->span != 1 + (linear >> 21) || !r ||
+        m->table - r->gpa >= r->size_bytes)
+        return false;
+    const uint8_t *table = r->host + (m->table - r->gpa);
+    uint64_t e = __atomic_load_n((const uint64_t *)table + (linear >> 12 & 511), __ATOMIC_RELAXED);
+    accumulate(&rights, e);
+    if ((e & need) != need || (e & reserved_bits(c)) || !permitted(c, &rights, access, user))
+        return false;
+    *out = (struct walk){.phys = (e & ADDR_MASK) | (linear & (GUEST_PAGE_SIZE - 1)),
+                         .shift = GUEST_PAGE_SHIFT,
+                         .global = (e & PTE_G) && (c->st.cr4 & CR4_PGE),
+                         .dirty = e & PTE_D};
+    rights_out(c, &rights, user, out);
+    return true;
 }
 
 static uint32_t error_code(struct jit_cpu *c, unsigned access, bool user)
@@ -248,8 +351,16 @@ bool mmu_walk(struct jit_cpu *c, uint64_t linear, unsigned access, bool user, bo
         return true;
     }
     struct walker w = {.c = c, .linear = long_mode(c) ? linear : (uint32_t)linear};
+    bool from_memo = set_bits;
+
+    if (set_bits)
+        w.near = sys_of(c)->ram;
     for (;;) {
-        enum step s = walk_tables(&w, out);
+        enum step s = walk_tables(&w, from_memo, out);
+        if (from_memo && (s != STEP_LEAF || !permitted(c, &w.rights, access, user))) {
+            from_memo = false;
+            continue;
+        }
         if (s == STEP_ABSENT) {
             *error = error_code(c, access, user);
             return false;
@@ -258,17 +369,19 @@ bool mmu_walk(struct jit_cpu *c, uint64_t linear, unsigned access, bool user, bo
             *error = error_code(c, access, user) | PF_P | PF_RSVD;
             return false;
         }
-        if (!permitted(c, &w, access, user)) {
+        if (!permitted(c, &w.rights, access, user)) {
             *error = error_code(c, access, user) | PF_P;
             return false;
         }
         bool write = (access & 3) == ACC_WRITE;
         if (set_bits && !set_accessed_dirty(&w, write))
             continue;
+        if (set_bits) {
+            remember(&w);
+            sys_of(c)->ram = w.near;
+        }
         out->dirty |= write;
-        out->writable = w.writable || (!user && !(c->st.cr0 & CR0_WP));
-        out->user = w.user;
-        out->nx = w.nx;
+        rights_out(c, &w.rights, user, out);
         return true;
     }
 }

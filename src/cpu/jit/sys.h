@@ -117,6 +117,18 @@ enum { TLB_CTX_SUPER, TLB_CTX_USER, TLB_CTX_SUPER_AC, TLB_CTX_ALIGN }; /* see mm
 #define HUGE_PAGES  16u
 
 /* What sys_* keeps beyond struct x86_state. */
+/* A page table that a walk went through, and the rights on the way there; see mmu_walk.c. */
+struct walk_rights {
+    bool writable, user, nx;
+};
+struct walk_memo {
+    uint64_t span; /* 1 + what 2 MiB or 1 GiB of the address space it is for */
+    uint64_t gen;
+    uint64_t table;
+    struct walk_rights rights;
+};
+#define WALK_PTS 256u /* for 2 MiB each */
+#define WALK_PDS 16u  /* for 1 GiB each */
 struct sys_cpu {
     uint8_t ext;          /* EXT bit for error codes while an event is being delivered */
     bool smi_halted;      /* the SMI being taken ended a HLT */
@@ -139,6 +151,9 @@ struct sys_cpu {
     uint64_t huge[HUGE_PAGES]; /* 1 GiB pages */
     unsigned huge_count;       /* HUGE_PAGES + 1: more than that */
     uint64_t wfilter[256];     /* pages that may be writable through this TLB; see mmu.c */
+    struct walk_memo pts[WALK_PTS], pds[WALK_PDS];
+    uint64_t walk_gen;              /* of the memos that are true */
+    const struct guest_region *ram; /* found last, until all is flushed, or NULL */
 };
 /* -accel jit,... (see tr_run.c) */
 struct tr_options {
@@ -240,8 +255,11 @@ struct walk {
     unsigned shift; /* 12, 21, 22, 30 */
     bool writable, user, nx, global, dirty;
 };
+/* set_bits: in the vcpu's thread; accessed and dirty bits are set. */
 bool mmu_walk(struct jit_cpu *c, uint64_t linear, unsigned access, bool user, bool set_bits,
               struct walk *out, uint32_t *error);
+bool mmu_walk_quick(struct jit_cpu *c, uint64_t linear, unsigned access, bool user,
+                    struct walk *out);
 
 /* ---- sys_segment.c ---- */
 /* Reads a descriptor; false when the selector is null or beyond its table. */

@@ -171,15 +171,18 @@ static uint64_t in_place(struct jit_cpu *c, const struct tblock *t, uint32_t des
 
 uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
 {
-    struct tblock *t = caller(c);
     unsigned size = TR_DESC_SIZE(desc);
     bool write = desc & TR_DESC_WRITE;
+    struct tblock *t;
     const struct tlb_hot *e = (write ? c->tlb_now->wr : c->tlb_now->rd) + tlb_index(linear);
     uint64_t last = linear + size - 1;
 
+    TR_COUNT(c->tr.cache->stats.fills, 1);
+    if (mmu_fill_quick(c, linear, write ? ACC_WRITE : ACC_READ) && TLB_COVERS(e->tag, linear, size))
+        return TR_FILL_AGAIN;
+    t = caller(c);
     c->cur = NULL;
     c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
-    TR_COUNT(c->tr.cache->stats.fills, 1);
     tr_x87_note(c, t, TR_DESC_INSN(desc));
     if (comes_first(c, tr_kept(t, TR_DESC_INSN(desc)), linear))
         return in_place(c, t, desc);
