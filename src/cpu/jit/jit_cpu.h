@@ -120,15 +120,18 @@ struct tlb_log {
     uint32_t count;
     uint32_t slot[TLB_SIZE];
 };
+struct tlb_exec_log {
+    uint32_t count;
+    uint16_t slot[TLB_EXEC_SIZE];
+};
 struct tlb_ctx {
     struct tlb_hot stack; /* translated code: the page that the stack is in, writable */
     struct tlb_exec exec[TLB_EXEC_SIZE];
     struct tlb_hot rd[TLB_SIZE], wr[TLB_SIZE];
     struct tlb_page page[TLB_SIZE];
     struct tlb_log log[2]; /* slots in use since the last flush: 0 any page, 1 global pages */
-    uint16_t writer[TLB_WRITERS]; /* slot of the entry in wr that a host page has */
-    uint32_t exec_count;
-    uint16_t exec_log[TLB_EXEC_SIZE];
+    uint16_t writer[TLB_WRITERS];    /* slot of the entry in wr that a host page has */
+    struct tlb_exec_log exec_log[2]; /* the same for exec */
 };
 
 struct icache;
@@ -339,9 +342,13 @@ static inline unsigned tlb_index(uint64_t linear)
 {
     return (linear >> GUEST_PAGE_SHIFT) & (TLB_SIZE - 1);
 }
+static inline unsigned tlb_exec_index(uint64_t linear)
+{
+    return (linear >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1);
+}
 static inline struct tlb_exec *tlb_exec_slot(struct jit_cpu *c, uint64_t linear)
 {
-    return &c->tlb_now->exec[(linear >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1)];
+    return &c->tlb_now->exec[tlb_exec_index(linear)];
 }
 /* What a tag holds that matches no address: a page that lives in another slot. */
 static inline uint64_t tlb_none(unsigned slot)

@@ -84,21 +84,35 @@ static void stack_forget(struct tlb_ctx *t)
     t->stack.tag = 1; /* no page */
 }
 
-static void exec_flush(struct tlb_ctx *t, bool global_too)
+static void exec_clear(struct tlb_ctx *t, unsigned slot)
 {
-    unsigned kept = 0;
+    t->exec[slot].tag = tlb_none(slot);
+    t->exec[slot].id = 0;
+}
 
-    for (unsigned i = 0; i < t->exec_count; i++) {
-        struct tlb_exec *e = &t->exec[t->exec_log[i]];
-        if (global_too || !(e->flags & TLB_GLOBAL)) {
-            e->tag = tlb_none(t->exec_log[i]);
-            e->id = 0;
-            e->flags = 0;
-        } else {
-            t->exec_log[kept++] = t->exec_log[i];
-        }
+static void exec_note(struct tlb_ctx *t, unsigned slot, unsigned which)
+{
+    struct tlb_exec_log *log = &t->exec_log[which];
+
+    if (t->exec[slot].flags & TLB_LOGGED(which))
+        return;
+    t->exec[slot].flags |= TLB_LOGGED(which);
+    log->slot[log->count++] = (uint16_t)slot;
+}
+
+static void exec_flush(struct tlb_ctx *t, unsigned which, bool keep_global)
+{
+    struct tlb_exec_log *log = &t->exec_log[which];
+
+    for (unsigned i = 0; i < log->count; i++) {
+        unsigned slot = log->slot[i];
+        t->exec[slot].flags &= ~TLB_LOGGED(which);
+        if (keep_global && (t->exec[slot].flags & TLB_GLOBAL))
+            exec_note(t, slot, 1);
+        else
+            exec_clear(t, slot);
     }
-    t->exec_count = kept;
+    log->count = 0;
 }
 
 /* Empties a log; its slots are cleared, but for those of global pages when they are to stay. */
@@ -204,13 +218,10 @@ static void huge_flush(struct jit_cpu *c, uint64_t linear)
 
 static void exec_flush_large(struct tlb_ctx *t)
 {
-    for (unsigned i = 0; i < t->exec_count; i++) {
-        struct tlb_exec *e = &t->exec[t->exec_log[i]];
-        if (e->flags & TLB_LARGE) {
-            e->tag = tlb_none(t->exec_log[i]);
-            e->id = 0;
-        }
-    }
+    for (unsigned which = 0; which < 2; which++)
+        for (unsigned i = 0; i < t->exec_log[which].count; i++)
+            if (t->exec[t->exec_log[which].slot[i]].flags & TLB_LARGE)
+                exec_clear(t, t->exec_log[which].slot[i]);
 }
 
 void mmu_flush_all(struct jit_cpu *c)
@@ -219,7 +230,8 @@ void mmu_flush_all(struct jit_cpu *c)
     sys_of(c)->ram = NULL;
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_ctx *t = &c->tlb[ctx];
-        exec_flush(t, true);
+        exec_flush(t, 0, false);
+        exec_flush(t, 1, false);
         log_flush(t, 0, false);
         log_flush(t, 1, false);
         stack_forget(t);
@@ -238,7 +250,7 @@ void mmu_flush_nonglobal(struct jit_cpu *c)
     sys_of(c)->walk_gen++;
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_ctx *t = &c->tlb[ctx];
-        exec_flush(t, false);
+        exec_flush(t, 0, true);
         log_flush(t, 0, true);
         stack_forget(t);
     }
@@ -248,14 +260,15 @@ void mmu_flush_exec_ids(struct jit_cpu *c, unsigned ctx)
 {
     struct tlb_ctx *t = &c->tlb[ctx];
 
-    for (unsigned i = 0; i < t->exec_count; i++)
-        t->exec[t->exec_log[i]].id = 0;
+    for (unsigned which = 0; which < 2; which++)
+        for (unsigned i = 0; i < t->exec_log[which].count; i++)
+            t->exec[t->exec_log[which].slot[i]].id = 0;
 }
 
 void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
 {
     struct sys_cpu *s = sys_of(c);
-    unsigned exec_slot = (linear >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1);
+    unsigned exec_slot = tlb_exec_index(linear);
     uint64_t large = linear >> LARGE_SHIFT;
     bool has_large = false;
 
@@ -274,10 +287,8 @@ void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
         struct tlb_ctx *t = &c->tlb[ctx];
         if (t->page[tlb_index(linear)].tag == page_of(linear))
             slot_clear(t, tlb_index(linear));
-        if (t->exec[exec_slot].tag == page_of(linear)) {
-            t->exec[exec_slot].tag = tlb_none(exec_slot);
-            t->exec[exec_slot].id = 0;
-        }
+        if (t->exec[exec_slot].tag == page_of(linear))
+            exec_clear(t, exec_slot);
         stack_forget(t);
         if (has_large)
             exec_flush_large(t);
@@ -345,16 +356,15 @@ static uint32_t page_flags(const struct walk *w)
 static void exec_fill(struct tlb_ctx *t, uint64_t page, const struct guest_region *r,
                       uint64_t phys_page, const struct walk *w)
 {
-    unsigned slot = (page >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1);
+    unsigned slot = tlb_exec_index(page);
     struct tlb_exec *e = &t->exec[slot];
 
-    if (!(e->flags & TLB_LOGGED(0)))
-        t->exec_log[t->exec_count++] = (uint16_t)slot;
     *e = (struct tlb_exec){.tag = page,
                            .host = (uintptr_t)r->host + (phys_page - r->gpa),
                            .region = r,
                            .phys_page = phys_page,
-                           .flags = page_flags(w) | TLB_LOGGED(0)};
+                           .flags = page_flags(w) | (e->flags & (TLB_LOGGED(0) | TLB_LOGGED(1)))};
+    exec_note(t, slot, w->global);
 }
 
 static void data_fill(struct jit_cpu *c, struct tlb_ctx *t, uint64_t page,
@@ -411,7 +421,7 @@ static bool tlb_lookup(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_
     unsigned slot = tlb_index(linear);
 
     if ((access & 3) == ACC_EXEC) {
-        const struct tlb_exec *e = &t->exec[(linear >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1)];
+        const struct tlb_exec *e = &t->exec[tlb_exec_index(linear)];
         *out = GPA(e->phys_page | low);
         return e->tag == page;
     }

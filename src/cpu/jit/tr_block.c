@@ -261,6 +261,32 @@ static void second_entry(struct tr *t, struct tblock *tb)
     e_jmp(t, t->start);
 }
 
+/* ---- an instruction that goes on in the next page ---- */
+
+static void another_page(struct tr *t, struct tr_ool *o)
+{
+    if (o->flag)
+        e_flags_save(t);
+    e_const(t, HR_S0, t->rip);
+    e_jmp(t, glue(t, t->cache->glue.exit_indirect));
+}
+
+/* Its second half has to be where it was; else the loop looks it up. */
+static void check_second_page(struct tr *t)
+{
+    uint64_t next = (t->rip & ~(GUEST_PAGE_SIZE - 1)) + GUEST_PAGE_SIZE;
+    const struct tlb_exec *e = &t->c->tlb[t->ctx].exec[tlb_exec_index(next)];
+    uint32_t id = tr_page_id(t->cache, next, t->b->host2, t->key);
+    struct tr_ool *o = tr_ool(t, another_page);
+
+    o->flag = t->flags == TR_HOST;
+    e_load32(t, HR_S1, &e->id);
+    e8(t, 0x8d), e8(t, 0x89), e32(t, 0u - id); /* lea ecx, [rcx - id]: keeps flags */
+    uint8_t *ok = e_jcc8(t, J8_JRCXZ);
+    o->from[0] = e_jmp(t, t->p);
+    e_here8(t, ok);
+}
+
 static bool worth_it(const struct tr *t)
 {
     for (unsigned k = 0; k < t->count; k++)
@@ -300,6 +326,9 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
     liveness(&t);
     k->used = ALIGN_UP(k->used, 16);
     t.p = t.start = k->rw + k->used;
+    t.in = &t.insn[0];
+    if (b->host2)
+        check_second_page(&t);
     for (unsigned n = 0; n < t.count; n++) {
         t.in = &t.insn[n];
         unsigned last = tr_group(&t, n);

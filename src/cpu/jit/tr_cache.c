@@ -203,8 +203,7 @@ void tr_cache_flush(struct jit_cpu *c)
     memset(k->jump, 0, sizeof(k->jump));
     memset(k->again, 0, sizeof(k->again));
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
-        for (unsigned n = 0; n < c->tlb[ctx].exec_count; n++)
-            c->tlb[ctx].exec[c->tlb[ctx].exec_log[n]].id = 0;
+        mmu_flush_exec_ids(c, ctx);
     c->tr.link = 0;
     c->tr.ret_sp = k->ret_top;
     TR_COUNT(k->stats.flushes, 1);

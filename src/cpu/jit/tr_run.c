@@ -289,6 +289,11 @@ bool tr_takes(const struct jit_cpu *c)
     return c->tr.cache && !c->cosim && c->tlb_ctx != TLB_CTX_ALIGN && knows_mode(c);
 }
 
+static uint32_t page_id(struct jit_cpu *c, uint64_t linear, const struct tlb_exec *e, uint32_t key)
+{
+    return tr_page_id(c->tr.cache, linear & ~(GUEST_PAGE_SIZE - 1), e->host, key);
+}
+
 bool tr_run(struct jit_cpu *c, struct block *b)
 {
     struct tr_cache *k = c->tr.cache;
@@ -297,7 +302,7 @@ bool tr_run(struct jit_cpu *c, struct block *b)
 
     c->tr.left = false;
     c->tr.link = 0;
-    if (b->host2 || !b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold || !knows_mode(c))
+    if (!b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold || !knows_mode(c))
         return false;
     if (unlikely(k->full)) { /* numbers of links mean nothing after that */
         tr_cache_flush(c);
@@ -309,7 +314,15 @@ bool tr_run(struct jit_cpu *c, struct block *b)
         c->tr.key[c->tlb_ctx] = key;
     }
     if (!e->id)
-        e->id = tr_page_id(k, c->st.rip & ~(GUEST_PAGE_SIZE - 1), e->host, key);
+        e->id = page_id(c, c->st.rip, e, key);
+    if (unlikely(b->host2)) { /* icache_lookup has just seen that it is there */
+        uint64_t next = c->st.rip + GUEST_PAGE_SIZE;
+        struct tlb_exec *second = tlb_exec_slot(c, next);
+        if (!TLB_COVERS(second->tag, next, 1))
+            return false;
+        if (!second->id)
+            second->id = page_id(c, next, second, key);
+    }
     struct tblock *t = translation(c, b, key, e->id);
     if (!t)
         return false;

@@ -330,6 +330,55 @@ static void test_faults_are_precise(void)
     faults(not_there, not_there_end, EX_PF, 10);
 }
 
+/* ---- an instruction in two pages ---- */
+
+/* Loaded so that the border lies in the MOV's immediate; the carry lives across it. */
+FLAT_CODE(split_mov, "movl $1000, %ecx\n"
+                     "1: addq %rdx, %r8\n"
+                     "2: movabsq $0x0807060504030201, %rax\n\t"
+                     "adcq %rax, %r9\n\t"
+                     "decl %ecx\n\t"
+                     "jnz 1b\n\t" FLAT_EXIT);
+#define SPLIT_BEFORE 13u /* bytes in the first page: up to 5 of the MOV */
+
+static void split_expect(uint64_t immediate, uint64_t *r8, uint64_t *r9)
+{
+    for (unsigned k = 0; k < 1000; k++) {
+        unsigned carry = __builtin_add_overflow(*r8, 0x4000000000000001, r8);
+        *r9 += immediate + carry;
+    }
+}
+
+static void test_instruction_in_two_pages_follows_its_second_page(void)
+{
+    struct flat *f = flat_new();
+    uint64_t at = FLAT_WINDOW + 4096 - SPLIT_BEFORE, r8 = 0, r9 = 0;
+    size_t rest = (size_t)(split_mov_end - split_mov) - SPLIT_BEFORE;
+
+    guest_mem_write(flat_mem(f), GPA(4 * MiB + 4096 - SPLIT_BEFORE), split_mov, SPLIT_BEFORE);
+    guest_mem_write(flat_mem(f), GPA(5 * MiB), split_mov + SPLIT_BEFORE, rest);
+    guest_mem_write(flat_mem(f), GPA(6 * MiB), split_mov + SPLIT_BEFORE, rest);
+    flat_ram(f)[6 * MiB + 4] = 0x77; /* the immediate's last byte */
+    flat_map(f, 0, 4 * MiB);
+    GPR(f, R_RDX) = 0x4000000000000001;
+    for (unsigned turn = 0; turn < 6; turn++) {
+        flat_map(f, 1, (turn & 1) ? 6 * MiB : 5 * MiB);
+        flat_cpu(f)->st.rip = at;
+        g_assert_true(flat_run(f));
+        split_expect((turn & 1) ? 0x7707060504030201 : 0x0807060504030201, &r8, &r9);
+        g_assert_cmphex(GPR(f, R_R8), ==, r8);
+        g_assert_cmphex(GPR(f, 9), ==, r9);
+    }
+    if (chains(f))
+        g_assert_cmpuint(stats(f)->interpreted, <, 200);
+    flat_map(f, 1, 0);
+    flat_cpu(f)->st.rip = at;
+    g_assert_cmpint(run_to_fault(f), ==, EX_PF);
+    g_assert_cmphex(flat_cpu(f)->st.cr2, ==, FLAT_WINDOW + 4096);
+    g_assert_cmphex(flat_cpu(f)->st.rip, ==, FLAT_WINDOW + 4096 - 5);
+    flat_free(f);
+}
+
 /* ---- operands in two pages ---- */
 
 /* The border is 6 bytes above rsi. */
@@ -527,6 +576,7 @@ int main(int argc, char **argv)
     ADD(the_cache_is_emptied_under_calls);
     ADD(targets_that_are_not_canonical);
     ADD(faults_are_precise);
+    ADD(instruction_in_two_pages_follows_its_second_page);
     ADD(operands_in_two_pages);
     ADD(flags_live_across_interruptions);
     ADD(cosim_finds_a_wrong_translation);
