@@ -11,6 +11,7 @@
 #include "cpu/vcpu.h"
 #include "devices/root_port.h"
 #include "firmware.h"
+#include "net/net.h"
 #include "scsi/scsi.h"
 
 #include <jansson.h>
@@ -42,6 +43,9 @@ const struct device_class *const device_classes[] = {
     ROW("scsi-hd", "SCSI", "disk on a SCSI controller", props_scsi_drive, create_scsi_hd),
     ROW("scsi-cd", "SCSI", "CD-ROM drive on a SCSI controller", props_scsi_drive, create_scsi_cd),
     VIRTIO("virtio-net-pci", "virtio-net", "network card", props_virtio_net, create_virtio_net),
+    ALIASED("e1000", "e1000-82540em", "PCI", "Intel gigabit network card", props_e1000,
+            create_e1000),
+    ROW("e1000e", "PCI", "Intel gigabit network card, PCI Express", props_e1000, create_e1000e),
     VIRTIO("virtio-serial-pci", "virtio-serial", "carrier of virtserialport and virtconsole",
            props_virtio_serial, create_virtio_serial),
     VIRTIO("virtio-rng-pci", "virtio-rng", "random numbers", props_virtio_rng, create_virtio_rng),
@@ -160,6 +164,19 @@ bool device_chardev(struct props *p, struct chardev **out, GError **err)
     *out = chardev_find(id);
     return *out || error_set(err, HANOK_ERROR_NOT_FOUND,
                              "there is no chardev '%s'; give -chardev first", id);
+}
+
+bool device_netdev(struct props *p, struct net_backend **out, GError **err)
+{
+    const char *id = NULL;
+
+    if (!props_get_str(p, "netdev", &id, err))
+        return false;
+    if (!id)
+        return true;
+    *out = net_find(id);
+    return *out ||
+           error_set(err, HANOK_ERROR_NOT_FOUND, "there is no netdev '%s'; give -netdev first", id);
 }
 
 /* ---- -global ---- */

@@ -5,6 +5,8 @@
 #include "block/on_error.h"
 #include "machine_internal.h"
 
+struct net_backend;
+
 struct device_place { /* the properties every PCI function has */
     struct pci_bus *bus;
     uint8_t devfn;
@@ -15,6 +17,9 @@ bool device_place_read(struct machine *m, struct props *p, struct device_place *
 
 /* The backend a property names; *out stays as it is when the property is absent. */
 bool device_chardev(struct props *p, struct chardev **out, GError **err);
+bool device_netdev(struct props *p, struct net_backend **out, GError **err);
+/* mac=; *given stays as it is when the property is absent. */
+bool device_mac_read(struct props *p, uint8_t mac[6], bool *given, GError **err);
 
 /* registry_disk.c: what all disks have in common */
 bool device_disk_node(struct props *p, bool may_be_empty, struct blk_node **out, GError **err);
@@ -33,6 +38,10 @@ extern const struct prop_desc props_virtio_blk[], props_virtio_scsi[], props_vir
     props_virtio_serial[], props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
 device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, create_virtio_serial,
     create_virtio_rng, create_virtio_balloon, create_virtserialport, create_virtconsole;
+
+/* registry_net.c */
+extern const struct prop_desc props_e1000[];
+device_create_fn create_e1000, create_e1000e;
 
 /* registry_ata.c */
 extern const struct prop_desc props_ahci[], props_ide_drive[];

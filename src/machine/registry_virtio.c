@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "block/block.h"
-#include "net/net.h"
 #include "virtio/devices.h"
 
 #include <jansson.h>
@@ -231,32 +230,6 @@ const struct prop_desc props_virtio_net[] = {
     {NULL, PROP_STR, NULL, NULL},
 };
 
-static bool mac_read(struct props *p, struct virtio_net_config *cfg, GError **err)
-{
-    const char *text = NULL;
-    unsigned b[6];
-    int used = 0;
-
-    if (!props_get_str(p, "mac", &text, err))
-        return false;
-    if (!text)
-        return true;
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-               &used) != 6 ||
-        text[used] != '\0')
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "mac=%s is not an Ethernet address; write six bytes as "
-                         "52:54:00:12:34:56",
-                         text);
-    if (b[0] & 1)
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "mac=%s is a multicast address: its first byte must be even", text);
-    for (unsigned i = 0; i < 6; i++)
-        cfg->mac[i] = (uint8_t)b[i];
-    cfg->have_mac = true;
-    return true;
-}
-
 static bool net_numbers(struct props *p, struct virtio_net_config *cfg, GError **err)
 {
     static const char *const duplexes[] = {"full", NULL};
@@ -280,20 +253,16 @@ bool create_virtio_net(struct machine *m, const struct device_class *cls, struct
                        GError **err)
 {
     struct virtio_net_config cfg = {.queue_pairs = 0};
-    const char *netdev = NULL;
     bool mq = false;
 
-    if (!common_read(m, p, &cfg.pci, err) || !props_get_str(p, "netdev", &netdev, err) ||
-        !mac_read(p, &cfg, err) || !net_numbers(p, &cfg, err) ||
+    if (!common_read(m, p, &cfg.pci, err) || !device_netdev(p, &cfg.backend, err) ||
+        !device_mac_read(p, cfg.mac, &cfg.have_mac, err) || !net_numbers(p, &cfg, err) ||
         !props_get_bool(p, "mq", &mq, err) || !flag_off(p, "mrg_rxbuf", &cfg.no_mrg_rxbuf, err) ||
         !flag_off(p, "guest_announce", &cfg.no_guest_announce, err) ||
         !flag_off(p, "ctrl_vq", &cfg.no_ctrl_vq, err))
         return false;
     if (mq)
         return error_set(err, HANOK_ERROR_UNSUPPORTED, "mq=on comes with a later version");
-    if (netdev && !(cfg.backend = net_find(netdev)))
-        return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no netdev '%s'; give -netdev first",
-                         netdev);
     return virtio_net_pci_new(&cfg, err) != NULL;
 }
 

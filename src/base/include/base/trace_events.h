@@ -23,6 +23,7 @@
     X(blk_done)                                                                                    \
     X(net_tx)                                                                                      \
     X(net_rx)                                                                                      \
+    X(nic_reg)                                                                                     \
     /* monitor */                                                                                  \
     X(qmp_command)                                                                                 \
     X(qmp_event)
