@@ -45,7 +45,7 @@ const struct device_class *const device_classes[] = {
     VIRTIO("virtio-net-pci", "virtio-net", "network card", props_virtio_net, create_virtio_net),
     ALIASED("e1000", "e1000-82540em", "PCI", "Intel gigabit network card", props_e1000,
             create_e1000),
-    ROW("e1000e", "PCI", "Intel gigabit network card, PCI Express", props_e1000, create_e1000e),
+    ROW("e1000e", "PCI", "Intel gigabit network card, PCI Express", props_e1000e, create_e1000e),
     VIRTIO("virtio-serial-pci", "virtio-serial", "carrier of virtserialport and virtconsole",
            props_virtio_serial, create_virtio_serial),
     VIRTIO("virtio-rng-pci", "virtio-rng", "random numbers", props_virtio_rng, create_virtio_rng),
@@ -229,7 +229,7 @@ bool globals_check(struct machine *m, GError **err)
 /* ---- adding ---- */
 
 /* Properties of every device, and of every PCI function, that create functions need not list.
- * bootindex, rombar and romfile matter to firmware only; acpi-index names cards in the guest. */
+ * bootindex matters to firmware only; acpi-index names cards in the guest. */
 static const char *const common_props[] = {"driver",        "id",         "bus",    "addr",
                                            "bootindex",     "acpi-index", "rombar", "romfile",
                                            "multifunction", NULL};
@@ -267,16 +267,21 @@ static struct pci_dev *pci_dev_of(struct machine *m, const struct device *d)
     return NULL;
 }
 
-/* bootindex of the PCI function just made; drives on a cable tell the firmware themselves. */
-static bool boot_index_apply(struct machine *m, struct props *p, GError **err)
+/* bootindex and option ROM of the PCI function just made; drives on a cable tell the firmware
+ * themselves. */
+static bool firmware_props_apply(struct machine *m, const struct device_class *cls, struct props *p,
+                                 GError **err)
 {
     struct device *d = container_of(m->devices.last, struct device, next);
     struct pci_dev *pci = m->devices.first ? pci_dev_of(m, d) : NULL;
     uint32_t index = 0;
 
-    if (!pci || !props_has(p, "bootindex"))
+    if (!pci)
         return true;
-    return props_get_u32(p, "bootindex", &index, err) && firmware_boot_pci(m, index, pci, err);
+    if (!option_rom_add(m, cls, p, pci, err))
+        return false;
+    return !props_has(p, "bootindex") ||
+           (props_get_u32(p, "bootindex", &index, err) && firmware_boot_pci(m, index, pci, err));
 }
 
 bool machine_device_add(struct machine *m, struct props *p, GError **err)
@@ -301,7 +306,7 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err)
     }
     if (!globals_apply(m, cls, p, err) || !names_check(cls, p, err))
         return false;
-    if (id_check(m, p, err) && cls->create(m, cls, p, err) && boot_index_apply(m, p, err))
+    if (id_check(m, p, err) && cls->create(m, cls, p, err) && firmware_props_apply(m, cls, p, err))
         return true;
     g_prefix_error(err, "device '%s': ", driver);
     return false;

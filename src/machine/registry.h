@@ -39,8 +39,12 @@ extern const struct prop_desc props_virtio_blk[], props_virtio_scsi[], props_vir
 device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, create_virtio_serial,
     create_virtio_rng, create_virtio_balloon, create_virtserialport, create_virtconsole;
 
+/* option_rom.c: romfile=, rombar= of the PCI function just made. */
+bool option_rom_add(struct machine *m, const struct device_class *cls, struct props *p,
+                    struct pci_dev *d, GError **err);
+
 /* registry_net.c */
-extern const struct prop_desc props_e1000[];
+extern const struct prop_desc props_e1000[], props_e1000e[];
 device_create_fn create_e1000, create_e1000e;
 
 /* registry_ata.c */

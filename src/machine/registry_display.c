@@ -3,13 +3,10 @@
 #include "registry.h"
 
 #include "base/error.h"
-#include "base/log.h"
 #include "base/util.h"
-#include "bus/fw_cfg.h"
 #include "devices/i8042.h"
 #include "devices/vga.h"
 #include "display/input.h"
-#include "firmware.h"
 
 /* ---- PS/2 ---- */
 
@@ -58,21 +55,6 @@ const struct prop_desc props_vga[] = {
     {NULL, PROP_STR, NULL, NULL},
 };
 
-/* The card's BIOS lies where the firmware looks for option ROMs that belong to no slot. */
-static void option_rom(struct machine *m)
-{
-    g_autofree char *path = firmware_find(m->cfg, "vgabios-stdvga.bin", NULL), *data = NULL;
-    gsize len = 0;
-
-    if (!m->firmware)
-        return;
-    if (path && g_file_get_contents(path, &data, &len, NULL))
-        fw_cfg_add_file(m->fw_cfg, "vgaroms/vgabios-stdvga.bin", data, len);
-    else
-        log_warning("the graphics card's BIOS (vgabios-stdvga.bin, in the package seabios) is not "
-                    "installed: there is no picture before the operating system's");
-}
-
 bool create_vga(struct machine *m, const struct device_class *cls, struct props *p, GError **err)
 {
     struct vga_config cfg = {.req = &m->requests, .watched = m->cfg->vnc != NULL};
@@ -89,7 +71,5 @@ bool create_vga(struct machine *m, const struct device_class *cls, struct props 
     cfg.multifunction = place.multifunction;
     cfg.vram_bytes = mib * (uint32_t)MiB;
     m->vga = vga_new(place.bus, place.devfn, &cfg, err);
-    if (m->vga)
-        option_rom(m);
     return m->vga != NULL;
 }

@@ -34,11 +34,15 @@ bool device_mac_read(struct props *p, uint8_t mac[6], bool *given, GError **err)
     return true;
 }
 
-const struct prop_desc props_e1000[] = {
-    {"netdev", PROP_NETDEV, NULL, "network backend"},
-    {"mac", PROP_MAC, NULL, "address, 52:54:00:12:34:56 and up by default"},
-    {NULL, PROP_STR, NULL, NULL},
-};
+#define NIC_PROPS                                                                                  \
+    {"netdev", PROP_NETDEV, NULL, "network backend"},                                              \
+        {"mac", PROP_MAC, NULL, "address, 52:54:00:12:34:56 and up by default"},                   \
+    {                                                                                              \
+        NULL, PROP_STR, NULL, NULL                                                                 \
+    }
+const struct prop_desc props_e1000[] = {NIC_PROPS};
+/* Another table, because another boot code fits this card (option_rom.c). */
+const struct prop_desc props_e1000e[] = {NIC_PROPS};
 
 static bool create(struct machine *m, struct props *p, bool pcie, GError **err)
 {
