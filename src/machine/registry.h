@@ -38,6 +38,23 @@ extern const struct prop_desc props_virtio_blk[], props_virtio_scsi[], props_vir
     props_virtio_serial[], props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
 device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, create_virtio_serial,
     create_virtio_rng, create_virtio_balloon, create_virtserialport, create_virtconsole;
+/* Every virtio function has these.  Devices are modern whatever disable-legacy says. */
+#define VIRTIO_COMMON                                                                              \
+    {"disable-legacy", PROP_ONOFFAUTO, "auto", "no legacy interface (there never is one)"},        \
+        {"disable-modern", PROP_BOOL, "off", "no modern interface (refused)"},                     \
+        {"vectors", PROP_U32, NULL, "MSI-X vectors, 0: INTx only"},                                \
+    {                                                                                              \
+        "ats", PROP_BOOL, "off", "address translation services (refused)"                          \
+    }
+
+struct virtio_pci_config;
+bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_config *out,
+                        GError **err);
+
+extern const struct prop_desc props_virtio_blk[], props_virtio_net[], props_virtio_serial[],
+    props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
+device_create_fn create_virtio_blk, create_virtio_net, create_virtio_serial, create_virtio_rng,
+    create_virtio_balloon, create_virtserialport, create_virtconsole;
 
 /* option_rom.c: romfile=, rombar= of the PCI function just made. */
 bool option_rom_add(struct machine *m, const struct device_class *cls, struct props *p,
@@ -60,8 +77,8 @@ extern const struct prop_desc props_scsi_drive[];
 device_create_fn create_scsi_hd, create_scsi_cd;
 
 /* registry_display.c */
-extern const struct prop_desc props_vga[];
-device_create_fn create_vga;
+extern const struct prop_desc props_vga[], props_virtio_gpu[], props_virtio_vga[];
+device_create_fn create_vga, create_virtio_gpu, create_virtio_vga;
 
 /* registry_board.c */
 extern const struct prop_desc props_root_port[], props_pci_testdev[], props_isa_serial[],

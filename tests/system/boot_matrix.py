@@ -11,7 +11,6 @@ the kernel and the initramfs from the user network's DHCP and TFTP servers.
   boot_matrix.py --all                the whole matrix
   boot_matrix.py cloud:disk:2:512:jit [...]
 """
-import os
 import re
 import secrets
 import shutil
@@ -20,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from boot_parts import tftp_folder
 from vmtest import CACHE, TOP, Failure, Guest, Skip, WebServer, guest_files, run_tests
 
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
@@ -65,18 +65,12 @@ def kernel_path(flavour, directory):
 def from_network(root, work, directory, append):
     """Arguments that boot by PXE what is then in the folder work/tftp."""
     kind, card = root.split("-", 1)
-    tftp = Path(work) / "tftp"
-    tftp.mkdir()
-    for name in ("vmlinuz", "initrd.img"):
-        os.symlink(directory / name, tftp / name)
-    (tftp / "boot.ipxe").write_text(f"#!ipxe\nkernel vmlinuz initrd=initrd.img {append}\ninitrd initrd.img\nboot\n")
+    tftp = tftp_folder(work, directory, append)
     firmware = []
     if kind == "uefi":
         if not OVMF.exists():
             raise Skip("OVMF is not installed: scripts/packages.sh guest")
         firmware = ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}"]
-    if not Path("/usr/lib/ipxe/qemu").exists():
-        raise Skip("there is no boot code for network cards: scripts/packages.sh guest")
     return firmware + ["-netdev", f"user,id=n0,tftp={tftp},bootfile=boot.ipxe",
                        "-device", f"{card},netdev=n0,bootindex=1"]
 

@@ -18,6 +18,7 @@
     X(virtio_pop)                                                                                  \
     X(virtio_push)                                                                                 \
     X(virtio_notify)                                                                               \
+    X(gpu_command)                                                                                 \
     /* block, net */                                                                               \
     X(blk_submit)                                                                                  \
     X(blk_done)                                                                                    \
