@@ -70,6 +70,14 @@ void pci_bar_set(struct pci_dev *d, unsigned bar, enum pci_bar_kind kind, bool p
         le32_put(mask + 4, (uint32_t)(~(size - 1) >> 32));
 }
 
+static bool bar_reachable(const struct pci_dev *d, bool io, uint64_t addr, uint64_t size)
+{
+    for (struct pci_bus *bus = d->bus; bus->bridge; bus = bus->bridge->bus)
+        if (!pci_bridge_forwards(bus->bridge, io, addr, size))
+            return false;
+    return true;
+}
+
 /* Where the config space says the BAR is, when it is decoded at all. */
 static uint64_t bar_address(const struct pci_dev *d, unsigned i)
 {
@@ -90,10 +98,19 @@ static uint64_t bar_address(const struct pci_dev *d, unsigned i)
      * would end at 4 GiB is the sizing pattern too.) */
     if (addr == 0 || addr >= limit || size > limit - addr)
         return PCI_UNMAPPED;
-    for (struct pci_bus *bus = d->bus; bus->bridge; bus = bus->bridge->bus)
-        if (!pci_bridge_forwards(bus->bridge, io, addr, size))
-            return PCI_UNMAPPED;
-    return addr;
+    return bar_reachable(d, io, addr, size) ? addr : PCI_UNMAPPED;
+}
+
+/* PCI 3.0 §6.2.5.2: decoded while both its own bit and the command register's say so. */
+static uint64_t rom_address(const struct pci_dev *d)
+{
+    uint32_t reg = le32_get(d->config + PCI_ROM), addr = reg & ~0x7ffu;
+    size_t size = pci_rom_bytes(d);
+
+    if (!(reg & 1) || !(le16_get(d->config + PCI_COMMAND) & PCI_CMD_MEM) || addr == 0 ||
+        size > UINT32_MAX - addr)
+        return PCI_UNMAPPED;
+    return bar_reachable(d, false, addr, size) ? addr : PCI_UNMAPPED;
 }
 
 static struct io_space *bar_space(const struct pci_dev *d, const struct pci_bar *b)
@@ -119,6 +136,8 @@ void pci_bars_update(struct pci_dev *d)
     for (unsigned i = 0; i < bar_count(d); i++)
         if (d->bar[i].kind != PCI_BAR_NONE)
             bar_move(d, &d->bar[i], bar_address(d, i));
+    if (d->rom)
+        pci_rom_move(d, rom_address(d));
 }
 
 void pci_bars_unmap(struct pci_dev *d)
@@ -126,6 +145,8 @@ void pci_bars_unmap(struct pci_dev *d)
     for (unsigned i = 0; i < bar_count(d); i++)
         if (d->bar[i].kind != PCI_BAR_NONE)
             bar_move(d, &d->bar[i], PCI_UNMAPPED);
+    if (d->rom)
+        pci_rom_move(d, PCI_UNMAPPED);
 }
 
 /* ---- capabilities ---- */
@@ -219,7 +240,8 @@ void pci_config_write(struct pci_dev *d, unsigned off, unsigned size, uint32_t v
     if (pci_overlaps(off, size, PCI_COMMAND, 2)) {
         pci_intx_update(d);
         pci_bars_update(d);
-    } else if (pci_overlaps(off, size, PCI_BAR0, 4 * bar_count(d))) {
+    } else if (pci_overlaps(off, size, PCI_BAR0, 4 * bar_count(d)) ||
+               (d->rom && pci_overlaps(off, size, PCI_ROM, 4))) {
         pci_bars_update(d);
     }
     if (d->is_bridge)

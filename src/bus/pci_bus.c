@@ -187,6 +187,7 @@ void pci_dev_unplug(struct pci_dev *d)
     if (b->changed)
         b->changed(b, d, false);
     pci_bars_unmap(d);
+    pci_rom_free(d);
     pci_intx_off(d);
     b->slot[d->devfn] = NULL;
     d->bus = NULL;

@@ -28,6 +28,9 @@ void pci_intx_update(struct pci_dev *d);     /* drive the lines as level and com
 void pci_intx_route(struct pci_dev *d);      /* (re)connect the lines to what the pin routes to */
 void pci_intx_off(struct pci_dev *d);        /* disconnect */
 
+void pci_rom_move(struct pci_dev *d, uint64_t addr); /* d->rom is set; PCI_UNMAPPED: nowhere */
+void pci_rom_free(struct pci_dev *d);
+
 struct pci_bus *pci_bridge_bus(const struct pci_dev *d); /* behind it, or NULL */
 void pci_bridge_changed(struct pci_dev *d);              /* windows or bus numbers may be new */
 void pci_bridge_written(struct pci_dev *d, unsigned off, unsigned size, uint16_t control_before);

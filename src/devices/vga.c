@@ -167,23 +167,28 @@ static const struct io_ops mmio_ops = {mmio_read, mmio_write, 1, 2};
 
 static void lfb_follow(struct vga *v)
 {
-    uint64_t at = v->pci.bar[0].mapped_at;
+    uint64_t at = v->fn->bar[0].mapped_at;
     struct mem_piece p = {at, v->vram_bytes, v->vram, 0, GUEST_RAM};
 
     if (mem_layout_set(&v->layout, &p, at != UINT64_MAX) && v->req->map_changed)
         v->req->map_changed(v->req->opaque);
 }
 
+void vga_part_bar_moved(struct vga *v, unsigned bar)
+{
+    if (bar == 0)
+        lfb_follow(v);
+}
+
 static void vga_bar_moved(struct pci_dev *d, unsigned i)
 {
-    if (i == 0)
-        lfb_follow(vga_of(d));
+    vga_part_bar_moved(vga_of(d), i);
 }
 
 /* The old addresses answer while the command register lets them (PCI 2.2 §3.10). */
 static void legacy_decode(struct vga *v)
 {
-    uint16_t cmd = le16_get(v->pci.config + PCI_COMMAND);
+    uint16_t cmd = le16_get(v->fn->config + PCI_COMMAND);
 
     if (!(cmd & PCI_CMD_MEM))
         io_space_del(v->mmio_space, &v->window);
@@ -201,10 +206,15 @@ static void legacy_decode(struct vga *v)
     }
 }
 
-static void vga_config_written(struct pci_dev *d, unsigned off, unsigned size)
+void vga_part_config_written(struct vga *v, unsigned off, unsigned size)
 {
     if (off < PCI_COMMAND + 2 && off + size > PCI_COMMAND)
-        legacy_decode(vga_of(d));
+        legacy_decode(v);
+}
+
+static void vga_config_written(struct pci_dev *d, unsigned off, unsigned size)
+{
+    vga_part_config_written(vga_of(d), off, size);
 }
 
 static void vga_reset(struct device *dev)
@@ -216,20 +226,44 @@ static void vga_reset(struct device *dev)
     vga_regs_reset(v);
 }
 
+static void part_reset(struct device *dev)
+{
+    vga_regs_reset(container_of(dev, struct vga, part));
+}
+
+/* The function has left its bus; nothing else of the card is on the board. */
+static void vga_free(struct vga *v)
+{
+    mem_layout_remove(v->mem, &v->layout);
+    ram_block_free(v->vram);
+    g_free(v->dirty);
+    g_free(v);
+}
+
+static void legacy_hide(struct vga *v)
+{
+    io_space_del(v->mmio_space, &v->window);
+    io_space_del(v->pio, &v->ports);
+    for (unsigned i = 0; i < ARRAY_SIZE(v->dispi_port); i++)
+        io_space_del(v->pio, &v->dispi_port[i]);
+}
+
 static void vga_destroy(struct device *dev)
 {
     struct vga *v = container_of(dev, struct vga, pci.dev);
 
     console_free(v->console);
-    io_space_del(v->mmio_space, &v->window);
-    io_space_del(v->pio, &v->ports);
-    for (unsigned i = 0; i < ARRAY_SIZE(v->dispi_port); i++)
-        io_space_del(v->pio, &v->dispi_port[i]);
+    legacy_hide(v);
     pci_dev_unplug(&v->pci);
-    mem_layout_remove(v->mem, &v->layout);
-    ram_block_free(v->vram);
-    g_free(v->dirty);
-    g_free(v);
+    vga_free(v);
+}
+
+void vga_part_free(struct vga *v)
+{
+    legacy_hide(v);
+    if (v->part.list)
+        device_remove(v->part.list, &v->part);
+    vga_free(v);
 }
 
 /* Pages of zeros are left out: offset, then 4096 bytes; an offset of all ones ends. */
@@ -273,8 +307,7 @@ static bool vga_post_load(void *obj, uint32_t version, GError **err)
     return true;
 }
 
-static const struct state_field vga_fields[] = {
-    STATE_STRUCT(struct vga, pci, pci_dev_state),
+static const struct state_field part_fields[] = {
     STATE_U8(struct vga, misc),
     STATE_U8(struct vga, feature),
     STATE_U8(struct vga, status_toggle),
@@ -300,8 +333,18 @@ static const struct state_field vga_fields[] = {
     STATE_CUSTOM("vram", vram_save, vram_load),
     STATE_END,
 };
-static const struct state_desc vga_state = {
-    .name = "vga", .version = 1, .fields = vga_fields, .post_load = vga_post_load};
+static const struct state_desc part_state = {
+    .name = "vga-part", .version = 1, .fields = part_fields, .post_load = vga_post_load};
+static const struct state_field vga_fields[] = {
+    STATE_STRUCT(struct vga, pci, pci_dev_state),
+    {.name = "part",
+     .kind = STATE_KIND_STRUCT,
+     .size = sizeof(struct vga),
+     .count = 1,
+     .sub = &part_state},
+    STATE_END,
+};
+static const struct state_desc vga_state = {.name = "vga", .version = 1, .fields = vga_fields};
 static const struct pci_dev_ops vga_ops = {
     .dev = {.type = "VGA", .reset = vga_reset, .destroy = vga_destroy, .state = &vga_state},
     .config_written = vga_config_written,
@@ -323,15 +366,9 @@ static void regions_make(struct vga *v, pthread_mutex_t *lock)
         .ops = &mmio_ops, .name = "vga-mmio", .size_bytes = MMIO_BYTES, .lock = lock};
 }
 
-struct pci_dev *vga_new(struct pci_bus *bus, uint8_t devfn, const struct vga_config *cfg,
-                        GError **err)
+/* All but its function. */
+static struct vga *make(struct pci_bus *bus, const struct vga_config *cfg, GError **err)
 {
-    static const struct pci_id ids = {.vendor = 0x1234,
-                                      .device = 0x1111,
-                                      .subsys_vendor = 0x1af4,
-                                      .subsys = 0x1100,
-                                      .revision = 2,
-                                      .base_class = 0x03};
     uint32_t bytes = cfg->vram_bytes ? cfg->vram_bytes : VRAM_DEFAULT;
     struct vga *v;
 
@@ -353,22 +390,56 @@ struct pci_dev *vga_new(struct pci_bus *bus, uint8_t devfn, const struct vga_con
     v->pio = bus->host->pio;
     v->mmio_space = bus->host->mmio;
     v->mem = bus->host->mem;
+    v->lock = &bus->host->devices->lock;
     v->req = cfg->req;
     v->layout.watched = cfg->watched;
-    regions_make(v, &bus->host->devices->lock);
-    pci_dev_init(&v->pci, &vga_ops, &ids);
-    v->pci.multifunction = cfg->multifunction;
-    pci_bar_set(&v->pci, 0, PCI_BAR_MEM32, true, &v->lfb);
-    pci_bar_set(&v->pci, 2, PCI_BAR_MEM32, false, &v->mmio);
+    regions_make(v, v->lock);
+    return v;
+}
+
+static void join(struct vga *v, struct pci_dev *fn)
+{
+    v->fn = fn;
+    pci_bar_set(fn, 0, PCI_BAR_MEM32, true, &v->lfb);
+    pci_bar_set(fn, 2, PCI_BAR_MEM32, false, &v->mmio);
     vga_regs_reset(v);
     mem_layout_add(v->mem, &v->layout);
+}
+
+struct pci_dev *vga_new(struct pci_bus *bus, uint8_t devfn, const struct vga_config *cfg,
+                        GError **err)
+{
+    static const struct pci_id ids = {.vendor = 0x1234,
+                                      .device = 0x1111,
+                                      .subsys_vendor = 0x1af4,
+                                      .subsys = 0x1100,
+                                      .revision = 2,
+                                      .base_class = 0x03};
+    struct vga *v = make(bus, cfg, err);
+
+    if (!v)
+        return NULL;
+    pci_dev_init(&v->pci, &vga_ops, &ids);
+    v->pci.multifunction = cfg->multifunction;
+    join(v, &v->pci);
     if (pci_dev_plug(&v->pci, bus, devfn, cfg->id, err)) {
-        v->console = console_new(&(struct console_source){vga_update, v});
+        v->console = console_new(&(struct console_source){.update = vga_update, .opaque = v});
         return &v->pci;
     }
-    mem_layout_remove(v->mem, &v->layout);
-    ram_block_free(v->vram);
-    g_free(v->dirty);
-    g_free(v);
+    vga_free(v);
     return NULL;
+}
+
+struct vga *vga_part_new(struct pci_bus *bus, struct pci_dev *fn, const struct vga_config *cfg,
+                         GError **err)
+{
+    static const struct device_ops ops = {
+        .type = "vga-part", .reset = part_reset, .state = &part_state};
+    struct vga *v = make(bus, cfg, err);
+
+    if (!v)
+        return NULL;
+    join(v, fn);
+    device_add(bus->host->devices, &v->part, &ops, NULL, "vga-part");
+    return v;
 }

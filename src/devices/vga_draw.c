@@ -360,11 +360,10 @@ static void blank_draw(const struct vga_mode *m, struct console *c)
 void vga_update(void *opaque, struct console *c, bool all)
 {
     struct vga *v = opaque;
-    pthread_mutex_t *lock = &v->pci.dev.list->lock;
     struct vga_mode m;
     bool written;
 
-    pthread_mutex_lock(lock);
+    pthread_mutex_lock(v->lock);
     mode_find(v, &m);
     palette_make(v, &m);
     m.width = MIN_OF(m.width, (unsigned)CONSOLE_WIDTH_MAX);
@@ -385,5 +384,5 @@ void vga_update(void *opaque, struct console *c, bool all)
         bool known = dirty_collect(v);
         graphics_draw(v, &m, c, all || written || !known);
     }
-    pthread_mutex_unlock(lock);
+    pthread_mutex_unlock(v->lock);
 }

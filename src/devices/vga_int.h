@@ -49,7 +49,10 @@ struct vga_mode {
 };
 
 struct vga {
-    struct pci_dev pci; /* first */
+    struct pci_dev pci;    /* first; the card's own function */
+    struct device part;    /* inside another card's function: what has the state */
+    struct pci_dev *fn;    /* &pci, or the other card's */
+    pthread_mutex_t *lock; /* the board lock */
     struct io_space *pio, *mmio_space;
     struct guest_mem *mem;
     const struct board_requests *req;
@@ -92,8 +95,5 @@ uint32_t vga_line_bytes(const struct vga *v);
 /* vga_mem.c */
 uint8_t vga_window_read(struct vga *v, uint32_t off);
 void vga_window_write(struct vga *v, uint32_t off, uint8_t val);
-
-/* vga_draw.c */
-void vga_update(void *opaque, struct console *c, bool all);
 
 #endif

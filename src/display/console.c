@@ -104,3 +104,17 @@ void console_refresh(struct console *c, bool all)
 {
     c->source.update(c->source.opaque, c, all);
 }
+
+bool console_can_resize(const struct console *c)
+{
+    return c->source.wish_size != NULL;
+}
+
+bool console_wish_size(struct console *c, unsigned width, unsigned height)
+{
+    if (!c->source.wish_size || width == 0 || width > CONSOLE_WIDTH_MAX || height == 0 ||
+        height > CONSOLE_HEIGHT_MAX)
+        return false;
+    c->source.wish_size(c->source.opaque, width, height);
+    return true;
+}

@@ -22,7 +22,7 @@
 enum { PORT_BASE = 5900, FRAME_NS = 33000000, EVENTS_MAX = 512, DISPLAY_MAX = 65535 - PORT_BASE };
 #define MODULE_FILE "hanok-vnc.so"
 
-enum event_kind { EV_KEYSYM, EV_SCANCODE, EV_POINTER, EV_CLIENTS };
+enum event_kind { EV_KEYSYM, EV_SCANCODE, EV_POINTER, EV_CLIENTS, EV_SIZE };
 
 struct event {
     enum event_kind kind;
@@ -129,7 +129,9 @@ static void events_take(void *opaque)
             event_clients(v, now[i].x);
         else if (now[i].kind == EV_POINTER)
             event_pointer(v, &now[i]);
-        else
+        else if (now[i].kind == EV_SIZE && v->console)
+            console_wish_size(v->console, (unsigned)now[i].x, (unsigned)now[i].y);
+        else if (now[i].kind != EV_SIZE)
             event_key(v, &now[i]);
     }
 }
@@ -169,6 +171,11 @@ static void on_pointer(void *opaque, unsigned buttons, int x, int y)
 static void on_clients(void *opaque, int count)
 {
     event_add(opaque, &(struct event){.kind = EV_CLIENTS, .x = count});
+}
+
+static void on_desktop_size(void *opaque, unsigned width, unsigned height)
+{
+    event_add(opaque, &(struct event){.kind = EV_SIZE, .x = (int)width, .y = (int)height});
 }
 
 /* ---- console -> module ---- */
@@ -323,7 +330,8 @@ bool vnc_open(const struct vnc_config *cfg, GError **err)
         .need_password = cfg->need_password,
         .width = v->console ? console_surface(v->console)->width : 640,
         .height = v->console ? console_surface(v->console)->height : 480,
-        .cb = {v, on_keysym, on_scancode, on_pointer, on_clients},
+        .can_resize = v->console && console_can_resize(v->console),
+        .cb = {v, on_keysym, on_scancode, on_pointer, on_clients, on_desktop_size},
     };
     v->frame = timer_new(evloop_main(), NULL, frame_due, v);
     v->viewer = (struct console_viewer){viewer_resized, viewer_changed, viewer_gone, NULL};

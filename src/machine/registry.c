@@ -11,6 +11,7 @@
 #include "cpu/vcpu.h"
 #include "devices/root_port.h"
 #include "firmware.h"
+#include "net/net.h"
 #include "scsi/scsi.h"
 
 #include <jansson.h>
@@ -42,6 +43,9 @@ const struct device_class *const device_classes[] = {
     ROW("scsi-hd", "SCSI", "disk on a SCSI controller", props_scsi_drive, create_scsi_hd),
     ROW("scsi-cd", "SCSI", "CD-ROM drive on a SCSI controller", props_scsi_drive, create_scsi_cd),
     VIRTIO("virtio-net-pci", "virtio-net", "network card", props_virtio_net, create_virtio_net),
+    ALIASED("e1000", "e1000-82540em", "PCI", "Intel gigabit network card", props_e1000,
+            create_e1000),
+    ROW("e1000e", "PCI", "Intel gigabit network card, PCI Express", props_e1000e, create_e1000e),
     VIRTIO("virtio-serial-pci", "virtio-serial", "carrier of virtserialport and virtconsole",
            props_virtio_serial, create_virtio_serial),
     VIRTIO("virtio-rng-pci", "virtio-rng", "random numbers", props_virtio_rng, create_virtio_rng),
@@ -67,6 +71,9 @@ const struct device_class *const device_classes[] = {
     ROW("ide-cd", "IDE", "CD-ROM drive on a SATA port", props_ide_drive, create_ide_cd),
     ROW("nvme", "PCI", "NVMe controller with one disk", props_nvme, create_nvme),
     ROW("VGA", "PCI", "standard graphics card", props_vga, create_vga),
+    ALIASED("virtio-gpu-pci", "virtio-gpu", "PCI", "graphics card, without VGA", props_virtio_gpu,
+            create_virtio_gpu),
+    ROW("virtio-vga", "PCI", "graphics card, VGA compatible", props_virtio_vga, create_virtio_vga),
     LATER("qemu-xhci", "PCI", "USB 3 controller"),
     LATER("nec-usb-xhci", "PCI", "USB 3 controller"),
     LATER("ich9-usb-ehci1", "PCI", "USB 2 controller"),
@@ -80,8 +87,6 @@ const struct device_class *const device_classes[] = {
     LATER("usb-hub", "usb-bus", "hub"),
     LATER("usb-storage", "usb-bus", "disk"),
     LATER("usb-redir", "usb-bus", "redirected device"),
-    LATER("virtio-vga", "PCI", "graphics card"),
-    LATER("virtio-gpu-pci", "PCI", "graphics card"),
     LATER("bochs-display", "PCI", "graphics card"),
     LATER("qxl-vga", "PCI", "graphics card"),
     LATER("virtio-keyboard-pci", "PCI", "keyboard"),
@@ -162,6 +167,19 @@ bool device_chardev(struct props *p, struct chardev **out, GError **err)
                              "there is no chardev '%s'; give -chardev first", id);
 }
 
+bool device_netdev(struct props *p, struct net_backend **out, GError **err)
+{
+    const char *id = NULL;
+
+    if (!props_get_str(p, "netdev", &id, err))
+        return false;
+    if (!id)
+        return true;
+    *out = net_find(id);
+    return *out ||
+           error_set(err, HANOK_ERROR_NOT_FOUND, "there is no netdev '%s'; give -netdev first", id);
+}
+
 /* ---- -global ---- */
 
 /* Several names mean one class: what is set for any of them counts. */
@@ -212,7 +230,7 @@ bool globals_check(struct machine *m, GError **err)
 /* ---- adding ---- */
 
 /* Properties of every device, and of every PCI function, that create functions need not list.
- * bootindex, rombar and romfile matter to firmware only; acpi-index names cards in the guest. */
+ * bootindex matters to firmware only; acpi-index names cards in the guest. */
 static const char *const common_props[] = {"driver",        "id",         "bus",    "addr",
                                            "bootindex",     "acpi-index", "rombar", "romfile",
                                            "multifunction", NULL};
@@ -250,16 +268,21 @@ static struct pci_dev *pci_dev_of(struct machine *m, const struct device *d)
     return NULL;
 }
 
-/* bootindex of the PCI function just made; drives on a cable tell the firmware themselves. */
-static bool boot_index_apply(struct machine *m, struct props *p, GError **err)
+/* bootindex and option ROM of the PCI function just made; drives on a cable tell the firmware
+ * themselves. */
+static bool firmware_props_apply(struct machine *m, const struct device_class *cls, struct props *p,
+                                 GError **err)
 {
     struct device *d = container_of(m->devices.last, struct device, next);
     struct pci_dev *pci = m->devices.first ? pci_dev_of(m, d) : NULL;
     uint32_t index = 0;
 
-    if (!pci || !props_has(p, "bootindex"))
+    if (!pci)
         return true;
-    return props_get_u32(p, "bootindex", &index, err) && firmware_boot_pci(m, index, pci, err);
+    if (!option_rom_add(m, cls, p, pci, err))
+        return false;
+    return !props_has(p, "bootindex") ||
+           (props_get_u32(p, "bootindex", &index, err) && firmware_boot_pci(m, index, pci, err));
 }
 
 bool machine_device_add(struct machine *m, struct props *p, GError **err)
@@ -284,7 +307,7 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err)
     }
     if (!globals_apply(m, cls, p, err) || !names_check(cls, p, err))
         return false;
-    if (id_check(m, p, err) && cls->create(m, cls, p, err) && boot_index_apply(m, p, err))
+    if (id_check(m, p, err) && cls->create(m, cls, p, err) && firmware_props_apply(m, cls, p, err))
         return true;
     g_prefix_error(err, "device '%s': ", driver);
     return false;

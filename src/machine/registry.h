@@ -5,6 +5,8 @@
 #include "block/on_error.h"
 #include "machine_internal.h"
 
+struct net_backend;
+
 struct device_place { /* the properties every PCI function has */
     struct pci_bus *bus;
     uint8_t devfn;
@@ -15,6 +17,9 @@ bool device_place_read(struct machine *m, struct props *p, struct device_place *
 
 /* The backend a property names; *out stays as it is when the property is absent. */
 bool device_chardev(struct props *p, struct chardev **out, GError **err);
+bool device_netdev(struct props *p, struct net_backend **out, GError **err);
+/* mac=; *given stays as it is when the property is absent. */
+bool device_mac_read(struct props *p, uint8_t mac[6], bool *given, GError **err);
 
 /* registry_disk.c: what all disks have in common */
 bool device_disk_node(struct props *p, bool may_be_empty, struct blk_node **out, GError **err);
@@ -33,6 +38,31 @@ extern const struct prop_desc props_virtio_blk[], props_virtio_scsi[], props_vir
     props_virtio_serial[], props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
 device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, create_virtio_serial,
     create_virtio_rng, create_virtio_balloon, create_virtserialport, create_virtconsole;
+/* Every virtio function has these.  Devices are modern whatever disable-legacy says. */
+#define VIRTIO_COMMON                                                                              \
+    {"disable-legacy", PROP_ONOFFAUTO, "auto", "no legacy interface (there never is one)"},        \
+        {"disable-modern", PROP_BOOL, "off", "no modern interface (refused)"},                     \
+        {"vectors", PROP_U32, NULL, "MSI-X vectors, 0: INTx only"},                                \
+    {                                                                                              \
+        "ats", PROP_BOOL, "off", "address translation services (refused)"                          \
+    }
+
+struct virtio_pci_config;
+bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_config *out,
+                        GError **err);
+
+extern const struct prop_desc props_virtio_blk[], props_virtio_net[], props_virtio_serial[],
+    props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
+device_create_fn create_virtio_blk, create_virtio_net, create_virtio_serial, create_virtio_rng,
+    create_virtio_balloon, create_virtserialport, create_virtconsole;
+
+/* option_rom.c: romfile=, rombar= of the PCI function just made. */
+bool option_rom_add(struct machine *m, const struct device_class *cls, struct props *p,
+                    struct pci_dev *d, GError **err);
+
+/* registry_net.c */
+extern const struct prop_desc props_e1000[], props_e1000e[];
+device_create_fn create_e1000, create_e1000e;
 
 /* registry_ata.c */
 extern const struct prop_desc props_ahci[], props_ide_drive[];
@@ -47,8 +77,8 @@ extern const struct prop_desc props_scsi_drive[];
 device_create_fn create_scsi_hd, create_scsi_cd;
 
 /* registry_display.c */
-extern const struct prop_desc props_vga[];
-device_create_fn create_vga;
+extern const struct prop_desc props_vga[], props_virtio_gpu[], props_virtio_vga[];
+device_create_fn create_vga, create_virtio_gpu, create_virtio_vga;
 
 /* registry_board.c */
 extern const struct prop_desc props_root_port[], props_pci_testdev[], props_isa_serial[],

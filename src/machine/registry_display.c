@@ -5,11 +5,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "bus/fw_cfg.h"
 #include "devices/i8042.h"
 #include "devices/vga.h"
 #include "display/input.h"
-#include "firmware.h"
+#include "virtio/devices.h"
 
 /* ---- PS/2 ---- */
 
@@ -58,21 +57,6 @@ const struct prop_desc props_vga[] = {
     {NULL, PROP_STR, NULL, NULL},
 };
 
-/* The card's BIOS lies where the firmware looks for option ROMs that belong to no slot. */
-static void option_rom(struct machine *m)
-{
-    g_autofree char *path = firmware_find(m->cfg, "vgabios-stdvga.bin", NULL), *data = NULL;
-    gsize len = 0;
-
-    if (!m->firmware)
-        return;
-    if (path && g_file_get_contents(path, &data, &len, NULL))
-        fw_cfg_add_file(m->fw_cfg, "vgaroms/vgabios-stdvga.bin", data, len);
-    else
-        log_warning("the graphics card's BIOS (vgabios-stdvga.bin, in the package seabios) is not "
-                    "installed: there is no picture before the operating system's");
-}
-
 bool create_vga(struct machine *m, const struct device_class *cls, struct props *p, GError **err)
 {
     struct vga_config cfg = {.req = &m->requests, .watched = m->cfg->vnc != NULL};
@@ -89,7 +73,102 @@ bool create_vga(struct machine *m, const struct device_class *cls, struct props 
     cfg.multifunction = place.multifunction;
     cfg.vram_bytes = mib * (uint32_t)MiB;
     m->vga = vga_new(place.bus, place.devfn, &cfg, err);
+    return m->vga != NULL;
+}
+
+/* ---- virtio-gpu ---- */
+
+#define GPU_PROPS                                                                                  \
+    {"max_outputs", PROP_U32, "1", "screens (one)"},                                               \
+        {"xres", PROP_U32, "1280", "width it starts with"},                                        \
+        {"yres", PROP_U32, "800", "height it starts with"},                                        \
+        {"edid", PROP_BOOL, "on", "the screen tells its sizes"},                                   \
+        {"max_hostmem", PROP_SIZE, "256M", "most memory the guest's pictures take"},               \
+        {"blob", PROP_BOOL, "off", "(refused)"}, VIRTIO_COMMON,                                    \
+    {                                                                                              \
+        NULL, PROP_STR, NULL, NULL                                                                 \
+    }
+const struct prop_desc props_virtio_gpu[] = {GPU_PROPS};
+const struct prop_desc props_virtio_vga[] = {{"vgamem_mb", PROP_U32, "8", "video memory, MiB"},
+                                             GPU_PROPS};
+
+static bool gpu_read(struct machine *m, const struct device_class *cls, struct props *p,
+                     struct virtio_gpu_config *cfg, GError **err)
+{
+    uint32_t outputs = 1, width = 0, height = 0;
+    bool edid = true, blob = false;
+
+    if (!virtio_common_read(m, p, &cfg->pci, err) ||
+        !props_get_u32(p, "max_outputs", &outputs, err) || !props_get_u32(p, "xres", &width, err) ||
+        !props_get_u32(p, "yres", &height, err) ||
+        !props_get_size(p, "max_hostmem", &cfg->hostmem_bytes, err) ||
+        !props_get_bool(p, "edid", &edid, err) || !props_get_bool(p, "blob", &blob, err))
+        return false;
+    if (blob)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED, "blob=on is not possible");
+    if (outputs == 0 || outputs > 16)
+        return error_set(err, HANOK_ERROR_INVALID, "max_outputs=%u: 1 to 16", outputs);
+    if (outputs > 1)
+        log_warning("device '%s': of max_outputs=%u screens one is there", cls->name, outputs);
+    cfg->width = width;
+    cfg->height = height;
+    cfg->no_edid = !edid;
+    return true;
+}
+
+bool create_virtio_gpu(struct machine *m, const struct device_class *cls, struct props *p,
+                       GError **err)
+{
+    struct virtio_gpu_config cfg = {.width = 0};
+
+    return gpu_read(m, cls, p, &cfg, err) && virtio_gpu_pci_new(&cfg, err) != NULL;
+}
+
+/* ---- virtio-vga: both in one function ---- */
+
+static void *vga_attach(void *opaque, struct pci_dev *fn, struct pci_bus *bus, GError **err)
+{
+    return vga_part_new(bus, fn, opaque, err);
+}
+
+static void vga_config_written(void *vga, unsigned off, unsigned size)
+{
+    vga_part_config_written(vga, off, size);
+}
+
+static void vga_bar_moved(void *vga, unsigned bar)
+{
+    vga_part_bar_moved(vga, bar);
+}
+
+static void vga_destroy(void *vga)
+{
+    vga_part_free(vga);
+}
+
+static const struct virtio_gpu_vga_ops vga_in_gpu = {
+    .attach = vga_attach,
+    .config_written = vga_config_written,
+    .bar_moved = vga_bar_moved,
+    .update = vga_update,
+    .destroy = vga_destroy,
+};
+
+bool create_virtio_vga(struct machine *m, const struct device_class *cls, struct props *p,
+                       GError **err)
+{
+    struct virtio_gpu_config cfg = {.vga = &vga_in_gpu};
+    struct vga_config vga = {.req = &m->requests, .watched = m->cfg->vnc != NULL};
+    uint32_t mib = 8;
+
+    if (!gpu_read(m, cls, p, &cfg, err) || !props_get_u32(p, "vgamem_mb", &mib, err))
+        return false;
+    if (mib > 256)
+        return error_set(err, HANOK_ERROR_INVALID, "vgamem_mb=%u: at most 256", mib);
     if (m->vga)
-        option_rom(m);
+        return error_set(err, HANOK_ERROR_BUSY, "a machine has one VGA card");
+    vga.vram_bytes = mib * (uint32_t)MiB;
+    cfg.vga_opaque = &vga;
+    m->vga = virtio_gpu_pci_new(&cfg, err);
     return m->vga != NULL;
 }

@@ -5,21 +5,11 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "block/block.h"
-#include "net/net.h"
 #include "virtio/devices.h"
 
 #include <jansson.h>
 
-/* Every virtio function has these.  Devices are modern whatever disable-legacy says. */
-#define VIRTIO_COMMON                                                                              \
-    {"disable-legacy", PROP_ONOFFAUTO, "auto", "no legacy interface (there never is one)"},        \
-        {"disable-modern", PROP_BOOL, "off", "no modern interface (refused)"},                     \
-        {"vectors", PROP_U32, NULL, "MSI-X vectors, 0: INTx only"},                                \
-    {                                                                                              \
-        "ats", PROP_BOOL, "off", "address translation services (refused)"                          \
-    }
-
-static bool common_read(struct machine *m, struct props *p, struct virtio_pci_config *out,
+bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_config *out,
                         GError **err)
 {
     static const char *const on_off_auto[] = {"off", "on", "auto", NULL};
@@ -147,7 +137,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
     uint32_t queues = 0, queue_size = 0;
     bool scsi = false;
 
-    if (!common_read(m, p, &cfg.pci, err) || !blk_backend(m, p, &cfg, err) ||
+    if (!virtio_common_read(m, p, &cfg.pci, err) || !blk_backend(m, p, &cfg, err) ||
         !blk_geometry(p, &cfg, err) || !device_disk_policies(p, &cfg.rerror, &cfg.werror, err) ||
         !props_get_str(p, "serial", &cfg.serial, err) ||
         !props_get_u32(p, "num-queues", &queues, err) ||
@@ -196,7 +186,7 @@ bool create_virtio_scsi(struct machine *m, const struct device_class *cls, struc
     const char *iothread = NULL;
     uint32_t queues = 0, size = 0;
 
-    if (!common_read(m, p, &cfg.pci, err) || !props_get_str(p, "iothread", &iothread, err) ||
+    if (!virtio_common_read(m, p, &cfg.pci, err) || !props_get_str(p, "iothread", &iothread, err) ||
         !props_get_u32(p, "num_queues", &queues, err) ||
         !props_get_u32(p, "virtqueue_size", &size, err) ||
         !props_get_u32(p, "max_sectors", &cfg.max_sectors, err) ||
@@ -231,32 +221,6 @@ const struct prop_desc props_virtio_net[] = {
     {NULL, PROP_STR, NULL, NULL},
 };
 
-static bool mac_read(struct props *p, struct virtio_net_config *cfg, GError **err)
-{
-    const char *text = NULL;
-    unsigned b[6];
-    int used = 0;
-
-    if (!props_get_str(p, "mac", &text, err))
-        return false;
-    if (!text)
-        return true;
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-               &used) != 6 ||
-        text[used] != '\0')
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "mac=%s is not an Ethernet address; write six bytes as "
-                         "52:54:00:12:34:56",
-                         text);
-    if (b[0] & 1)
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "mac=%s is a multicast address: its first byte must be even", text);
-    for (unsigned i = 0; i < 6; i++)
-        cfg->mac[i] = (uint8_t)b[i];
-    cfg->have_mac = true;
-    return true;
-}
-
 static bool net_numbers(struct props *p, struct virtio_net_config *cfg, GError **err)
 {
     static const char *const duplexes[] = {"full", NULL};
@@ -280,20 +244,16 @@ bool create_virtio_net(struct machine *m, const struct device_class *cls, struct
                        GError **err)
 {
     struct virtio_net_config cfg = {.queue_pairs = 0};
-    const char *netdev = NULL;
     bool mq = false;
 
-    if (!common_read(m, p, &cfg.pci, err) || !props_get_str(p, "netdev", &netdev, err) ||
-        !mac_read(p, &cfg, err) || !net_numbers(p, &cfg, err) ||
+    if (!virtio_common_read(m, p, &cfg.pci, err) || !device_netdev(p, &cfg.backend, err) ||
+        !device_mac_read(p, cfg.mac, &cfg.have_mac, err) || !net_numbers(p, &cfg, err) ||
         !props_get_bool(p, "mq", &mq, err) || !flag_off(p, "mrg_rxbuf", &cfg.no_mrg_rxbuf, err) ||
         !flag_off(p, "guest_announce", &cfg.no_guest_announce, err) ||
         !flag_off(p, "ctrl_vq", &cfg.no_ctrl_vq, err))
         return false;
     if (mq)
         return error_set(err, HANOK_ERROR_UNSUPPORTED, "mq=on comes with a later version");
-    if (netdev && !(cfg.backend = net_find(netdev)))
-        return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no netdev '%s'; give -netdev first",
-                         netdev);
     return virtio_net_pci_new(&cfg, err) != NULL;
 }
 
@@ -311,7 +271,7 @@ bool create_virtio_serial(struct machine *m, const struct device_class *cls, str
     struct virtio_serial_config cfg = {.max_ports = 0};
     uint32_t ports = 0;
 
-    if (!common_read(m, p, &cfg.pci, err) || !props_get_u32(p, "max_ports", &ports, err))
+    if (!virtio_common_read(m, p, &cfg.pci, err) || !props_get_u32(p, "max_ports", &ports, err))
         return false;
     if (props_has(p, "max_ports") && ports == 0)
         return error_set(err, HANOK_ERROR_INVALID, "max_ports= must be at least 1");
@@ -370,7 +330,7 @@ bool create_virtio_rng(struct machine *m, const struct device_class *cls, struct
     struct virtio_rng_config cfg = {.filename = NULL};
     const char *rng = NULL;
 
-    return common_read(m, p, &cfg.pci, err) && props_get_str(p, "rng", &rng, err) &&
+    return virtio_common_read(m, p, &cfg.pci, err) && props_get_str(p, "rng", &rng, err) &&
            (!rng || machine_rng_source(m, rng, &cfg.filename, err)) &&
            props_get_u64(p, "max-bytes", &cfg.max_bytes, err) &&
            props_get_u32(p, "period", &cfg.period_ms, err) && virtio_rng_pci_new(&cfg, err);
@@ -399,7 +359,7 @@ bool create_virtio_balloon(struct machine *m, const struct device_class *cls, st
                                         .on_change = balloon_changed,
                                         .on_change_opaque = m};
 
-    return common_read(m, p, &cfg.pci, err) &&
+    return virtio_common_read(m, p, &cfg.pci, err) &&
            props_get_bool(p, "deflate-on-oom", &cfg.deflate_on_oom, err) &&
            props_get_bool(p, "free-page-reporting", &cfg.free_page_reporting, err) &&
            props_get_bool(p, "page-poison", &cfg.page_poison, err) &&

@@ -197,6 +197,15 @@ bool net_checksums_valid(const struct net_backend *b)
     return b->drv->checksums_valid;
 }
 
+void net_default_mac(uint8_t mac[6])
+{
+    static const uint8_t base[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+    static uint8_t running;
+
+    memcpy(mac, base, sizeof(base));
+    mac[5] = (uint8_t)(base[5] + running++);
+}
+
 void net_foreach(void (*fn)(struct net_backend *b, void *opaque), void *opaque)
 {
     for (struct net_backend *b = backends, *next; b; b = next) {

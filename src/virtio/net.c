@@ -205,12 +205,10 @@ static uint64_t features(const struct virtio_net *n)
 
 static void choose_mac(struct virtio_net *n)
 {
-    static uint8_t running;
-    static const uint8_t base[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
-
-    memcpy(n->default_mac, n->cfg.have_mac ? n->cfg.mac : base, 6);
-    if (!n->cfg.have_mac)
-        n->default_mac[5] = (uint8_t)(base[5] + running++);
+    if (n->cfg.have_mac)
+        memcpy(n->default_mac, n->cfg.mac, 6);
+    else
+        net_default_mac(n->default_mac);
 }
 
 static bool setup(struct virtio_net *n, GError **err)

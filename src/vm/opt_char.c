@@ -208,10 +208,11 @@ bool opt_vnc(struct vm_options *o, const char *arg, GError **err)
 
 bool opt_vga(struct vm_options *o, const char *arg, GError **err)
 {
-    static const char *const others[] = {"cirrus", "vmware", "qxl",   "virtio",
-                                         "tcx",    "cg3",    "xenfb", NULL};
+    static const char *const others[] = {"cirrus", "vmware", "qxl", "tcx", "cg3", "xenfb", NULL};
     if (wants_help(arg)) {
-        return answer(o, g_strdup("Graphics cards:\nstd    standard VGA\nnone   no card\n"));
+        return answer(
+            o,
+            g_strdup("Graphics cards:\nstd    standard VGA\nvirtio virtio-vga\nnone   no card\n"));
     }
     o->vga_given = true;
     if (!strcmp(arg, "none")) {
@@ -221,11 +222,11 @@ bool opt_vga(struct vm_options *o, const char *arg, GError **err)
         log_warning("-vga %s is accepted, but that card comes with a later version: it is a "
                     "standard VGA.",
                     arg);
-    } else if (strcmp(arg, "std")) {
+    } else if (strcmp(arg, "std") && strcmp(arg, "virtio")) {
         return error_set(err, HANOK_ERROR_INVALID,
-                         "there is no card '%s'; did you mean 'std' or 'none'?", arg);
+                         "there is no card '%s'; did you mean 'std', 'virtio' or 'none'?", arg);
     }
-    return add_device(o, json_pack("{ss}", "driver", "VGA"));
+    return add_device(o, json_pack("{ss}", "driver", strcmp(arg, "virtio") ? "VGA" : "virtio-vga"));
 }
 
 bool opt_audiodev(struct vm_options *o, const char *arg, GError **err)

@@ -73,7 +73,7 @@ bool opt_nic(struct vm_options *o, const char *arg, GError **err)
     if ((type && wants_help(type)) || (model && wants_help(model))) {
         return answer(o, type && wants_help(type)
                              ? help_netdevs()
-                             : g_strdup("virtio-net-pci (also called virtio)\n"));
+                             : g_strdup("virtio-net-pci (also called virtio)\ne1000\ne1000e\n"));
     }
     o->net_given = true;
     if (type && !strcmp(type, "none")) {

@@ -94,7 +94,7 @@ const struct option_desc option_table[] = {
      "serial port and monitor on this terminal: Ctrl-a x ends, Ctrl-a c switches, Ctrl-a h helps",
      opt_nographic},
     {"display", ARG_TEXT, "none|vnc=WHERE", "where the screen is shown", opt_display},
-    {"vga", ARG_TEXT, "std|none", "the graphics card", opt_vga},
+    {"vga", ARG_TEXT, "std|virtio|none", "the graphics card", opt_vga},
     {"vnc", ARG_TEXT, "HOST:DISPLAY[,to=N][,password=on][,password-secret=ID]|unix:PATH|none",
      "show the screen to VNC viewers", opt_vnc},
     {"audiodev", ARG_TEXT, "[driver=]none,id=ID", "no sound", opt_audiodev},

@@ -4,6 +4,8 @@
 Each cell: the guest comes up, gets an address by DHCP, fetches a token over HTTP from a server on the host,
 sees its CPUs and memory, reports status 42 through a virtio port and powers off; the process then ends with 0.
 ROOT is disk (ext4 over virtio-blk), nvme or scsi (the same over NVMe or virtio-scsi), or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
+ROOT pxe-CARD starts SeaBIOS and uefi-CARD OVMF instead: that card's boot code (iPXE) gets an address, a script,
+the kernel and the initramfs from the user network's DHCP and TFTP servers.
 
   boot_matrix.py                      one cell (the fast suite's)
   boot_matrix.py --all                the whole matrix
@@ -17,8 +19,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from boot_parts import tftp_folder
 from vmtest import CACHE, TOP, Failure, Guest, Skip, WebServer, guest_files, run_tests
 
+OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 FAST = ["cloud:disk:1:256:jit"]
 ALL = (
     [f"{k}:{r}:{c}:512:jit" for k in ("cloud", "generic") for r in ("disk", "initramfs") for c in (1, 2, 4)]
@@ -27,6 +31,8 @@ ALL = (
     + ["cloud:nvme:1:256:jit", "cloud:nvme:4:512:jit", "cloud:scsi:1:256:jit", "cloud:scsi:4:512:jit"]
     + ["686:disk:1:256:jit", "686-pae:disk:1:256:jit", "686-pae:disk:2:512:jit"]
     + ["cloud-pvh:disk:1:256:jit", "cloud-pvh:disk:2:512:jit"]
+    + ["cloud:pxe-virtio-net-pci:1:256:jit", "generic:pxe-e1000:2:384:jit", "generic:pxe-e1000e:1:384:jit",
+       "generic:uefi-e1000e:1:512:jit", "cloud:uefi-virtio-net-pci:1:512:jit"]
     + ["cloud:disk:1:256:kvm", "cloud:disk:2:512:kvm"]
 )
 
@@ -56,6 +62,19 @@ def kernel_path(flavour, directory):
     return vmlinux
 
 
+def from_network(root, work, directory, append):
+    """Arguments that boot by PXE what is then in the folder work/tftp."""
+    kind, card = root.split("-", 1)
+    tftp = tftp_folder(work, directory, append)
+    firmware = []
+    if kind == "uefi":
+        if not OVMF.exists():
+            raise Skip("OVMF is not installed: scripts/packages.sh guest")
+        firmware = ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}"]
+    return firmware + ["-netdev", f"user,id=n0,tftp={tftp},bootfile=boot.ipxe",
+                       "-device", f"{card},netdev=n0,bootindex=1"]
+
+
 def boot(cell):
     flavour, root, cpus, memory, accel = cell.split(":")
     if accel == "kvm":
@@ -70,18 +89,23 @@ def boot(cell):
                    f"grep MemTotal /proc/meminfo;grep -c '^{DISKS.get(root, ['-'])[0]} / ext4' /proc/mounts;exit 42").replace(" ", "%20")
         append = f"console=ttyS0 loglevel=5 hanok.net hanok.run={command}"
         args = ["-accel", accel, "-machine", "q35", "-m", memory, "-smp", cpus, "-nodefaults", "-no-reboot",
-                "-serial", "stdio", "-kernel", str(kernel_path(flavour, directory)),
-                "-initrd", str(directory / "initrd.img"),
-                "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0", "-device", "virtio-rng-pci",
+                "-serial", "stdio", "-device", "virtio-rng-pci",
                 "-device", "virtio-balloon-pci", "-device", "virtio-serial-pci",
                 "-chardev", f"file,id=result,path={result}",
                 "-device", "virtserialport,chardev=result,name=org.hanok.result"]
+        if "-" in root:
+            args += from_network(root, work, directory, append)
+        else:
+            args += ["-kernel", str(kernel_path(flavour, directory)), "-initrd", str(directory / "initrd.img"),
+                     "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0"]
         if root in DISKS:
             disk = Path(work) / "root.img"
             shutil.copyfile(directory / "root.img", disk)
             append += f" root={DISKS[root][0]}"
             args += ["-drive", f"file={disk},format=raw,if=none,id=root"] + DISKS[root][1:]
-        with Guest(args + ["-append", append, "-display", "none"], serial=False) as guest:
+        if "-" not in root:
+            args += ["-append", append]
+        with Guest(args + ["-display", "none"], serial=False) as guest:
             status = guest.wait(timeout=240)
             judge(guest, status, result.read_text().strip(), token, root, int(cpus), int(memory))
     web.close()

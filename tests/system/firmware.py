@@ -110,6 +110,7 @@ def boots_from_cdrom_and_ejects():
 def mistakes_are_sentences():
     for args, wanted in ((["-bios", "no-such.bin"], "there is no firmware file 'no-such.bin'"),
                          (["-bios", __file__], "not a multiple of 64 KiB"),
+                         (["-device", "e1000,romfile=no-such.rom"], "there is no firmware file 'no-such.rom'"),
                          (["-boot", "splash=/no/picture"], "-boot splash=/no/picture"),
                          (["-device", "virtio-rng-pci,bootindex=1", "-device", "virtio-rng-pci,bootindex=1"], "given to two devices")):
         with Guest(["-m", "64", "-nic", "none"] + args) as g:

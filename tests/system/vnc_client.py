@@ -3,7 +3,7 @@ import socket
 import struct
 import time
 
-RAW, DESKTOP_SIZE, EXTENDED_KEY = 0, -223, -258
+RAW, DESKTOP_SIZE, EXTENDED_KEY, EXTENDED_SIZE = 0, -223, -258, -308
 
 
 class Viewer:
@@ -11,7 +11,8 @@ class Viewer:
         self.sock = socket.socket(socket.AF_UNIX) if isinstance(address, str) else socket.socket()
         self.sock.settimeout(timeout)
         self.sock.connect(address)
-        self.extended = False
+        self.extended = self.sized = False
+        self.size_answer = None
         if self._read(12)[:4] != b"RFB ":
             raise OSError("not a VNC server")
         self.sock.sendall(b"RFB 003.008\n")
@@ -31,7 +32,7 @@ class Viewer:
         self.name = self._read(struct.unpack(">I", self._read(4))[0]).decode()
         # 32 bits, 0x00RRGGBB little-endian
         self.sock.sendall(struct.pack(">B3xBBBBHHHBBB3x", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0))
-        encodings = [RAW, DESKTOP_SIZE, EXTENDED_KEY]
+        encodings = [RAW, DESKTOP_SIZE, EXTENDED_KEY, EXTENDED_SIZE]
         self.sock.sendall(struct.pack(">BxH", 2, len(encodings)) + b"".join(struct.pack(">i", e) for e in encodings))
         self.pixels = bytearray(self.width * self.height * 4)
 
@@ -55,6 +56,14 @@ class Viewer:
         if encoding == DESKTOP_SIZE:
             self.width, self.height = w, h
             self.pixels = bytearray(w * h * 4)
+        elif encoding == EXTENDED_SIZE:  # x: why it comes, y: how a wish of ours was answered
+            self._read(struct.unpack(">B3x", self._read(4))[0] * 16)
+            self.sized = True
+            if x == 1:
+                self.size_answer = y
+            if (self.width, self.height) != (w, h):
+                self.width, self.height = w, h
+                self.pixels = bytearray(w * h * 4)
         elif encoding == EXTENDED_KEY:
             self.extended = True
         elif encoding == RAW:
@@ -87,6 +96,9 @@ class Viewer:
     def keysym(self, sym):
         for down in (1, 0):
             self.sock.sendall(struct.pack(">BBxxI", 4, down, sym))
+
+    def wish_size(self, width, height):
+        self.sock.sendall(struct.pack(">BxHHBxIHHHHI", 251, width, height, 1, 0, 0, 0, width, height, 0))
 
     def pointer(self, buttons, x, y):
         self.sock.sendall(struct.pack(">BBHH", 5, buttons, x, y))

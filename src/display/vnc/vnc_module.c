@@ -31,7 +31,7 @@ struct vnc_server {
     pthread_t thread;
     char *name;
     char *passwords[2]; /* what the library asks for: a NULL-terminated list */
-    bool need_password;
+    bool need_password, can_resize;
     int clients;
     bool stopping; /* atomic */
     /* under lock, with passwords */
@@ -61,6 +61,21 @@ static void on_pointer(int buttons, int x, int y, rfbClientPtr cl)
 
     v->cb.pointer(v->cb.opaque, (unsigned)buttons, x, y);
     rfbDefaultPtrAddEvent(buttons, x, y, cl);
+}
+
+/* One screen, at the origin: there is nothing else that could be laid out. */
+static int on_desktop_size(int width, int height, int screens, rfbExtDesktopScreen *layout,
+                           rfbClientPtr cl)
+{
+    struct vnc_server *v = server_of(cl);
+
+    if (!v->can_resize)
+        return rfbExtDesktopSize_ResizeProhibited;
+    if (screens != 1 || layout[0].x || layout[0].y || layout[0].width != width ||
+        layout[0].height != height || width <= 0 || height <= 0)
+        return rfbExtDesktopSize_InvalidScreenLayout;
+    v->cb.desktop_size(v->cb.opaque, (unsigned)width, (unsigned)height);
+    return rfbExtDesktopSize_Success;
 }
 
 /* ---- QEMU's extended key events: scan codes, so that layouts do not matter ---- */
@@ -218,6 +233,7 @@ static bool screen_make(struct vnc_server *v, unsigned width, unsigned height)
     s->kbdAddEvent = on_key;
     s->ptrAddEvent = on_pointer;
     s->newClientHook = on_client;
+    s->setDesktopSizeHook = on_desktop_size;
     if (v->need_password) {
         s->authPasswdData = v->passwords;
         s->passwordCheck = on_password;
@@ -256,6 +272,7 @@ static struct vnc_server *vnc_start(const struct vnc_start *start)
     v->listen_fd = start->listen_fd;
     v->name = strdup(start->name);
     v->need_password = start->need_password || start->password;
+    v->can_resize = start->can_resize;
     v->passwords[0] = start->password ? strdup(start->password) : NULL;
     pthread_mutex_init(&v->lock, NULL);
     vnc_resize(v, start->width, start->height);

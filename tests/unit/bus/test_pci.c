@@ -272,6 +272,42 @@ static void test_bar_sizing_and_decoding(void)
     board_free(b);
 }
 
+static void test_rom_is_read_where_both_enables_say(void)
+{
+    struct board *b = board_new();
+    struct card *c = card_new(b->host.root, PCI_DEVFN(3, 0));
+    unsigned f = PCI_DEVFN(3, 0);
+    static const uint8_t image[3000] = {0x55, 0xaa, 6, [2999] = 0x42};
+
+    cfg_write(b, 0, f, PCI_ROM, 4, 0xffffffff);
+    g_assert_cmphex(cfg_read(b, 0, f, PCI_ROM, 4), ==, 0); /* none yet */
+    pci_rom_set(&c->pci, image, sizeof(image));
+    g_assert_cmpuint(pci_rom_bytes(&c->pci), ==, 4096);
+    cfg_write(b, 0, f, PCI_ROM, 4, 0xfffff800);
+    g_assert_cmphex(cfg_read(b, 0, f, PCI_ROM, 4), ==, 0xfffff000);
+    cfg_write(b, 0, f, PCI_ROM, 4, 0x80000001);
+    g_assert_null(io_space_find(b->mmio, 0x80000000));
+    cfg_write(b, 0, f, PCI_COMMAND, 2, PCI_CMD_MEM);
+    g_assert_cmphex(io_space_read(b->mmio, 0x80000000, 4), ==, 0x0006aa55);
+    g_assert_cmphex(io_space_read(b->mmio, 0x80000bb6, 2), ==, 0x4200);
+    g_assert_cmphex(io_space_read(b->mmio, 0x80000fff, 1), ==, 0xff); /* padding */
+    io_space_write(b->mmio, 0x80000000, 4, 0);
+    g_assert_cmphex(io_space_read(b->mmio, 0x80000000, 4), ==, 0x0006aa55);
+    cfg_write(b, 0, f, PCI_ROM, 4, 0x90000001); /* moves while decoded */
+    g_assert_null(io_space_find(b->mmio, 0x80000000));
+    g_assert_nonnull(io_space_find(b->mmio, 0x90000000));
+    cfg_write(b, 0, f, PCI_ROM, 4, 0xfffff801); /* being sized, although enabled */
+    cfg_write(b, 0, f, PCI_ROM, 4, 1);
+    g_assert_null(io_space_find(b->mmio, 0));
+    cfg_write(b, 0, f, PCI_ROM, 4, 0x90000001);
+    pthread_mutex_lock(&b->devices.lock);
+    device_list_reset(&b->devices);
+    pthread_mutex_unlock(&b->devices.lock);
+    g_assert_cmphex(cfg_read(b, 0, f, PCI_ROM, 4), ==, 0);
+    g_assert_null(io_space_find(b->mmio, 0x90000000));
+    board_free(b);
+}
+
 static void test_bar_at_impossible_addresses_is_not_decoded(void)
 {
     struct board *b = board_new();
@@ -594,6 +630,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pci/reset-control", test_reset_control_lies_inside_the_address_register);
     g_test_add_func("/pci/ecam", test_ecam_sees_extended_space);
     g_test_add_func("/pci/bar-sizing", test_bar_sizing_and_decoding);
+    g_test_add_func("/pci/rom", test_rom_is_read_where_both_enables_say);
     g_test_add_func("/pci/bar-impossible", test_bar_at_impossible_addresses_is_not_decoded);
     g_test_add_func("/pci/bar-priority", test_board_chips_win_over_bars);
     g_test_add_func("/pci/bridge", test_bridge_routes_config_and_windows);

@@ -96,7 +96,7 @@ static void test_graphics_cards_and_viewers(void)
     o = parse_ok("-vnc :1 -vnc none");
     g_assert_null(o->cfg->vnc);
     vm_options_free(o);
-    parse_fails("-vga fancy", "'std' or 'none'");
+    parse_fails("-vga fancy", "'std', 'virtio' or 'none'");
     parse_fails("-vnc :1,tsl=on", "tsl");
 }
 

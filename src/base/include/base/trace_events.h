@@ -18,11 +18,13 @@
     X(virtio_pop)                                                                                  \
     X(virtio_push)                                                                                 \
     X(virtio_notify)                                                                               \
+    X(gpu_command)                                                                                 \
     /* block, net */                                                                               \
     X(blk_submit)                                                                                  \
     X(blk_done)                                                                                    \
     X(net_tx)                                                                                      \
     X(net_rx)                                                                                      \
+    X(nic_reg)                                                                                     \
     /* monitor */                                                                                  \
     X(qmp_command)                                                                                 \
     X(qmp_event)

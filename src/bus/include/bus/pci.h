@@ -43,6 +43,7 @@ enum {
     PCI_PREF_BASE_HIGH = 0x28,
     PCI_PREF_LIMIT_HIGH = 0x2c,
     PCI_SUBSYS_VENDOR = 0x2c,
+    PCI_ROM = 0x30,
     PCI_CAP_POINTER = 0x34,
     PCI_INT_LINE = 0x3c,
     PCI_INT_PIN = 0x3d,
@@ -57,6 +58,7 @@ enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 struct pci_bus;
 struct pci_dev;
 struct msix;
+struct pci_rom;
 
 struct pci_dev_ops {
     struct device_ops dev; /* first */
@@ -90,6 +92,7 @@ struct pci_dev {
     uint8_t *initial; /* config as it was at plug: what a reset goes back to; owned */
     struct pci_bar bar[PCI_BAR_COUNT];
     struct msix *msix;
+    struct pci_rom *rom;   /* NULL: none */
     uint8_t cap_tail;      /* the last capability, whose "next" the next one fills; 0: none yet */
     uint8_t cap_next_free; /* where the next capability goes */
     uint8_t pcie_cap;      /* offset of the PCI Express capability, 0: none */
@@ -161,6 +164,11 @@ extern const struct state_desc
 
 void pci_bar_set(struct pci_dev *d, unsigned bar, enum pci_bar_kind kind, bool prefetch,
                  struct io_region *r);
+/* An expansion ROM: a copy of the image, padded to a power of two.  After the plug, once, not for
+ * bridges; it goes when the function is unplugged. */
+#define PCI_ROM_BYTES_MAX (16u << 20)
+void pci_rom_set(struct pci_dev *d, const void *image, size_t len_bytes);
+size_t pci_rom_bytes(const struct pci_dev *d); /* of its BAR; 0: there is none */
 uint8_t pci_cap_add(struct pci_dev *d, uint8_t cap_id, uint8_t len_bytes); /* returns its offset */
 uint16_t pci_ext_cap_add(struct pci_dev *d, uint16_t cap_id, uint8_t ver, uint16_t len_bytes);
 enum pcie_port_type { PCIE_ENDPOINT = 0, PCIE_ROOT_PORT = 4, PCIE_RC_INTEGRATED = 9 };

@@ -27,4 +27,17 @@ struct vga_config {
 struct pci_dev *vga_new(struct pci_bus *bus, uint8_t devfn, const struct vga_config *cfg,
                         GError **err);
 
+/* The same inside the function of another card (virtio-vga), which is not plugged yet: BARs 0 and
+ * 2, the old addresses, registers and memory.  It comes before the function on the device list, is
+ * told of the function's changes, and goes after the function's unplug.  The other card has the
+ * console, and calls vga_update() while it shows nothing itself. */
+struct vga;
+struct vga *vga_part_new(struct pci_bus *bus, struct pci_dev *fn, const struct vga_config *cfg,
+                         GError **err);
+void vga_part_config_written(struct vga *v, unsigned off, unsigned size);
+void vga_part_bar_moved(struct vga *v, unsigned bar);
+void vga_part_free(struct vga *v);
+/* Brings the console up to date; opaque: the struct vga.  Takes the board lock. */
+void vga_update(void *opaque, struct console *c, bool all);
+
 #endif

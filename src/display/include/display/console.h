@@ -28,6 +28,8 @@ struct rect {
 struct console_source {
     /* Brings the surface up to date; all: also what it believes to be unchanged. */
     void (*update)(void *opaque, struct console *c, bool all);
+    /* A viewer would like another size: the guest is asked.  NULL: it cannot be. */
+    void (*wish_size)(void *opaque, unsigned width, unsigned height);
     void *opaque;
 };
 
@@ -53,6 +55,9 @@ void console_changed(struct console *c, const struct rect *r);
 void console_attach(struct console *c, struct console_viewer *v); /* told of the size at once */
 void console_detach(struct console *c, struct console_viewer *v);
 void console_refresh(struct console *c, bool all);
+bool console_can_resize(const struct console *c);
+/* False: not this card, or not this size.  The guest decides whether and when it follows. */
+bool console_wish_size(struct console *c, unsigned width, unsigned height);
 
 /* A picture file: PPM (P6), or PNG.  Written whole or not at all. */
 bool console_dump(struct console *c, const char *path, bool png, GError **err);

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { VNC_MODULE_ABI = 1 };
+enum { VNC_MODULE_ABI = 2 };
 
 struct vnc_callbacks {
     void *opaque;
@@ -20,6 +20,8 @@ struct vnc_callbacks {
     void (*scancode)(void *opaque, uint32_t code, bool down); /* set 1; 0x80 | code when extended */
     void (*pointer)(void *opaque, unsigned rfb_buttons, int x, int y);
     void (*clients)(void *opaque, int count);
+    /* a viewer wishes for another size (SetDesktopSize); resize() may follow */
+    void (*desktop_size)(void *opaque, unsigned width, unsigned height);
 };
 
 struct vnc_start {
@@ -27,6 +29,7 @@ struct vnc_start {
     const char *name, *password; /* password NULL: none asked; copied */
     bool need_password;          /* and nobody gets in before one is set */
     unsigned width, height;
+    bool can_resize; /* else viewers are told that it is not possible */
     struct vnc_callbacks cb;
 };
 

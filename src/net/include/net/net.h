@@ -43,6 +43,8 @@ void net_set_link(struct net_backend *b, bool up);
 bool net_link_up(const struct net_backend *b);
 /* Frames to the NIC are made here, checksums included: nobody needs to check them. */
 bool net_checksums_valid(const struct net_backend *b);
+/* The address of a card that was given none: 52:54:00:12:34:56 and up.  Main thread. */
+void net_default_mac(uint8_t mac[6]);
 void net_foreach(void (*fn)(struct net_backend *b, void *opaque), void *opaque);
 char *net_info(struct net_backend *b); /* one line for `info network`; free with g_free */
 

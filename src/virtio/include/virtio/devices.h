@@ -104,6 +104,27 @@ struct pci_dev *virtio_net_pci_new(const struct virtio_net_config *cfg, GError *
 bool virtio_net_mac(struct pci_dev *d, uint8_t mac[6]); /* false: d is no virtio-net */
 void virtio_net_announce(struct pci_dev *d);            /* after migration or restore */
 
+/* A VGA card in the same function (virtio-vga). */
+struct console;
+struct virtio_gpu_vga_ops {
+    /* BARs 0 and 2 of a function that is not plugged yet; returns what the others get, or NULL */
+    void *(*attach)(void *opaque, struct pci_dev *fn, struct pci_bus *bus, GError **err);
+    void (*config_written)(void *vga, unsigned off, unsigned size);
+    void (*bar_moved)(void *vga, unsigned bar);
+    /* The picture while the driver of the graphics card shows none; main thread. */
+    void (*update)(void *vga, struct console *c, bool all);
+    void (*destroy)(void *vga); /* after the unplug */
+};
+struct virtio_gpu_config {
+    struct virtio_pci_config pci;
+    unsigned width, height; /* the size it starts with; 0: 1280 x 800 */
+    uint64_t hostmem_bytes; /* most the guest's pictures take here; 0: 256 MiB */
+    bool no_edid;
+    const struct virtio_gpu_vga_ops *vga; /* NULL: none */
+    void *vga_opaque;                     /* for attach() */
+};
+struct pci_dev *virtio_gpu_pci_new(const struct virtio_gpu_config *cfg, GError **err);
+
 struct virtio_serial_config {
     struct virtio_pci_config pci;
     unsigned max_ports; /* 0 = 31 */
