@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "devices/pci_bridge.h"
 #include "devices/pci_testdev.h"
 #include "devices/ports.h"
 #include "devices/pvpanic.h"
@@ -47,6 +48,35 @@ bool create_root_port(struct machine *m, const struct device_class *cls, struct 
     cfg.multifunction = place.multifunction;
     cfg.no_hotplug = !hotplug;
     return root_port_new(place.bus, place.devfn, &cfg, err) != NULL;
+}
+
+/* ---- bridges to conventional buses ---- */
+
+const struct prop_desc props_pci_bridge[] = {
+    {"chassis_nr", PROP_U32, NULL, "accepted"},
+    {"shpc", PROP_BOOL, "off", "accepted: nothing is plugged while the machine runs"},
+    {"msi", PROP_ONOFFAUTO, "auto", "accepted"},
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+static bool bridge_create(struct machine *m, struct props *p, bool express, GError **err)
+{
+    struct device_place place;
+
+    return device_place_read(m, p, &place, err) &&
+           pci_bridge_new(place.bus, place.devfn, express, place.multifunction, place.id, err);
+}
+
+bool create_pcie_pci_bridge(struct machine *m, const struct device_class *cls, struct props *p,
+                            GError **err)
+{
+    return bridge_create(m, p, true, err);
+}
+
+bool create_pci_bridge(struct machine *m, const struct device_class *cls, struct props *p,
+                       GError **err)
+{
+    return bridge_create(m, p, false, err);
 }
 
 /* ---- test devices ---- */

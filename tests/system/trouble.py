@@ -31,7 +31,9 @@ def panic(g, q):
 
 def watchdog_and_panic():
     with tempfile.TemporaryDirectory() as work:
-        with boot(work, ["-device", "i6300esb", "-device", "pvpanic", "-action", "watchdog=none,panic=pause"]) as g:
+        with boot(work, ["-device", "pcie-root-port,id=p1", "-device", "pcie-pci-bridge,id=p2,bus=p1",
+                         "-device", "pci-bridge,id=p3,bus=p2,addr=4,chassis_nr=3", "-device", "i6300esb,bus=p3,addr=1",
+                         "-device", "pvpanic", "-action", "watchdog=none,panic=pause"]) as g:
             g.expect("hanok:.*# ")
             with Qmp(f"{work}/qmp") as q:
                 g.send(WATCHDOG)
@@ -59,6 +61,6 @@ def the_machine_starts_again():
 
 
 run_tests([
-    ("a watchdog's event, then a panic through the port", watchdog_and_panic),
+    ("a watchdog behind three bridges, then a panic through the port", watchdog_and_panic),
     ("a watchdog resets the machine, which boots again; a panic through the PCI function", the_machine_starts_again),
 ])

@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include "bus/pci.h"
+#include "devices/pci_bridge.h"
 #include "devices/pvpanic.h"
 #include "devices/watchdog.h"
 #include "mem/guest_mem.h"
@@ -180,6 +181,34 @@ static void test_hostile_state(struct board *b, gconstpointer unused)
     check_state_hostile(b->f, poke);
 }
 
+/* Behind a bridge whose bus number and window the guest sets; its pin is the root slot's, rotated.
+ */
+static void test_behind_a_bridge(struct board *b, gconstpointer unused)
+{
+    struct pci_dev *bridge =
+        pci_bridge_new(b->host.root, PCI_DEVFN(6, 0), true, false, "pci.4", NULL);
+    struct pci_bus *bus = pci_bus_find(&b->host, "pci.4");
+    GError *err = NULL;
+
+    g_assert_nonnull(bus);
+    g_assert_null(pci_bridge_new(b->host.root, PCI_DEVFN(7, 0), false, false, "pci.4", &err));
+    g_clear_error(&err);
+    g_assert_cmphex(pci_config_read(bridge, 8, 4) >> 8, ==, 0x060400);
+    struct pci_dev *d =
+        i6300esb_new(bus, PCI_DEVFN(31, 0), false, NULL, b->f->clock, &b->f->req, NULL);
+    g_assert_nonnull(d); /* 32 slots */
+    g_assert_cmphex(pci_host_read(&b->host, 9, PCI_DEVFN(31, 0), 0, 4), ==, UINT32_MAX);
+    pci_config_write(bridge, PCI_PRIMARY_BUS, 4, 0x00090900);
+    g_assert_cmphex(pci_host_read(&b->host, 9, PCI_DEVFN(31, 0), 0, 4), ==, 0x25ab8086);
+    pci_config_write(bridge, PCI_MEM_BASE, 4, 0x20002000);
+    pci_config_write(bridge, PCI_COMMAND, 2, 7);
+    pci_config_write(d, PCI_BAR0, 4, 0x20000000);
+    pci_config_write(d, PCI_COMMAND, 2, 2);
+    g_assert_nonnull(io_space_find(b->f->mmio, 0x20000000));
+    pci_config_write(bridge, PCI_MEM_BASE, 4, 0x30003000); /* the window moves away */
+    g_assert_null(io_space_find(b->f->mmio, 0x20000000));
+}
+
 static void test_panic_port(void)
 {
     struct fixture *f = fixture_new();
@@ -224,6 +253,7 @@ int main(int argc, char **argv)
     T("state-moves", test_state_moves);
     T("hostile-state", test_hostile_state);
     T("panic-function", test_panic_function);
+    T("behind-a-bridge", test_behind_a_bridge);
     g_test_add_func("/watchdog/panic-port", test_panic_port);
     return g_test_run();
 }

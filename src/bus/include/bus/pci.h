@@ -171,7 +171,12 @@ void pci_rom_set(struct pci_dev *d, const void *image, size_t len_bytes);
 size_t pci_rom_bytes(const struct pci_dev *d); /* of its BAR; 0: there is none */
 uint8_t pci_cap_add(struct pci_dev *d, uint8_t cap_id, uint8_t len_bytes); /* returns its offset */
 uint16_t pci_ext_cap_add(struct pci_dev *d, uint16_t cap_id, uint8_t ver, uint16_t len_bytes);
-enum pcie_port_type { PCIE_ENDPOINT = 0, PCIE_ROOT_PORT = 4, PCIE_RC_INTEGRATED = 9 };
+enum pcie_port_type {
+    PCIE_ENDPOINT = 0,
+    PCIE_ROOT_PORT = 4,
+    PCIE_TO_PCI_BRIDGE = 7,
+    PCIE_RC_INTEGRATED = 9
+};
 uint8_t pcie_cap_add(struct pci_dev *d, enum pcie_port_type type, uint8_t port);
 
 /* MSI-X: table and PBA in one BAR of their own. */
