@@ -76,6 +76,11 @@ device_create_fn create_nvme;
 extern const struct prop_desc props_scsi_drive[];
 device_create_fn create_scsi_hd, create_scsi_cd;
 
+/* registry_sound.c */
+extern const struct prop_desc props_hda[], props_hda_codec[];
+device_create_fn create_intel_hda, create_ich9_intel_hda, create_hda_output, create_hda_duplex,
+    create_hda_micro;
+
 /* registry_display.c */
 extern const struct prop_desc props_vga[], props_virtio_gpu[], props_virtio_vga[];
 device_create_fn create_vga, create_virtio_gpu, create_virtio_vga;
