@@ -228,7 +228,7 @@ static void vga_reset(struct device *dev)
 
 static void part_reset(struct device *dev)
 {
-    vga_regs_reset(container_of(dev, struct vga, part));
+    vga_regs_reset(container_of(dev, struct vga, pci.dev));
 }
 
 /* The function has left its bus; nothing else of the card is on the board. */
@@ -261,8 +261,8 @@ static void vga_destroy(struct device *dev)
 void vga_part_free(struct vga *v)
 {
     legacy_hide(v);
-    if (v->part.list)
-        device_remove(v->part.list, &v->part);
+    if (v->pci.dev.list)
+        device_remove(v->pci.dev.list, &v->pci.dev);
     vga_free(v);
 }
 
@@ -440,6 +440,6 @@ struct vga *vga_part_new(struct pci_bus *bus, struct pci_dev *fn, const struct v
     if (!v)
         return NULL;
     join(v, fn);
-    device_add(bus->host->devices, &v->part, &ops, NULL, "vga-part");
+    device_add(bus->host->devices, &v->pci.dev, &ops, NULL, "vga-part");
     return v;
 }

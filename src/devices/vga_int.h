@@ -49,8 +49,7 @@ struct vga_mode {
 };
 
 struct vga {
-    struct pci_dev pci;    /* first; the card's own function */
-    struct device part;    /* inside another card's function: what has the state */
+    struct pci_dev pci;    /* first; the card's own function, or just a device inside another's */
     struct pci_dev *fn;    /* &pci, or the other card's */
     pthread_mutex_t *lock; /* the board lock */
     struct io_space *pio, *mmio_space;
