@@ -124,11 +124,13 @@ static void lfb_write(struct io_region *r, uint64_t off, unsigned size, uint64_t
 
 static const struct io_ops lfb_ops = {lfb_read, lfb_write, 1, 8};
 
-/* BAR 2: no EDID, the ports, the display interface. */
+/* BAR 2: EDID, the ports, the display interface. */
 static uint64_t mmio_read(struct io_region *r, uint64_t off, unsigned size)
 {
     struct vga *v = container_of(r, struct vga, mmio);
 
+    if (off + size <= sizeof(v->edid))
+        return size == 1 ? v->edid[off] : le16_get(v->edid + off);
     if (off >= MMIO_PORTS && off < MMIO_PORTS + 0x20) {
         uint64_t low = vga_port_read(v, 0x3c0 + (unsigned)off - MMIO_PORTS);
         return size == 1 ? low : low | vga_port_read(v, 0x3c1 + (unsigned)off - MMIO_PORTS) << 8;
@@ -228,7 +230,7 @@ static void vga_reset(struct device *dev)
 
 static void part_reset(struct device *dev)
 {
-    vga_regs_reset(container_of(dev, struct vga, part));
+    vga_regs_reset(container_of(dev, struct vga, pci.dev));
 }
 
 /* The function has left its bus; nothing else of the card is on the board. */
@@ -261,8 +263,8 @@ static void vga_destroy(struct device *dev)
 void vga_part_free(struct vga *v)
 {
     legacy_hide(v);
-    if (v->part.list)
-        device_remove(v->part.list, &v->part);
+    if (v->pci.dev.list)
+        device_remove(v->pci.dev.list, &v->pci.dev);
     vga_free(v);
 }
 
@@ -393,6 +395,8 @@ static struct vga *make(struct pci_bus *bus, const struct vga_config *cfg, GErro
     v->lock = &bus->host->devices->lock;
     v->req = cfg->req;
     v->layout.watched = cfg->watched;
+    if (cfg->width)
+        edid_make(v->edid, cfg->width, cfg->height);
     regions_make(v, v->lock);
     return v;
 }
@@ -440,6 +444,6 @@ struct vga *vga_part_new(struct pci_bus *bus, struct pci_dev *fn, const struct v
     if (!v)
         return NULL;
     join(v, fn);
-    device_add(bus->host->devices, &v->part, &ops, NULL, "vga-part");
+    device_add(bus->host->devices, &v->pci.dev, &ops, NULL, "vga-part");
     return v;
 }

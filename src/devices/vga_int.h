@@ -8,6 +8,7 @@
 #include "base/state.h"
 #include "bus/io.h"
 #include "devices/vga.h"
+#include "display/edid.h"
 #include "mem/layout.h"
 
 enum {
@@ -49,8 +50,7 @@ struct vga_mode {
 };
 
 struct vga {
-    struct pci_dev pci;    /* first; the card's own function */
-    struct device part;    /* inside another card's function: what has the state */
+    struct pci_dev pci;    /* first; the card's own function, or just a device inside another's */
     struct pci_dev *fn;    /* &pci, or the other card's */
     pthread_mutex_t *lock; /* the board lock */
     struct io_space *pio, *mmio_space;
@@ -59,6 +59,7 @@ struct vga {
     struct ram_block *vram;
     uint8_t *bytes; /* the host's view of it */
     uint32_t vram_bytes;
+    uint8_t edid[EDID_BYTES]; /* zeroes: there is none */
     struct console *console;
     struct io_region window, ports, dispi_port[3], lfb, mmio;
     struct mem_layout layout;

@@ -51,9 +51,9 @@ void machine_input_remove(struct machine *m)
 
 const struct prop_desc props_vga[] = {
     {"vgamem_mb", PROP_U32, "16", "video memory, MiB"},
-    {"edid", PROP_BOOL, "on", "accepted: there is no EDID"},
-    {"xres", PROP_U32, NULL, "accepted"},
-    {"yres", PROP_U32, NULL, "accepted"},
+    {"edid", PROP_BOOL, "on", "the screen tells its sizes"},
+    {"xres", PROP_U32, "1280", "width it prefers"},
+    {"yres", PROP_U32, "800", "height it prefers"},
     {NULL, PROP_STR, NULL, NULL},
 };
 
@@ -61,9 +61,12 @@ bool create_vga(struct machine *m, const struct device_class *cls, struct props 
 {
     struct vga_config cfg = {.req = &m->requests, .watched = m->cfg->vnc != NULL};
     struct device_place place;
-    uint32_t mib = 16;
+    uint32_t mib = 16, width = 1280, height = 800;
+    bool edid = true;
 
-    if (!device_place_read(m, p, &place, err) || !props_get_u32(p, "vgamem_mb", &mib, err))
+    if (!device_place_read(m, p, &place, err) || !props_get_u32(p, "vgamem_mb", &mib, err) ||
+        !props_get_u32(p, "xres", &width, err) || !props_get_u32(p, "yres", &height, err) ||
+        !props_get_bool(p, "edid", &edid, err))
         return false;
     if (mib > 256)
         return error_set(err, HANOK_ERROR_INVALID, "vgamem_mb=%u: at most 256", mib);
@@ -72,6 +75,8 @@ bool create_vga(struct machine *m, const struct device_class *cls, struct props 
     cfg.id = place.id;
     cfg.multifunction = place.multifunction;
     cfg.vram_bytes = mib * (uint32_t)MiB;
+    cfg.width = edid ? width : 0;
+    cfg.height = height;
     m->vga = vga_new(place.bus, place.devfn, &cfg, err);
     return m->vga != NULL;
 }

@@ -22,7 +22,8 @@ static unsigned route(struct pci_host *h, uint8_t slot, unsigned pin)
 
 static void up(struct board *b, gconstpointer watched)
 {
-    struct vga_config cfg = {.vram_bytes = VRAM, .watched = watched != NULL};
+    struct vga_config cfg = {
+        .vram_bytes = VRAM, .width = 1152, .height = 864, .watched = watched != NULL};
     b->f = fixture_new();
     b->mem = guest_mem_new();
     b->host.route_intx = route;
@@ -363,6 +364,23 @@ static void test_hostile_state(struct board *b, gconstpointer watched)
     check_state_hostile(b->f, poke);
 }
 
+static void test_edid(struct board *b, gconstpointer watched)
+{
+    uint8_t e[128], sum = 0;
+
+    for (unsigned i = 0; i < sizeof(e); i += 2)
+        le16_put(e + i, (uint16_t)io_space_read(b->f->mmio, REGS + i, 2));
+    for (unsigned i = 0; i < sizeof(e); i++) {
+        g_assert_cmphex(io_space_read(b->f->mmio, REGS + i, 1), ==, e[i]);
+        sum = (uint8_t)(sum + e[i]);
+    }
+    g_assert_cmpuint(sum, ==, 0);
+    g_assert_cmphex(le64_get(e), ==, 0x00ffffffffffff00);
+    g_assert_cmpuint(e[56] | (e[58] >> 4) << 8, ==, 1152);
+    g_assert_cmpuint(e[59] | (e[61] >> 4) << 8, ==, 864);
+    g_assert_cmphex(io_space_read(b->f->mmio, REGS + 128, 4), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -376,6 +394,7 @@ int main(int argc, char **argv)
     TEST("geometry", test_geometry_stays_in_memory, false);
     TEST("dirty", test_only_dirty_lines_are_drawn, true);
     TEST("mmio", test_registers_by_memory, false);
+    TEST("edid", test_edid, false);
     TEST("state", test_state, false);
     TEST("hostile-state", test_hostile_state, false);
     return g_test_run();

@@ -98,6 +98,43 @@ static void test_board_comes_back(void)
     vm_config_free(c);
 }
 
+/* VGA inside virtio-vga is a second device of the same function: both come back, decoded as before,
+ * and a reset takes both to where they start. */
+static void test_cards_come_back(void)
+{
+    static const char *const devices[] = {"virtio-vga,addr=5", "e1000,addr=6", "e1000e,addr=7"};
+    struct vm_config *c = vm_config_new();
+    c->accels = g_strdup("qtest");
+    c->ram_bytes = 16 * MiB;
+    for (size_t i = 0; i < ARRAY_SIZE(devices); i++)
+        g_ptr_array_add(c->devices, props_parse(devices[i], "driver", NULL));
+    struct machine *a = machine_make(c), *b = machine_make(c);
+    struct pci_dev *vga = machine_pci(a)->root->slot[PCI_DEVFN(5, 0)];
+    struct pci_dev *other = machine_pci(b)->root->slot[PCI_DEVFN(5, 0)];
+    machine_run(a);
+    pci_config_write(vga, PCI_COMMAND, 2, PCI_CMD_IO | PCI_CMD_MEM);
+    pci_config_write(vga, PCI_BAR0, 4, 0xe8000000);
+    io_space_write(machine_pio(a), 0x3ce, 1, 5);
+    io_space_write(machine_mmio(a), 0xe8000010, 4, 0x12345678);
+    pci_config_write(other, PCI_COMMAND, 2, 0);
+    g_assert_null(io_space_find(machine_pio(b), 0x3ce));
+    machine_pause(a);
+    g_autoptr(GBytes) one = save(a);
+    load_bytes(b, one);
+    g_autoptr(GBytes) two = save(b);
+    g_assert_true(g_bytes_equal(one, two));
+    g_assert_cmphex(io_space_read(machine_pio(b), 0x3ce, 1), ==, 5);
+    g_assert_cmphex(io_space_read(machine_mmio(b), 0xe8000010, 4), ==, 0x12345678);
+    g_assert_cmphex(other->bar[0].mapped_at, ==, 0xe8000000);
+    machine_reset(b, CAUSE_HOST_QMP_RESET);
+    g_assert_cmphex(other->bar[0].mapped_at, !=, 0xe8000000);
+    pci_config_write(other, PCI_COMMAND, 2, PCI_CMD_IO);
+    g_assert_cmphex(io_space_read(machine_pio(b), 0x3ce, 1), ==, 0);
+    machine_free(a);
+    machine_free(b);
+    vm_config_free(c);
+}
+
 static void test_processors_come_back(void)
 {
     struct vm_config *c = config_new("jit");
@@ -182,6 +219,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/machine_state/board", test_board_comes_back);
+    g_test_add_func("/machine_state/cards", test_cards_come_back);
     g_test_add_func("/machine_state/processors", test_processors_come_back);
     g_test_add_func("/machine_state/refused", test_other_machines_are_refused);
     g_test_add_func("/machine_state/damaged", test_damaged_streams_break_nothing);

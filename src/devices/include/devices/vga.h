@@ -18,7 +18,8 @@ struct console;
 
 struct vga_config {
     const char *id;
-    uint32_t vram_bytes; /* a power of two from 1 to 256 MiB; 0: 16 MiB */
+    uint32_t vram_bytes;    /* a power of two from 1 to 256 MiB; 0: 16 MiB */
+    unsigned width, height; /* what its EDID prefers; 0: there is none */
     bool multifunction;
     bool watched; /* somebody will look all the time: track changes by page */
     const struct board_requests *req;
