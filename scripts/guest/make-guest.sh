@@ -57,6 +57,8 @@ number_modules "$kernel" "$initramfs/lib/modules" virtio_pci virtio_blk virtio_c
     virtio_balloon virtio_scsi sd_mod sr_mod isofs pvpanic-pci pvpanic-mmio ext4 crc32c_generic crc32c-intel i8042 atkbd button evdev qemu_fw_cfg
     virtio_balloon e1000 e1000e ext4 crc32c_generic crc32c-intel i8042 atkbd button evdev qemu_fw_cfg
     virtio_balloon virtio_gpu e1000 e1000e ext4 crc32c_generic crc32c-intel i8042 atkbd button evdev qemu_fw_cfg
+    virtio_balloon ext4 crc32c_generic crc32c-intel i8042 atkbd button evdev qemu_fw_cfg \
+    xhci_pci ehci_pci uhci_hcd usbhid hid_generic usb_storage sd_mod
 (cd "$initramfs" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd.img"
 
 common_tree "$work/root"

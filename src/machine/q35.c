@@ -361,6 +361,7 @@ static bool memory(struct machine *m, GError **err)
 
 bool q35_build(struct machine *m, GError **err)
 {
+    m->usb = (struct usb_buses){.devices = &m->devices, .clock = m->clock};
     m->pio = io_space_new("pio", PORTS);
     m->mmio = io_space_new("mmio", UINT64_C(1) << 52);
     if (!memory(m, err) || !processors(m, err))
