@@ -106,6 +106,9 @@ void machine_grant_ejects(struct machine *m); /* functions whose slots the guest
 /* q35.c: everything soldered to the board, in order. */
 bool q35_build(struct machine *m, GError **err);
 
+/* registry_usb.c */
+bool machine_usb_add(struct machine *m, GError **err);
+
 /* registry_display.c */
 struct i8042;
 void machine_input_add(struct machine *m, struct i8042 *k);

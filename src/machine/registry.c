@@ -31,6 +31,8 @@
 #define VIRTIO(n, a, h, p, c)                                                                      \
     ALIASED(n, a, "PCI", h, p, c), ROW(n "-transitional", "PCI", h, p, c),                         \
         ROW(n "-non-transitional", "PCI", h, p, c)
+#define USB2(n) ROW(n, "PCI", "USB 2 controller", props_ehci, create_ehci)
+#define USB1(n) ROW(n, "PCI", "USB 1 controller", props_uhci, create_uhci)
 #define LATER(n, b, h)                                                                             \
     &(const struct device_class)                                                                   \
     {                                                                                              \
@@ -77,11 +79,17 @@ const struct device_class *const device_classes[] = {
     ROW("virtio-vga", "PCI", "graphics card, VGA compatible", props_virtio_vga, create_virtio_vga),
     ROW("qemu-xhci", "PCI", "USB 3 controller", props_xhci, create_xhci),
     ROW("nec-usb-xhci", "PCI", "USB 3 controller of another maker", props_xhci, create_xhci),
-    LATER("ich9-usb-ehci1", "PCI", "USB 2 controller"),
-    LATER("ich9-usb-uhci1", "PCI", "USB 1 controller"),
-    LATER("ich9-usb-uhci2", "PCI", "USB 1 controller"),
-    LATER("ich9-usb-uhci3", "PCI", "USB 1 controller"),
-    LATER("piix3-usb-uhci", "PCI", "USB 1 controller"),
+    USB2("ich9-usb-ehci1"),
+    USB2("ich9-usb-ehci2"),
+    USB2("usb-ehci"),
+    USB1("ich9-usb-uhci1"),
+    USB1("ich9-usb-uhci2"),
+    USB1("ich9-usb-uhci3"),
+    USB1("ich9-usb-uhci4"),
+    USB1("ich9-usb-uhci5"),
+    USB1("ich9-usb-uhci6"),
+    USB1("piix3-usb-uhci"),
+    USB1("piix4-usb-uhci"),
     ROW("usb-tablet", "usb-bus", "absolute pointer", props_usb_hid, create_usb_hid),
     ROW("usb-mouse", "usb-bus", "mouse", props_usb_hid, create_usb_hid),
     ROW("usb-kbd", "usb-bus", "keyboard", props_usb_hid, create_usb_hid),

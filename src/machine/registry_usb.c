@@ -51,6 +51,92 @@ bool create_xhci(struct machine *m, const struct device_class *cls, struct props
     return xhci_new(&cfg, &m->usb, err) != NULL;
 }
 
+static const struct usb_hcd_model ehci_models[] = {
+    {"ich9-usb-ehci1", 0x8086, 0x293a, 3, 4},
+    {"ich9-usb-ehci2", 0x8086, 0x293c, 3, 3},
+    {"usb-ehci", 0x8086, 0x24cd, 0x10, 4},
+};
+static const struct usb_hcd_model uhci_models[] = {
+    {"ich9-usb-uhci1", 0x8086, 0x2934, 3, 1}, {"ich9-usb-uhci2", 0x8086, 0x2935, 3, 2},
+    {"ich9-usb-uhci3", 0x8086, 0x2936, 3, 3}, {"ich9-usb-uhci4", 0x8086, 0x2937, 3, 1},
+    {"ich9-usb-uhci5", 0x8086, 0x2938, 3, 2}, {"ich9-usb-uhci6", 0x8086, 0x2939, 3, 3},
+    {"piix3-usb-uhci", 0x8086, 0x7020, 1, 4}, {"piix4-usb-uhci", 0x8086, 0x7112, 1, 4},
+};
+
+static const struct usb_hcd_model *model_find(const struct usb_hcd_model *list, size_t n,
+                                              const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i].name, name) == 0)
+            return &list[i];
+    return NULL;
+}
+
+const struct prop_desc props_ehci[] = {
+    {"maxframes", PROP_U32, "128", "accepted"},
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_ehci(struct machine *m, const struct device_class *cls, struct props *p, GError **err)
+{
+    struct ehci_config cfg = {.model = model_find(ehci_models, ARRAY_SIZE(ehci_models), cls->name)};
+
+    return hcd_place_read(m, p, &cfg.at, err) && ehci_new(&cfg, &m->usb, err);
+}
+
+const struct prop_desc props_uhci[] = {
+    {"masterbus", PROP_STR, NULL, "bus of the USB 2 controller whose slower devices it serves"},
+    {"firstport", PROP_U32, "0", "the first of its two ports there, from 0"},
+    {"bandwidth", PROP_U32, "1280", "accepted"},
+    {"maxframes", PROP_U32, "128", "accepted"},
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_uhci(struct machine *m, const struct device_class *cls, struct props *p, GError **err)
+{
+    struct uhci_config cfg = {.model = model_find(uhci_models, ARRAY_SIZE(uhci_models), cls->name)};
+    const char *master = NULL;
+    uint32_t first = 0;
+
+    if (!hcd_place_read(m, p, &cfg.at, err) || !props_get_str(p, "masterbus", &master, err) ||
+        !props_get_u32(p, "firstport", &first, err))
+        return false;
+    cfg.first = first;
+    cfg.master = master ? usb_bus_find(&m->usb, master) : NULL;
+    if (master && !cfg.master)
+        return error_set(err, HANOK_ERROR_NOT_FOUND,
+                         "there is no USB bus '%s'; give the USB 2 controller first, as in -device "
+                         "ich9-usb-ehci1,id=usb",
+                         master);
+    return uhci_new(&cfg, &m->usb, err) != NULL;
+}
+
+/* -usb and -machine usb=on: what the ICH9 has in slot 1d. */
+bool machine_usb_add(struct machine *m, GError **err)
+{
+    struct ehci_config ehci = {.at = {.bus = m->pci.root, .devfn = PCI_DEVFN(0x1d, 7)},
+                               .model = &ehci_models[0]};
+    struct uhci_config uhci = {.at = {.bus = m->pci.root}};
+    bool usb = false;
+
+    if (!props_get_bool(m->cfg->machine, "usb", &usb, err))
+        return false;
+    if (!usb)
+        return true;
+    if (!ehci_new(&ehci, &m->usb, err))
+        return false;
+    uhci.master = usb_bus_find(&m->usb, NULL);
+    for (unsigned i = 0; i < EHCI_PORTS / UHCI_PORTS; i++) {
+        uhci.at.devfn = PCI_DEVFN(0x1d, i);
+        uhci.at.multifunction = i == 0;
+        uhci.first = i * UHCI_PORTS;
+        uhci.model = &uhci_models[i];
+        if (!uhci_new(&uhci, &m->usb, err))
+            return false;
+    }
+    return true;
+}
+
 /* ---- devices ---- */
 
 static struct usb_port *port_read(struct machine *m, struct props *p, uint8_t speeds, GError **err)

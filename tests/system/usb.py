@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from firmware_parts import drive, grub_disk
 from process import Process, Qmp, need, run
 from vmtest import Failure, Guest, guest_files, run_tests
 
@@ -132,6 +133,37 @@ def test_nec_xhci_without_msix():
     input_and_disk("-device", "nec-usb-xhci,id=usb,msix=off", speed=5000)
 
 
+ICH9 = [word for number, place in enumerate(("1d,multifunction=on", "1d.1", "1d.2"), 1)
+        for word in ("-device", f"ich9-usb-uhci{number},masterbus=usb.0,firstport={2 * number - 2},addr={place}")]
+EHCI = ["-device", "ich9-usb-ehci1,id=usb,addr=1d.7", *ICH9]
+UHCI = ["-device", "piix3-usb-uhci,id=usb"]
+
+
+def test_ehci():
+    input_and_disk(*EHCI, speed=480)
+
+
+def test_uhci_with_a_hub():
+    input_and_disk(*UHCI, "-device", "usb-hub", speed=12)
+
+
+def test_usb_option():
+    """-usb is the chip set's controller; what can only be slow goes to a companion."""
+    with machine("-usbdevice", "tablet", "-device", "usb-hub,port=3", "-device", "usb-kbd,port=3.1") as (guest, qmp):
+        names(guest, "Hanok Tablet")
+        names(guest, "Hanok Keyboard")
+        watch_input(guest, qmp)
+        shell(guest, "ls -l /sys/bus/usb/devices", r"1d\.1/usb\d/\d-1/\d-1\.1")
+
+
+def test_firmware_boots_from_each_controller():
+    for controller in (EHCI, UHCI, ["-device", "nec-usb-xhci"]):
+        with Guest(["-m", "256", "-nic", "none", "-boot", "strict=on", *controller, "-device",
+                    "usb-storage,drive=stick,bootindex=1"] + drive(grub_disk(), id="stick", **{"if": "none"})) as guest:
+            guest.expect("Debian kernel on a GRUB disk", 240)
+            guest.expect("hanok guest: up after", 240)
+
+
 def test_hub_and_mouse():
     with machine("-device", "qemu-xhci,id=usb", "-device", "usb-hub,port=1,bus=usb.0",
                  "-device", "usb-mouse,port=1.2,bus=usb.0") as (guest, qmp):
@@ -171,6 +203,10 @@ def test_mistakes_are_sentences():
                         (["-device", "qemu-xhci,id=x", "-device", "usb-kbd,port=9"], "has no port 9"),
                         (["-device", "qemu-xhci", "-device", "usb-kbd,port=1", "-device", "usb-kbd,port=1"], "is taken"),
                         (["-device", "qemu-xhci,p2=16"], "at most 15"),
+                        (["-device", "ich9-usb-uhci1,masterbus=usb.0"], "there is no USB bus 'usb.0'"),
+                        (["-device", "qemu-xhci,id=x", "-device", "ich9-usb-uhci1,masterbus=x.0"], "not the bus of a USB 2"),
+                        ([*EHCI, "-device", "ich9-usb-uhci4,masterbus=usb.0"], "each with one companion"),
+                        (["-usbdevice", "radio"], "give tablet, mouse or keyboard"),
                         (["-device", "qemu-xhci,p2=0,p3=1", "-device", "usb-kbd"], "no port of USB bus"),
                         (["-device", "qemu-xhci", "-device", "usb-storage"], "it needs drive="),
                         (["-device", "qemu-xhci", "-device", "usb-storage,drive=x"], "no drive or block node 'x'")):
@@ -190,6 +226,7 @@ def test_query_block_lists_usb_disks():
 
 
 FAST = [test_mistakes_are_sentences, test_query_block_lists_usb_disks]
-SLOW = [test_xhci, test_nec_xhci_without_msix, test_hub_and_mouse, test_plugged_in_and_out]
+SLOW = [test_xhci, test_nec_xhci_without_msix, test_ehci, test_uhci_with_a_hub, test_usb_option,
+        test_firmware_boots_from_each_controller, test_hub_and_mouse, test_plugged_in_and_out]
 run_tests([(f.__name__.removeprefix("test_").replace("_", " "), f)
            for f in (FAST if sys.argv[1:] == ["--fast"] else FAST + SLOW)])

@@ -26,4 +26,29 @@ struct xhci_config {
 };
 struct pci_dev *xhci_new(const struct xhci_config *cfg, struct usb_buses *buses, GError **err);
 
+enum { UHCI_PORTS = 2, EHCI_PORTS = 6 };
+
+/* Which of the chips with an EHCI or UHCI in them: its identity. */
+struct usb_hcd_model {
+    const char *name; /* "ich9-usb-uhci1" */
+    uint16_t vendor, device;
+    uint8_t revision, pin; /* interrupt pin from 1 */
+};
+
+struct ehci_config {
+    struct usb_hcd_place at;
+    const struct usb_hcd_model *model;
+};
+struct pci_dev *ehci_new(const struct ehci_config *cfg, struct usb_buses *buses, GError **err);
+
+/* master: the bus of an EHCI whose ports first and first + 1 serve slower devices through this one;
+ * NULL: it has a bus of its own. */
+struct uhci_config {
+    struct usb_hcd_place at;
+    const struct usb_hcd_model *model;
+    struct usb_bus *master;
+    unsigned first;
+};
+struct pci_dev *uhci_new(const struct uhci_config *cfg, struct usb_buses *buses, GError **err);
+
 #endif
