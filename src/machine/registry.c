@@ -95,6 +95,7 @@ const struct device_class *const device_classes[] = {
     ROW("usb-kbd", "usb-bus", "keyboard", props_usb_hid, create_usb_hid),
     ROW("usb-hub", "usb-bus", "hub", props_usb_hub, create_usb_hub),
     ROW("usb-storage", "usb-bus", "disk", props_usb_storage, create_usb_storage),
+    ROW("usb-host", "usb-bus", "a device of the host", props_usb_host, create_usb_host),
     LATER("usb-redir", "usb-bus", "redirected device"),
     LATER("bochs-display", "PCI", "graphics card"),
     LATER("qxl-vga", "PCI", "graphics card"),

@@ -139,12 +139,12 @@ bool machine_usb_add(struct machine *m, GError **err)
 
 /* ---- devices ---- */
 
-static struct usb_port *port_read(struct machine *m, struct props *p, uint8_t speeds, GError **err)
+static struct usb_bus *bus_read(struct machine *m, struct props *p, GError **err)
 {
-    const char *name = NULL, *path = NULL;
+    const char *name = NULL;
     struct usb_bus *bus;
 
-    if (!props_get_str(p, "bus", &name, err) || !props_get_str(p, "port", &path, err))
+    if (!props_get_str(p, "bus", &name, err))
         return NULL;
     bus = usb_bus_find(&m->usb, name);
     if (!bus && name)
@@ -155,7 +155,16 @@ static struct usb_port *port_read(struct machine *m, struct props *p, uint8_t sp
     else if (!bus)
         error_set(err, HANOK_ERROR_NOT_FOUND,
                   "there is no USB controller to plug it into; give -device qemu-xhci first");
-    return bus ? usb_port_find(bus, path, speeds, err) : NULL;
+    return bus;
+}
+
+static struct usb_port *port_read(struct machine *m, struct props *p, uint8_t speeds, GError **err)
+{
+    struct usb_bus *bus = bus_read(m, p, err);
+    const char *path = NULL;
+
+    return bus && props_get_str(p, "port", &path, err) ? usb_port_find(bus, path, speeds, err)
+                                                       : NULL;
 }
 
 #define USB_DEVICE_COMMON                                                                          \
@@ -316,4 +325,46 @@ bool create_usb_storage(struct machine *m, const struct device_class *cls, struc
     cfg.node = storage_drive(p, err);
     port = cfg.node ? port_read(m, p, USB_STORAGE_SPEEDS, err) : NULL;
     return port && usb_storage_new(port, &cfg, err) && storage_boot_add(m, p, port, err);
+}
+
+/* ---- devices of the host ---- */
+
+const struct prop_desc props_usb_host[] = {
+    USB_DEVICE_COMMON,
+    {"vendorid", PROP_U32, "0", "as lsusb writes it; 0: any"},
+    {"productid", PROP_U32, "0", "as lsusb writes it; 0: any"},
+    {"hostbus", PROP_U32, "0", "number of the host's bus; 0: any"},
+    {"hostaddr", PROP_U32, "0", "address on that bus; 0: any"},
+    {"guest-reset", PROP_BOOL, "on", "accepted: the guest's resets do not reach the device"},
+    {"guest-resets-all", PROP_BOOL, "off", "accepted"},
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_usb_host(struct machine *m, const struct device_class *cls, struct props *p,
+                     GError **err)
+{
+    struct usb_host_config cfg = {0};
+    uint32_t vendor = 0, product = 0, host_bus = 0, address = 0;
+    const char *path = NULL;
+    struct usb_bus *bus;
+
+    if (!props_get_str(p, "id", &cfg.id, err) || !props_get_str(p, "port", &path, err) ||
+        !props_get_u32(p, "vendorid", &vendor, err) ||
+        !props_get_u32(p, "productid", &product, err) ||
+        !props_get_u32(p, "hostbus", &host_bus, err) ||
+        !props_get_u32(p, "hostaddr", &address, err))
+        return false;
+    if (vendor > UINT16_MAX || product > UINT16_MAX || host_bus > 255 || address > 127)
+        return error_set(
+            err, HANOK_ERROR_INVALID,
+            "vendorid and productid have 16 bits, hostbus is at most 255, hostaddr 127");
+    if (!vendor && !product && !host_bus && !address)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "it needs vendorid= and productid=, or hostbus= and hostaddr=");
+    cfg.vendor = (uint16_t)vendor;
+    cfg.product = (uint16_t)product;
+    cfg.bus = (uint8_t)host_bus;
+    cfg.address = (uint8_t)address;
+    bus = bus_read(m, p, err);
+    return bus && usb_host_new(bus, path, &cfg, err);
 }

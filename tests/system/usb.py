@@ -206,6 +206,8 @@ def test_mistakes_are_sentences():
                         (["-device", "ich9-usb-uhci1,masterbus=usb.0"], "there is no USB bus 'usb.0'"),
                         (["-device", "qemu-xhci,id=x", "-device", "ich9-usb-uhci1,masterbus=x.0"], "not the bus of a USB 2"),
                         ([*EHCI, "-device", "ich9-usb-uhci4,masterbus=usb.0"], "each with one companion"),
+                        (["-device", "qemu-xhci", "-device", "usb-host"], "it needs vendorid="),
+                        (["-device", "qemu-xhci", "-device", "usb-host,vendorid=1,productid=1"], "USB device"),
                         (["-usbdevice", "radio"], "give tablet, mouse or keyboard"),
                         (["-device", "qemu-xhci,p2=0,p3=1", "-device", "usb-kbd"], "no port of USB bus"),
                         (["-device", "qemu-xhci", "-device", "usb-storage"], "it needs drive="),

@@ -1,4 +1,4 @@
-/* devices.h - the USB devices there are: keyboard, mouse, tablet, disk, hub.
+/* devices.h - the USB devices there are: keyboard, mouse, tablet, disk, hub, the host's.
  *
  * Each constructor plugs the device into a port that suits (usb_port_find with its speeds), or says
  * why not.  Owner: the device list.  Threads: main, board lock not held.
@@ -29,5 +29,15 @@ struct blk_node *usb_storage_node(const struct device *d); /* NULL: it is someth
 
 enum { USB_HUB_SPEEDS = USB_FULL, USB_HUB_PORTS_DEFAULT = 8 };
 struct usb_device *usb_hub_new(struct usb_port *p, unsigned ports, const char *id);
+
+/* A device of the host, by what is not 0. */
+struct usb_host_config {
+    uint16_t vendor, product;
+    uint8_t bus, address;
+    const char *id;
+};
+/* path NULL: the first port that suits the device. */
+struct usb_device *usb_host_new(struct usb_bus *bus, const char *path,
+                                const struct usb_host_config *cfg, GError **err);
 
 #endif
