@@ -1,13 +1,13 @@
 /* storage.c - a disk behind the bulk-only transport (USB mass storage class, bulk-only 1.0).
  *
- *   command wrapper (OUT) --> scsi_command() --> data (IN or OUT) --> status wrapper (IN)
+ *   command wrapper (OUT) --> stick_command() --> data (IN or OUT) --> status wrapper (IN)
  *                                   buffer <--> one block request at a time
  *
  * Data passes through one buffer.  While a block request is under way the endpoints say NAK, and
  * its end wakes them.  After a reset the buffer belongs to the old request until that has ended:
  * the next command waits for it. */
 #include "block/block.h"
-#include "scsi.h"
+#include "stick.h"
 #include "usb/devices.h"
 #include "usb_int.h"
 
@@ -37,14 +37,14 @@ struct storage {
     const char *strings[4];
     struct usb_descriptors desc;
     /* board lock */
-    struct scsi_disk disk;
+    struct stick disk;
     struct blk_req blk;
     struct iovec iov;
     bool in_flight;
     uint32_t generation, blk_generation; /* counts resets; of the request under way */
     uint8_t stage, status;
     uint32_t tag, expected; /* bytes the host has announced and not yet moved */
-    uint8_t kind;           /* enum scsi_kind */
+    uint8_t kind;           /* enum stick_kind */
     bool fua;
     uint64_t media_at, media_left; /* what block requests still have to do */
     uint32_t unmap_next;
@@ -146,20 +146,20 @@ static void unmap_step(struct storage *s)
 {
     uint64_t offset, bytes;
 
-    while (scsi_unmap_range(&s->disk, s->buffer, s->buffer_len, s->unmap_next, &offset, &bytes)) {
+    while (stick_unmap_range(&s->disk, s->buffer, s->buffer_len, s->unmap_next, &offset, &bytes)) {
         s->unmap_next++;
         if (bytes) {
             submit(s, BLK_DISCARD, offset, bytes);
             return;
         }
     }
-    s->kind = SCSI_DONE;
+    s->kind = STICK_DONE;
 }
 
 static void command_failed(struct storage *s)
 {
     s->status = CSW_FAILED;
-    s->kind = SCSI_FAIL;
+    s->kind = STICK_FAIL;
     s->media_left = 0;
     s->buffer_at = s->buffer_len = 0;
 }
@@ -169,18 +169,18 @@ static void request_ended(struct storage *s, int ret)
     uint64_t bytes = s->blk.len_bytes;
 
     if (ret < 0) {
-        scsi_media_failed(&s->disk, -ret, s->blk.op != BLK_READ);
+        stick_media_failed(&s->disk, -ret, s->blk.op != BLK_READ);
         command_failed(s);
         return;
     }
     switch (s->kind) {
-    case SCSI_READ:
+    case STICK_READ:
         s->buffer_len = (uint32_t)bytes;
         break;
-    case SCSI_WRITE:
+    case STICK_WRITE:
         s->buffer_len = 0;
         break;
-    case SCSI_UNMAP:
+    case STICK_UNMAP:
         unmap_step(s);
         return;
     default:
@@ -206,18 +206,18 @@ static void blk_done(struct blk_req *req, int ret)
 
 /* ---- the transport ---- */
 
-static void stage_after_command(struct storage *s, bool in, const struct scsi_op *op)
+static void stage_after_command(struct storage *s, bool in, const struct stick_op *op)
 {
-    bool out_data = op->kind == SCSI_WRITE || op->kind == SCSI_TAKE || op->kind == SCSI_UNMAP;
-    uint64_t bytes = op->kind == SCSI_READ || op->kind == SCSI_WRITE ? op->bytes : op->len;
-    bool data = op->kind == SCSI_READ || op->kind == SCSI_REPLY || out_data;
+    bool out_data = op->kind == STICK_WRITE || op->kind == STICK_TAKE || op->kind == STICK_UNMAP;
+    uint64_t bytes = op->kind == STICK_READ || op->kind == STICK_WRITE ? op->bytes : op->len;
+    bool data = op->kind == STICK_READ || op->kind == STICK_REPLY || out_data;
 
     s->stage = s->expected == 0 ? STAGE_STATUS : in ? STAGE_IN : STAGE_OUT;
-    if (op->kind == SCSI_FAIL)
+    if (op->kind == STICK_FAIL)
         command_failed(s);
     /* the host means another direction, or less than the command would move (§6.7) */
     if (data &&
-        (s->expected == 0 || out_data == in || (bytes > s->expected && op->kind != SCSI_REPLY))) {
+        (s->expected == 0 || out_data == in || (bytes > s->expected && op->kind != STICK_REPLY))) {
         command_failed(s);
         s->status = CSW_PHASE_ERROR;
     }
@@ -227,7 +227,7 @@ static enum usb_result command_take(struct storage *s, const uint8_t *data, uint
                                     uint32_t *moved)
 {
     uint8_t cdb[16] = {0};
-    struct scsi_op op;
+    struct stick_op op;
 
     if (s->in_flight)
         return USB_NAK;
@@ -238,21 +238,21 @@ static enum usb_result command_take(struct storage *s, const uint8_t *data, uint
     s->tag = le32_get(data + 4);
     s->expected = le32_get(data + 8);
     memcpy(cdb, data + 15, data[14]);
-    scsi_command(&s->disk, cdb, &op);
+    stick_command(&s->disk, cdb, &op);
     s->kind = op.kind;
     s->fua = op.fua;
     s->status = CSW_PASSED;
     s->media_at = op.offset_bytes;
-    s->media_left = op.kind == SCSI_READ || op.kind == SCSI_WRITE ? op.bytes : 0;
+    s->media_left = op.kind == STICK_READ || op.kind == STICK_WRITE ? op.bytes : 0;
     s->unmap_next = 0;
     s->buffer_at = s->buffer_len = 0;
     stage_after_command(s, data[12] & 0x80, &op);
-    if (s->kind == SCSI_REPLY) {
+    if (s->kind == STICK_REPLY) {
         s->buffer_len = MIN_OF(op.len, s->expected);
         memcpy(s->buffer, s->disk.reply, s->buffer_len);
-    } else if (s->kind == SCSI_FLUSH) {
+    } else if (s->kind == STICK_FLUSH) {
         submit(s, BLK_FLUSH, 0, 0);
-    } else if (s->kind == SCSI_READ) {
+    } else if (s->kind == STICK_READ) {
         fill(s);
     }
     return USB_OK;
@@ -288,11 +288,11 @@ static enum usb_result data_in(struct storage *s, uint8_t *data, uint32_t len, u
 static enum usb_result data_out(struct storage *s, const uint8_t *data, uint32_t len,
                                 uint32_t *moved)
 {
-    bool kept = s->kind == SCSI_WRITE || s->kind == SCSI_UNMAP;
+    bool kept = s->kind == STICK_WRITE || s->kind == STICK_UNMAP;
     uint32_t dropped;
 
     while (*moved < len && kept) {
-        uint64_t want = s->kind == SCSI_WRITE ? s->media_left : UINT16_MAX;
+        uint64_t want = s->kind == STICK_WRITE ? s->media_left : UINT16_MAX;
         uint32_t room = (uint32_t)MIN_OF(want, (uint64_t)BUFFER_BYTES) - s->buffer_len, n;
         if (s->in_flight)
             return USB_NAK;
@@ -303,15 +303,15 @@ static enum usb_result data_out(struct storage *s, const uint8_t *data, uint32_t
         *moved += n;
         s->buffer_len += n;
         s->expected -= n;
-        if (s->kind == SCSI_WRITE && n == room)
+        if (s->kind == STICK_WRITE && n == room)
             spill(s);
-        kept = s->kind == SCSI_WRITE || s->kind == SCSI_UNMAP;
+        kept = s->kind == STICK_WRITE || s->kind == STICK_UNMAP;
     }
     dropped = MIN_OF(len - *moved, s->expected);
-    s->expected -= s->kind == SCSI_TAKE ? dropped : 0;
+    s->expected -= s->kind == STICK_TAKE ? dropped : 0;
     *moved = len;
-    if (s->expected == 0 || (dropped && s->kind != SCSI_TAKE)) {
-        if (s->kind == SCSI_UNMAP && !s->in_flight)
+    if (s->expected == 0 || (dropped && s->kind != STICK_TAKE)) {
+        if (s->kind == STICK_UNMAP && !s->in_flight)
             unmap_step(s);
         data_over(s);
     }
@@ -356,11 +356,11 @@ static void storage_bus_reset(struct usb_device *d)
 
     s->generation++;
     s->stage = STAGE_COMMAND;
-    s->kind = SCSI_DONE;
+    s->kind = STICK_DONE;
     s->expected = 0;
     s->media_left = 0;
     s->buffer_at = s->buffer_len = 0;
-    scsi_disk_reset(&s->disk);
+    stick_reset(&s->disk);
 }
 
 static enum usb_result storage_control(struct usb_device *d, const struct usb_setup *setup,
@@ -405,21 +405,21 @@ static bool storage_post_load(void *obj, uint32_t version, GError **err)
 {
     struct storage *s = obj;
 
-    if (s->stage >= STAGES || s->kind > SCSI_UNMAP || s->buffer_len > BUFFER_BYTES ||
+    if (s->stage >= STAGES || s->kind > STICK_UNMAP || s->buffer_len > BUFFER_BYTES ||
         s->buffer_at > s->buffer_len || s->media_at > s->disk.size_bytes ||
         s->media_left > s->disk.size_bytes - s->media_at ||
-        (s->kind == SCSI_WRITE && (s->disk.read_only || s->buffer_len > s->media_left)) ||
-        (s->kind == SCSI_UNMAP && (s->disk.read_only || s->buffer_len > UINT16_MAX)))
+        (s->kind == STICK_WRITE && (s->disk.read_only || s->buffer_len > s->media_left)) ||
+        (s->kind == STICK_UNMAP && (s->disk.read_only || s->buffer_len > UINT16_MAX)))
         return error_set(err, HANOK_ERROR_CORRUPT, "its transfer contradicts itself");
     s->generation++;
     return true;
 }
 
 static const struct state_field disk_fields[] = {
-    STATE_U8(struct scsi_disk, key),
-    STATE_U8(struct scsi_disk, asc),
-    STATE_U8(struct scsi_disk, ascq),
-    STATE_BOOL(struct scsi_disk, stopped),
+    STATE_U8(struct stick, key),
+    STATE_U8(struct stick, asc),
+    STATE_U8(struct stick, ascq),
+    STATE_BOOL(struct stick, stopped),
     STATE_END,
 };
 static const struct state_desc disk_state = {
@@ -461,7 +461,7 @@ static bool size_ok(uint32_t bytes)
     return bytes >= 512 && bytes <= 32768 && (bytes & (bytes - 1)) == 0;
 }
 
-static bool disk_init(struct scsi_disk *d, const struct usb_storage_config *cfg, GError **err)
+static bool disk_init(struct stick *d, const struct usb_storage_config *cfg, GError **err)
 {
     struct blk_limits l;
 

@@ -502,6 +502,7 @@ static void xhci_destroy(struct device *dev)
 
     usb_bus_fini(&x->bus);
     pci_dev_unplug(&x->pci);
+    msix_fini(&x->pci);
     timer_free(x->kick);
     g_free(x);
 }

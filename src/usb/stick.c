@@ -1,5 +1,5 @@
-/* scsi.c - what each command of a disk means. */
-#include "scsi.h"
+/* stick.c - what each command of a disk means. */
+#include "stick.h"
 
 #include "base/util.h"
 
@@ -86,20 +86,20 @@ static void put64(uint8_t *p, uint64_t v)
     put32(p + 4, (uint32_t)v);
 }
 
-static void fail(struct scsi_disk *d, struct scsi_op *op, uint8_t key, uint8_t asc, uint8_t ascq)
+static void fail(struct stick *d, struct stick_op *op, uint8_t key, uint8_t asc, uint8_t ascq)
 {
     d->key = key;
     d->asc = asc;
     d->ascq = ascq;
-    op->kind = SCSI_FAIL;
+    op->kind = STICK_FAIL;
 }
 
-static void bad_field(struct scsi_disk *d, struct scsi_op *op)
+static void bad_field(struct stick *d, struct stick_op *op)
 {
     fail(d, op, KEY_ILLEGAL, ASC_BAD_FIELD, 0);
 }
 
-void scsi_media_failed(struct scsi_disk *d, int errnum, bool write)
+void stick_media_failed(struct stick *d, int errnum, bool write)
 {
     bool full = errnum == ENOSPC;
 
@@ -108,19 +108,19 @@ void scsi_media_failed(struct scsi_disk *d, int errnum, bool write)
     d->ascq = full ? 7 : 0;
 }
 
-void scsi_disk_reset(struct scsi_disk *d)
+void stick_reset(struct stick *d)
 {
     d->key = d->asc = d->ascq = 0;
     d->stopped = false;
 }
 
-static void reply(struct scsi_op *op, uint32_t len, uint32_t allowed)
+static void reply(struct stick_op *op, uint32_t len, uint32_t allowed)
 {
     op->len = MIN_OF(len, allowed);
-    op->kind = op->len ? SCSI_REPLY : SCSI_DONE;
+    op->kind = op->len ? STICK_REPLY : STICK_DONE;
 }
 
-static uint64_t blocks(const struct scsi_disk *d)
+static uint64_t blocks(const struct stick *d)
 {
     return d->size_bytes / d->block_bytes;
 }
@@ -128,7 +128,7 @@ static uint64_t blocks(const struct scsi_disk *d)
 /* ---- who it is ---- */
 
 /* Vital product data: SPC-3 §7.6, SBC-3 §6.5. */
-static unsigned vital_page(const struct scsi_disk *d, uint8_t page, uint8_t *b)
+static unsigned vital_page(const struct stick *d, uint8_t page, uint8_t *b)
 {
     static const uint8_t pages[] = {0x00, 0x80, 0x83, 0xb0, 0xb2};
     size_t n = strlen(d->serial);
@@ -161,7 +161,7 @@ static unsigned vital_page(const struct scsi_disk *d, uint8_t page, uint8_t *b)
     return 0;
 }
 
-static void inquiry(struct scsi_disk *d, const uint8_t *cdb, struct scsi_op *op)
+static void inquiry(struct stick *d, const uint8_t *cdb, struct stick_op *op)
 {
     uint8_t *b = d->reply;
     uint32_t allowed = get16(cdb + 3);
@@ -192,7 +192,7 @@ static void inquiry(struct scsi_disk *d, const uint8_t *cdb, struct scsi_op *op)
     reply(op, 36, allowed);
 }
 
-static void request_sense(struct scsi_disk *d, const uint8_t *cdb, struct scsi_op *op)
+static void request_sense(struct stick *d, const uint8_t *cdb, struct stick_op *op)
 {
     uint8_t *b = d->reply;
 
@@ -208,7 +208,7 @@ static void request_sense(struct scsi_disk *d, const uint8_t *cdb, struct scsi_o
 
 /* ---- mode pages, SBC-3 §6.4 ---- */
 
-static unsigned mode_page(const struct scsi_disk *d, uint8_t page, uint8_t *b)
+static unsigned mode_page(const struct stick *d, uint8_t page, uint8_t *b)
 {
     switch (page) {
     case 0x01: /* error recovery */
@@ -225,7 +225,7 @@ static unsigned mode_page(const struct scsi_disk *d, uint8_t page, uint8_t *b)
     return 0;
 }
 
-static void mode_sense(struct scsi_disk *d, const uint8_t *cdb, struct scsi_op *op)
+static void mode_sense(struct stick *d, const uint8_t *cdb, struct stick_op *op)
 {
     bool ten = cdb[0] == MODE_SENSE_10, descriptor = !(cdb[1] & 8);
     unsigned head = ten ? 8 : 4, len = head + (descriptor ? 8u : 0);
@@ -266,7 +266,7 @@ static void mode_sense(struct scsi_disk *d, const uint8_t *cdb, struct scsi_op *
 
 /* ---- how large it is ---- */
 
-static void read_capacity_10(struct scsi_disk *d, struct scsi_op *op)
+static void read_capacity_10(struct stick *d, struct stick_op *op)
 {
     put32(d->reply, (uint32_t)MIN_OF(blocks(d) - 1, (uint64_t)UINT32_MAX));
     put32(d->reply + 4, d->block_bytes);
@@ -278,7 +278,7 @@ static unsigned log2_of(uint32_t v)
     return (unsigned)__builtin_ctz(v);
 }
 
-static void read_capacity_16(struct scsi_disk *d, const uint8_t *cdb, struct scsi_op *op)
+static void read_capacity_16(struct stick *d, const uint8_t *cdb, struct stick_op *op)
 {
     uint8_t *b = d->reply;
 
@@ -294,7 +294,7 @@ static void read_capacity_16(struct scsi_disk *d, const uint8_t *cdb, struct scs
     reply(op, 32, get32(cdb + 10));
 }
 
-static void read_format_capacities(struct scsi_disk *d, const uint8_t *cdb, struct scsi_op *op)
+static void read_format_capacities(struct stick *d, const uint8_t *cdb, struct stick_op *op)
 {
     uint8_t *b = d->reply;
 
@@ -308,7 +308,7 @@ static void read_format_capacities(struct scsi_disk *d, const uint8_t *cdb, stru
 
 /* ---- media ---- */
 
-static bool in_range(struct scsi_disk *d, uint64_t lba, uint64_t count, struct scsi_op *op)
+static bool in_range(struct stick *d, uint64_t lba, uint64_t count, struct stick_op *op)
 {
     if (lba <= blocks(d) && count <= blocks(d) - lba)
         return true;
@@ -316,7 +316,7 @@ static bool in_range(struct scsi_disk *d, uint64_t lba, uint64_t count, struct s
     return false;
 }
 
-static bool may_write(struct scsi_disk *d, struct scsi_op *op)
+static bool may_write(struct stick *d, struct stick_op *op)
 {
     if (!d->read_only)
         return true;
@@ -324,7 +324,7 @@ static bool may_write(struct scsi_disk *d, struct scsi_op *op)
     return false;
 }
 
-static void media(struct scsi_disk *d, struct scsi_op *op, bool write, uint64_t lba, uint32_t count)
+static void media(struct stick *d, struct stick_op *op, bool write, uint64_t lba, uint32_t count)
 {
     if (!in_range(d, lba, count, op) || (write && !may_write(d, op)) || count == 0)
         return;
@@ -333,12 +333,12 @@ static void media(struct scsi_disk *d, struct scsi_op *op, bool write, uint64_t 
         bad_field(d, op);
         return;
     }
-    op->kind = write ? SCSI_WRITE : SCSI_READ;
+    op->kind = write ? STICK_WRITE : STICK_READ;
     op->offset_bytes = lba * d->block_bytes;
 }
 
-bool scsi_unmap_range(const struct scsi_disk *d, const uint8_t *list, uint32_t len, unsigned i,
-                      uint64_t *offset_bytes, uint64_t *bytes)
+bool stick_unmap_range(const struct stick *d, const uint8_t *list, uint32_t len, unsigned i,
+                       uint64_t *offset_bytes, uint64_t *bytes)
 {
     uint32_t at = UNMAP_HEAD + i * UNMAP_RANGE, all = len >= UNMAP_HEAD ? get16(list + 2) : 0;
     uint64_t lba, count;
@@ -354,7 +354,7 @@ bool scsi_unmap_range(const struct scsi_disk *d, const uint8_t *list, uint32_t l
     return true;
 }
 
-static void media_command(struct scsi_disk *d, const uint8_t *cdb, struct scsi_op *op)
+static void media_command(struct stick *d, const uint8_t *cdb, struct stick_op *op)
 {
     op->fua = cdb[1] & 8;
     switch (cdb[0]) {
@@ -386,33 +386,33 @@ static void media_command(struct scsi_disk *d, const uint8_t *cdb, struct scsi_o
         break;
     case SYNCHRONIZE_10:
     case SYNCHRONIZE_16:
-        op->kind = SCSI_FLUSH;
+        op->kind = STICK_FLUSH;
         break;
     case UNMAP:
         if (!d->can_unmap || !may_write(d, op))
             bad_field(d, op);
         else if ((op->len = get16(cdb + 7)))
-            op->kind = SCSI_UNMAP;
+            op->kind = STICK_UNMAP;
         break;
     default:
         fail(d, op, KEY_ILLEGAL, ASC_BAD_COMMAND, 0);
     }
 }
 
-static void report_luns(struct scsi_disk *d, const uint8_t *cdb, struct scsi_op *op)
+static void report_luns(struct stick *d, const uint8_t *cdb, struct stick_op *op)
 {
     memset(d->reply, 0, 16);
     put32(d->reply, 8);
     reply(op, 16, get32(cdb + 6));
 }
 
-static void take(struct scsi_op *op, uint32_t len)
+static void take(struct stick_op *op, uint32_t len)
 {
     op->len = len;
-    op->kind = len ? SCSI_TAKE : SCSI_DONE;
+    op->kind = len ? STICK_TAKE : STICK_DONE;
 }
 
-static bool ready(struct scsi_disk *d, uint8_t command, struct scsi_op *op)
+static bool ready(struct stick *d, uint8_t command, struct stick_op *op)
 {
     if (!d->stopped || command == START_STOP || command == PREVENT_REMOVAL)
         return true;
@@ -420,9 +420,9 @@ static bool ready(struct scsi_disk *d, uint8_t command, struct scsi_op *op)
     return false;
 }
 
-void scsi_command(struct scsi_disk *d, const uint8_t cdb[16], struct scsi_op *op)
+void stick_command(struct stick *d, const uint8_t cdb[16], struct stick_op *op)
 {
-    *op = (struct scsi_op){.kind = SCSI_DONE};
+    *op = (struct stick_op){.kind = STICK_DONE};
     if (cdb[0] != REQUEST_SENSE)
         d->key = d->asc = d->ascq = 0;
     switch (cdb[0]) {
