@@ -11,7 +11,7 @@ group_packages() {
     build)
         echo "gcc libc6-dev make meson ninja-build pkg-config libglib2.0-dev libjansson-dev libzydis-dev
               libslirp-dev liburing-dev libnbd-dev libseccomp-dev libzstd-dev libdeflate-dev libcap-ng-dev
-              libxml2-dev libvncserver-dev acpica-tools"
+              libxml2-dev libvncserver-dev libusb-1.0-0-dev acpica-tools"
         ;;
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3 seabios grub-common
               grub-pc-bin grub-efi-amd64-bin xorriso mtools fdisk ovmf ipxe-qemu" ;;

@@ -9,6 +9,7 @@
 #include "machine/loader.h"
 #include "machine/machine.h"
 #include "memory_map.h"
+#include "usb/usb.h"
 
 #include <glib.h>
 
@@ -52,6 +53,7 @@ struct machine {
     struct rtc *rtc;
     struct pit *pit; /* NULL under KVM's in-kernel PIT */
     struct pci_host pci;
+    struct usb_buses usb;
     struct pci_dev *vga; /* NULL: none */
     struct input_handler ps2_input;
     struct pci_dev *mch, *lpc, *ahci; /* ahci: on the board; NULL: switched off */
@@ -103,6 +105,9 @@ void machine_grant_ejects(struct machine *m); /* functions whose slots the guest
 
 /* q35.c: everything soldered to the board, in order. */
 bool q35_build(struct machine *m, GError **err);
+
+/* registry_usb.c */
+bool machine_usb_add(struct machine *m, GError **err);
 
 /* registry_display.c */
 struct i8042;

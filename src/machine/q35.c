@@ -361,6 +361,7 @@ static bool memory(struct machine *m, GError **err)
 
 bool q35_build(struct machine *m, GError **err)
 {
+    m->usb = (struct usb_buses){.devices = &m->devices, .clock = m->clock};
     m->pio = io_space_new("pio", PORTS);
     m->mmio = io_space_new("mmio", UINT64_C(1) << 52);
     if (!memory(m, err) || !processors(m, err))
@@ -371,7 +372,8 @@ bool q35_build(struct machine *m, GError **err)
     machine_input_add(m, i8042_new(&m->devices, m->pio, m->irqchip, &m->requests));
     if (!port92_new(&m->devices, m->pio, &m->requests) || !dma8237_new(&m->devices, m->pio))
         return error_set(err, HANOK_ERROR_INVALID, "the board's ports are taken");
-    if (!serial_ports(m, err) || !debug_consoles(m, err) || !user_devices(m, err))
+    if (!serial_ports(m, err) || !debug_consoles(m, err) || !machine_usb_add(m, err) ||
+        !user_devices(m, err))
         return false;
     fw_cfg_items(m);
     if (!firmware_boot_items(m, err) || !fw_cfg_user_items(m, err) || !inventory(m, err))

@@ -13,6 +13,7 @@
 #include "firmware.h"
 #include "net/net.h"
 #include "scsi/scsi.h"
+#include "usb/usb.h"
 
 #include <jansson.h>
 
@@ -30,6 +31,8 @@
 #define VIRTIO(n, a, h, p, c)                                                                      \
     ALIASED(n, a, "PCI", h, p, c), ROW(n "-transitional", "PCI", h, p, c),                         \
         ROW(n "-non-transitional", "PCI", h, p, c)
+#define USB2(n) ROW(n, "PCI", "USB 2 controller", props_ehci, create_ehci)
+#define USB1(n) ROW(n, "PCI", "USB 1 controller", props_uhci, create_uhci)
 #define LATER(n, b, h)                                                                             \
     &(const struct device_class)                                                                   \
     {                                                                                              \
@@ -85,18 +88,25 @@ const struct device_class *const device_classes[] = {
     ALIASED("virtio-gpu-pci", "virtio-gpu", "PCI", "graphics card, without VGA", props_virtio_gpu,
             create_virtio_gpu),
     ROW("virtio-vga", "PCI", "graphics card, VGA compatible", props_virtio_vga, create_virtio_vga),
-    LATER("qemu-xhci", "PCI", "USB 3 controller"),
-    LATER("nec-usb-xhci", "PCI", "USB 3 controller"),
-    LATER("ich9-usb-ehci1", "PCI", "USB 2 controller"),
-    LATER("ich9-usb-uhci1", "PCI", "USB 1 controller"),
-    LATER("ich9-usb-uhci2", "PCI", "USB 1 controller"),
-    LATER("ich9-usb-uhci3", "PCI", "USB 1 controller"),
-    LATER("piix3-usb-uhci", "PCI", "USB 1 controller"),
-    LATER("usb-tablet", "usb-bus", "absolute pointer"),
-    LATER("usb-mouse", "usb-bus", "mouse"),
-    LATER("usb-kbd", "usb-bus", "keyboard"),
-    LATER("usb-hub", "usb-bus", "hub"),
-    LATER("usb-storage", "usb-bus", "disk"),
+    ROW("qemu-xhci", "PCI", "USB 3 controller", props_xhci, create_xhci),
+    ROW("nec-usb-xhci", "PCI", "USB 3 controller of another maker", props_xhci, create_xhci),
+    USB2("ich9-usb-ehci1"),
+    USB2("ich9-usb-ehci2"),
+    USB2("usb-ehci"),
+    USB1("ich9-usb-uhci1"),
+    USB1("ich9-usb-uhci2"),
+    USB1("ich9-usb-uhci3"),
+    USB1("ich9-usb-uhci4"),
+    USB1("ich9-usb-uhci5"),
+    USB1("ich9-usb-uhci6"),
+    USB1("piix3-usb-uhci"),
+    USB1("piix4-usb-uhci"),
+    ROW("usb-tablet", "usb-bus", "absolute pointer", props_usb_hid, create_usb_hid),
+    ROW("usb-mouse", "usb-bus", "mouse", props_usb_hid, create_usb_hid),
+    ROW("usb-kbd", "usb-bus", "keyboard", props_usb_hid, create_usb_hid),
+    ROW("usb-hub", "usb-bus", "hub", props_usb_hub, create_usb_hub),
+    ROW("usb-storage", "usb-bus", "disk", props_usb_storage, create_usb_storage),
+    ROW("usb-host", "usb-bus", "a device of the host", props_usb_host, create_usb_host),
     LATER("usb-redir", "usb-bus", "redirected device"),
     LATER("bochs-display", "PCI", "graphics card"),
     LATER("qxl-vga", "PCI", "graphics card"),
@@ -347,7 +357,7 @@ bool machine_device_del(struct machine *m, const char *id, GError **err)
     if (!d)
         return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no device '%s'", id);
     if (strcmp(d->ops->type, "virtserialport") == 0 || strcmp(d->ops->type, "virtconsole") == 0 ||
-        scsi_lun_of_device(d)) {
+        scsi_lun_of_device(d) || usb_device_is(d)) {
         device_destroy(m, d);
         return true;
     }

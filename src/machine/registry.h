@@ -71,6 +71,11 @@ device_create_fn create_nvme;
 /* registry_scsi.c */
 extern const struct prop_desc props_scsi_drive[];
 device_create_fn create_scsi_hd, create_scsi_cd;
+/* registry_usb.c */
+extern const struct prop_desc props_xhci[], props_ehci[], props_uhci[], props_usb_hid[],
+    props_usb_hub[], props_usb_storage[], props_usb_host[];
+device_create_fn create_xhci, create_ehci, create_uhci, create_usb_hid, create_usb_hub,
+    create_usb_storage, create_usb_host;
 
 /* registry_sound.c */
 extern const struct prop_desc props_hda[], props_hda_codec[];

@@ -8,6 +8,7 @@
 #include "machine/machine.h"
 #include "nvme/nvme.h"
 #include "scsi/scsi.h"
+#include "usb/devices.h"
 #include "virtio/devices.h"
 
 #include <errno.h>
@@ -175,12 +176,28 @@ static void add_sata_drives(struct pci_dev *d, void *opaque)
     }
 }
 
+static void add_usb_disks(struct lister *l)
+{
+    for (struct device *d = machine_devices(l->m)->first; d; d = d->next) {
+        struct blk_node *n = usb_storage_node(d);
+        if (!n) {
+            continue;
+        }
+        g_autofree char *path = d->id ? g_strdup_printf("/machine/peripheral/%s", d->id)
+                                      : g_strdup_printf("/machine/peripheral-anon/%s", d->path);
+        json_array_append_new(l->list, json_pack("{sssssssbsbssso}", "device", "", "qdev", path,
+                                                 "type", "unknown", "removable", 0, "locked", 0,
+                                                 "io-status", "ok", "inserted", node_info(n)));
+    }
+}
+
 json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
 {
     struct lister l = {.m = call->m, .list = json_array()};
     foreach_pci_dev(call->m, add_disk, &l);
     foreach_pci_dev(call->m, add_sata_drives, &l);
     foreach_scsi_lun(call->m, add_scsi_drive, &l);
+    add_usb_disks(&l);
     return l.list;
 }
 

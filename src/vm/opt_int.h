@@ -28,8 +28,8 @@ extern const struct option_desc option_table[]; /* ends with name == NULL */
 /* handlers, by file */
 option_fn opt_machine, opt_accel, opt_enable_kvm, opt_cpu, opt_smp, opt_memory, opt_mem_prealloc,
     opt_kernel, opt_initrd, opt_append, opt_bios, opt_firmware_dir, opt_name, opt_uuid, opt_rtc,
-    opt_boot, opt_smbios, opt_fw_cfg, opt_global, opt_object, opt_device,
-    opt_no_hpet; /* opt_machine.c, opt_objects.c */
+    opt_boot, opt_smbios, opt_fw_cfg, opt_global, opt_object, opt_device, opt_no_hpet, opt_usb,
+    opt_usbdevice; /* opt_machine.c, opt_objects.c */
 option_fn opt_blockdev, opt_drive, opt_snapshot, opt_hda, opt_hdb, opt_hdc, opt_hdd, opt_cdrom,
     opt_pflash;                         /* opt_block.c */
 option_fn opt_netdev, opt_nic, opt_net; /* opt_net.c */

@@ -44,7 +44,6 @@ static const struct {
     const char *key;
     const char *why;
 } later_switches[] = {
-    {"usb", "USB comes with a later version: no controller appears"},
     {"vmport", "the VMware port comes with a later version: it reads as nothing"},
     {"smm", "system management mode is not modelled"},
 };

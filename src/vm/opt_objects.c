@@ -149,3 +149,28 @@ bool opt_smbios(struct vm_options *o, const char *arg, GError **err)
     props_merge(o->cfg->smbios, p);
     return true;
 }
+
+bool opt_usb(struct vm_options *o, const char *arg, GError **err)
+{
+    props_set_str(o->cfg->machine, "usb", "on");
+    return true;
+}
+
+bool opt_usbdevice(struct vm_options *o, const char *arg, GError **err)
+{
+    static const struct {
+        const char *name, *driver;
+    } devices[] = {{"tablet", "usb-tablet"}, {"mouse", "usb-mouse"}, {"keyboard", "usb-kbd"}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
+        if (!strcmp(arg, devices[i].name)) {
+            return opt_usb(o, NULL, err) &&
+                   add_device(o, json_pack("{ss}", "driver", devices[i].driver));
+        }
+    }
+    return error_set(
+        err, HANOK_ERROR_INVALID,
+        "there is no USB device '%s'; give tablet, mouse or keyboard, or -device usb-... "
+        "for others",
+        arg);
+}

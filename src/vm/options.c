@@ -97,6 +97,8 @@ const struct option_desc option_table[] = {
     {"vga", ARG_TEXT, "std|virtio|none", "the graphics card", opt_vga},
     {"vnc", ARG_TEXT, "HOST:DISPLAY[,to=N][,password=on][,password-secret=ID]|unix:PATH|none",
      "show the screen to VNC viewers", opt_vnc},
+    {"usb", ARG_NONE, NULL, "the chip set's USB 2 controller and its companions", opt_usb},
+    {"usbdevice", ARG_TEXT, "tablet|mouse|keyboard", "the same, and a device", opt_usbdevice},
     {"audiodev", ARG_TEXT, "[driver=]none,id=ID", "no sound", opt_audiodev},
 
     {"S", ARG_NONE, NULL, "do not start the CPUs; 'cont' in a monitor does", opt_start_paused},
@@ -133,10 +135,6 @@ const struct option_desc option_table[] = {
     {"spice", ARG_TEXT, NULL, NULL, NULL, LATER_DISPLAY},
     {"k", ARG_TEXT, NULL, NULL, NULL,
      "is accepted, but there is no display whose keys it would name"},
-    {"usb", ARG_NONE, NULL, NULL, NULL,
-     "is accepted, but USB comes with a later version: no controller appears"},
-    {"usbdevice", ARG_TEXT, NULL, NULL, NULL,
-     "is accepted, but USB comes with a later version: no device appears"},
     {"fsdev", ARG_TEXT, NULL, NULL, NULL,
      "is accepted, but shared folders come with a later version"},
 

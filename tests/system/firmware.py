@@ -87,6 +87,17 @@ def boots_from_virtio_scsi():
                     raise Failure("the tray is still open")
 
 
+def boots_from_a_usb_stick():
+    """Firmware, boot sector, kernel and initramfs come from the stick; the kernel has no driver for it."""
+    empty = CACHE / "empty.img"
+    with open(empty, "wb") as f:
+        f.truncate(1 << 20)
+    devices = drive(empty, **{"if": "virtio"}) + drive(grub_disk(), id="stick", **{"if": "none"})
+    with Guest(["-m", "256", "-nic", "none", "-boot", "strict=on"] + devices +
+               ["-device", "qemu-xhci,id=usb", "-device", "usb-storage,bus=usb.0,drive=stick,bootindex=1"]) as g:
+        to_the_shell(g)
+
+
 def boots_from_cdrom_and_ejects():
     with tempfile.TemporaryDirectory() as work:
         sock = f"{work}/qmp"
@@ -124,6 +135,7 @@ run_tests([
     ("SeaBIOS, GRUB and Debian's kernel from a SATA disk", boots_from_sata),
     ("SeaBIOS, GRUB and Debian's kernel from NVMe", boots_from_nvme),
     ("the same from disk and CD-ROM on virtio-scsi", boots_from_virtio_scsi),
+    ("SeaBIOS, GRUB and Debian's kernel from a USB disk", boots_from_a_usb_stick),
     ("the same from a CD-ROM, which is then ejected", boots_from_cdrom_and_ejects),
     ("bootindex= and strict=on decide", bootindex_decides),
     ("mistakes are sentences", mistakes_are_sentences),
