@@ -19,8 +19,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define BATCH_MAX 32u
-#define PART_NS   50000u
+#define BATCH_MAX  32u
+#define PART_NS    50000u
+#define PART_BYTES (64u * KiB) /* a request counts as at least an eighth of it */
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
@@ -59,7 +60,7 @@ static void done_locked(struct file *f, struct blk_req *first, const struct blk_
  * at least one. */
 static struct blk_req *write_all(struct file *f, struct blk_req *first)
 {
-    uint64_t since = host_clock_ns();
+    uint64_t since = host_clock_ns(), bytes = 0;
     bool fua = false;
 
     for (struct blk_req *req = first, *next; req; req = next) {
@@ -70,13 +71,15 @@ static struct blk_req *write_all(struct file *f, struct blk_req *first)
         req->flags = flags;
         fua |= is_fua(req);
         uint64_t now = host_clock_ns();
-        if (fua || !next || now - since < PART_NS)
+        bytes += MAX_OF(req->len_bytes, (uint64_t)PART_BYTES / 8);
+        if (fua || !next || now - since < PART_NS || bytes < PART_BYTES)
             continue;
         pthread_mutex_lock(&f->lock);
         done_locked(f, first, next);
         pthread_mutex_unlock(&f->lock);
         first = next;
         since = now;
+        bytes = 0;
     }
     int r = fua && fdatasync(f->fd) < 0 ? -errno : 0;
     for (struct blk_req *req = first; r < 0 && req; req = req->next) {
