@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/evloop.h"
+#include "base/trace.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -296,16 +297,16 @@ static enum vcpu_exit jit_run(struct vcpu *v)
 
     do {
         jit_enter_guest(c);
-        uint64_t start = host_clock_ns();
+        vcpu_at(v, VCPU_IN_GUEST);
         exit = interp_run(c);
-        uint64_t stop = host_clock_ns();
+        vcpu_at(v, exit == VCPU_EXIT_HLT ? VCPU_HALTED : VCPU_IN_VMM);
         jit_leave_guest(c);
-        v->stats.guest_ns += stop - start;
         v->stats.instructions = c->instructions;
         if (exit == VCPU_EXIT_HLT) {
             v->stats.exits[VCPU_EXIT_HLT]++;
+            TRACE(vcpu_halt, "cpu %u", v->index);
             jit_halt_wait(c);
-            v->stats.halted_ns += host_clock_ns() - stop;
+            vcpu_at(v, VCPU_IN_VMM);
         }
     } while (exit == VCPU_EXIT_HLT && !__atomic_load_n(&v->exit_request, __ATOMIC_ACQUIRE));
     return exit == VCPU_EXIT_HLT ? VCPU_EXIT_NONE : exit;

@@ -6,21 +6,30 @@
     /* cpu */                                                                                      \
     X(vcpu_exit)                                                                                   \
     X(vcpu_inject)                                                                                 \
+    X(vcpu_halt)                                                                                   \
+    X(vcpu_msr)                                                                                    \
+    X(vcpu_cpuid)                                                                                  \
+    X(vcpu_hypercall)                                                                              \
     X(jit_exception)                                                                               \
     /* bus */                                                                                      \
     X(io_read)                                                                                     \
     X(io_write)                                                                                    \
+    X(io_kick)                                                                                     \
     X(irq_gsi)                                                                                     \
     X(irq_msi)                                                                                     \
     X(pci_config)                                                                                  \
     /* virtio */                                                                                   \
     X(virtio_kick)                                                                                 \
     X(virtio_pop)                                                                                  \
+    X(virtio_blk)                                                                                  \
     X(virtio_push)                                                                                 \
     X(virtio_notify)                                                                               \
     /* block, net */                                                                               \
     X(blk_submit)                                                                                  \
     X(blk_done)                                                                                    \
+    X(uring_queue)                                                                                 \
+    X(uring_submit)                                                                                \
+    X(uring_reap)                                                                                  \
     X(net_tx)                                                                                      \
     X(net_rx)                                                                                      \
     /* monitor */                                                                                  \
