@@ -8,6 +8,7 @@
  * internal error stays parked across resumes, until it is reset or given a state. */
 #include "accel.h"
 
+#include "base/areas.h"
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/log.h"
@@ -189,6 +190,7 @@ static void *vcpu_thread(void *opaque)
     struct vcpu *v = opaque;
     struct cpu_set *s = v->set;
     current = v;
+    memory_area_add_stack();
     v->clock.since_ns = host_clock_ns();
     s->ops->vcpu_thread_start(v);
     pthread_mutex_lock(&s->lock);

@@ -5,6 +5,7 @@
  * (targets vm, vcpu, virtqueue), "kvm" what the kernel does (vm, vcpu). */
 #include "commands.h"
 
+#include "base/areas.h"
 #include "base/trace.h"
 #include "bus/io_count.h"
 #include "bus/pci.h"
@@ -193,6 +194,7 @@ static void visit_cpus(const struct visit *v, struct cpu_set *cpus, enum target 
         sum_up(cpu_set_get(cpus, i), t == TARGET_VM ? &all : &one);
         if (t == TARGET_VCPU) {
             g_autoptr(GPtrArray) list = cpu_stats(cpus, &one);
+            add(list, "halted", STAT_INSTANT | STAT_BOOLEAN, vcpu_halted(cpu_set_get(cpus, i)));
             v->fn(v->opaque, "hanok", t, path, list);
             visit_native(v, cpus, (int)i, path);
         }
@@ -354,6 +356,21 @@ json_t *cmd_query_stats_schemas(struct qmp_call *call, json_t *args, GError **er
         visit_all(call->m, t, append_schema, &q);
     }
     return q.result;
+}
+
+/* ---- what memory is for ---- */
+
+static void append_area(void *opaque, const char *kind, const void *at, size_t bytes)
+{
+    json_array_append_new(opaque, json_pack("{sssIsI}", "kind", kind, "address",
+                                            (json_int_t)(uintptr_t)at, "size", (json_int_t)bytes));
+}
+
+json_t *cmd_query_memory_areas(struct qmp_call *call, json_t *args, GError **err)
+{
+    json_t *list = json_array();
+    memory_areas(append_area, list);
+    return list;
 }
 
 /* ---- the recorder ---- */

@@ -147,6 +147,9 @@ ARRAY(stats_schema_values, stats_schema_value);
 OBJECT(stats_schema, "StatsSchema", NEED("provider", stats_provider), NEED("target", stats_target),
        NEED("stats", stats_schema_values));
 ARRAY(stats_schemas, stats_schema);
+OBJECT(memory_area, "MemoryArea", NEED("kind", qmp_str), NEED("address", qmp_int),
+       NEED("size", qmp_int));
+ARRAY(memory_area_list, memory_area);
 OBJECT(trace_started, "TraceStarted", NEED("events", qmp_int));
 OBJECT(trace_event, "TraceEvent", NEED("time", qmp_int), NEED("tid", qmp_int),
        NEED("thread", qmp_str), NEED("event", qmp_str), NEED("text", qmp_str));
@@ -292,6 +295,7 @@ const struct qmp_command qmp_commands[] = {
     {"x-query-jit", NULL, &readable_text, cmd_x_query_jit},
     {"query-stats", &arg_stats, &stats_results, cmd_query_stats},
     {"query-stats-schemas", &arg_stats_schemas, &stats_schemas, cmd_query_stats_schemas},
+    {"x-query-memory-areas", NULL, &memory_area_list, cmd_query_memory_areas},
     {"x-trace-start", &arg_trace, &trace_started, cmd_trace_start},
     {"x-trace-read", &arg_trace_read, &trace_batch, cmd_trace_read},
     {"x-trace-stop", NULL, NULL, cmd_trace_stop},

@@ -38,7 +38,7 @@ qmp_handler cmd_eject, cmd_blockdev_close_tray, cmd_blockdev_remove_medium,
 
 /* cmd_stats.c: numbers, and the recorder of trace events */
 qmp_handler cmd_query_stats, cmd_query_stats_schemas, cmd_trace_start, cmd_trace_read,
-    cmd_trace_stop;
+    cmd_trace_stop, cmd_query_memory_areas;
 
 /* cmd_ui.c */
 qmp_handler cmd_screendump, cmd_send_key, cmd_input_send_event, cmd_query_vnc,

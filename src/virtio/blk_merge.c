@@ -91,8 +91,8 @@ static void submit_merged(struct vblk_merge *m, struct vblk_req *const *run, uns
         m->blk.iov_count += r->blk.iov_count;
         m->blk.len_bytes += r->blk.len_bytes;
         vblk_prepare(r);
-        TRACE(virtio_blk, "%s queue %u head %u blk %p", b->p.dev.name, r->elem.q->index,
-              r->elem.head, (void *)&m->blk);
+        TRACE(virtio_blk, VIRTQ_TRACE " head %u blk %p", VIRTQ_TRACE_ARGS(r->elem.q), r->elem.head,
+              (void *)&m->blk);
         *end = r;
         end = &r->next;
     }

@@ -283,8 +283,8 @@ void vblk_prepare(struct vblk_req *r)
 void vblk_submit(struct vblk_req *r)
 {
     vblk_prepare(r);
-    TRACE(virtio_blk, "%s queue %u head %u blk %p", r->b->p.dev.name, r->elem.q->index,
-          r->elem.head, (void *)&r->blk);
+    TRACE(virtio_blk, VIRTQ_TRACE " head %u blk %p", VIRTQ_TRACE_ARGS(r->elem.q), r->elem.head,
+          (void *)&r->blk);
     blk_submit(&r->blk);
 }
 

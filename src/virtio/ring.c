@@ -165,7 +165,7 @@ int virtq_pop(struct virtq *q, struct virtq_elem *e)
     if (r < 0)
         virtio_dev_broken(q->dev, "queue %u: %s", q->index, why);
     else if (r > 0)
-        TRACE(virtio_pop, "%s queue %u head %u out %u in %u", q->dev->name, q->index, e->head,
+        TRACE(virtio_pop, VIRTQ_TRACE " head %u out %u in %u", VIRTQ_TRACE_ARGS(q), e->head,
               e->out_bytes, e->in_bytes);
     return r;
 }
@@ -265,8 +265,7 @@ void virtq_fill(struct virtq_elem *e, uint32_t written_bytes, uint16_t slot)
     }
     pthread_mutex_unlock(&q->lock);
     release(q);
-    TRACE(virtio_push, "%s queue %u head %u len %u", q->dev->name, q->index, e->head,
-          written_bytes);
+    TRACE(virtio_push, VIRTQ_TRACE " head %u len %u", VIRTQ_TRACE_ARGS(q), e->head, written_bytes);
 }
 
 void virtq_publish(struct virtq *q, uint16_t count)
@@ -296,8 +295,7 @@ void virtq_push(struct virtq_elem *e, uint32_t written_bytes)
     }
     pthread_mutex_unlock(&q->lock);
     release(q);
-    TRACE(virtio_push, "%s queue %u head %u len %u", q->dev->name, q->index, e->head,
-          written_bytes);
+    TRACE(virtio_push, VIRTQ_TRACE " head %u len %u", VIRTQ_TRACE_ARGS(q), e->head, written_bytes);
 }
 
 void virtq_detach(struct virtq_elem *e)
@@ -347,7 +345,7 @@ void virtq_notify(struct virtq *q)
     pthread_mutex_unlock(&q->lock);
     if (!irq)
         return;
-    TRACE(virtio_notify, "%s queue %u vector %u", q->dev->name, q->index, vector);
+    TRACE(virtio_notify, VIRTQ_TRACE " vector %u", VIRTQ_TRACE_ARGS(q), vector);
     q->dev->transport->queue_irq(q->dev, vector);
 }
 

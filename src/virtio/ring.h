@@ -27,6 +27,10 @@
 #define VIRTQ_SIZE_MAX 1024u
 #define VIRTQ_SG_MAX   1024u /* longest chain, whatever the queue size */
 
+/* Which queue, for trace events: device type and the queue's descriptor make it unique. */
+#define VIRTQ_TRACE         "%s.%d queue %u"
+#define VIRTQ_TRACE_ARGS(q) (q)->dev->name, (q)->kick_fd, (q)->index
+
 struct evloop;
 struct evloop_fd;
 struct virtio_dev;

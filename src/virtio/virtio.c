@@ -59,7 +59,7 @@ static void queue_ready(void *opaque, int fd, uint32_t events)
     else
         assert(errno == EAGAIN || errno == EINTR);
     virtq_count(&q->runs, 1);
-    TRACE(virtio_kick, "%s queue %u fd %d", q->dev->name, q->index, fd);
+    TRACE(virtio_kick, VIRTQ_TRACE " fd %d", VIRTQ_TRACE_ARGS(q), fd);
     queue_run(q);
 }
 

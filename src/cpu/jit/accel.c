@@ -9,6 +9,7 @@
 #include "shape.h"
 #include "tr.h"
 
+#include "base/areas.h"
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/trace.h"
@@ -226,6 +227,7 @@ static bool jit_vcpu_init(struct vcpu *v, GError **err)
 
     if (!c)
         return error_errno(err, ENOMEM, "Cannot allocate vcpu %u", v->index);
+    memory_area_add("jit-tables", c, sizeof(*c));
     c->sys = g_new0(struct sys_cpu, 1);
     c->vcpu = v;
     c->set = v->set;
@@ -261,6 +263,7 @@ static void jit_vcpu_fini(struct vcpu *v)
     pv_fini(c);
     tr_fini(c);
     g_free(c->sys);
+    memory_area_del(c);
     munmap(c, sizeof(*c));
     v->accel = NULL;
 }

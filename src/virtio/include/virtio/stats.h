@@ -9,8 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define VIRTIO_LATENCY_BUCKETS 36u /* bucket n: [2^(n-1), 2^n) ns; 0: below 1 ns; last: all above  \
-                                    */
+#define VIRTIO_LATENCY_BUCKETS                                                                     \
+    36u /* bucket n: [2^(n-1), 2^n) ns; 0: below 1 ns; last: all above                             \
+         */
 
 struct virtio_queue_stats {
     uint64_t kicks;      /* notifications of the driver; each is an exit of the guest */
