@@ -59,6 +59,8 @@ static void prep(struct file *f, struct blk_req *req, struct io_uring_sqe *sqe)
     int count;
     const struct iovec *iov = file_req_iov(req, &count);
 
+    if (req->op == BLK_FLUSH || (req->flags & BLK_REQ_FUA))
+        file_count_sync(file_req(req)->node);
     if (req->op == BLK_FLUSH)
         io_uring_prep_fsync(sqe, f->fd, IORING_FSYNC_DATASYNC);
     else if (req->op == BLK_READ)

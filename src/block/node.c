@@ -550,6 +550,7 @@ void blk_stats(const struct blk_node *n, struct blk_stats *out)
     while (n->file)
         n = n->file;
     out->submissions = __atomic_load_n(&n->stats.submissions, __ATOMIC_RELAXED);
+    out->syncs = __atomic_load_n(&n->stats.syncs, __ATOMIC_RELAXED);
 }
 
 void blk_foreach(void (*fn)(struct blk_node *n, void *opaque), void *opaque)

@@ -361,8 +361,8 @@ struct vm *cmd_active_vm(struct cmd *c)
 /* ---- help ---- */
 
 const struct verb_group *const verb_groups[] = {
-    &life_verbs,  &define_verbs,  &info_verbs, &stats_verbs, &tune_verbs, &device_verbs,
-    &guest_verbs, &storage_verbs, &make_verbs, &host_verbs,  NULL};
+    &life_verbs,   &define_verbs, &info_verbs,    &stats_verbs, &lab_verbs,  &tune_verbs,
+    &device_verbs, &guest_verbs,  &storage_verbs, &make_verbs,  &host_verbs, NULL};
 
 static const struct verb *find_verb(const char *name)
 {

@@ -84,15 +84,15 @@ static void on_wake(struct follower *f, const struct event *e)
 {
     g_autofree char *key = queue_key(e->text);
     const char *at = strstr(e->text, " fd ");
-    struct trace_hop *kick =
-        at ? g_hash_table_lookup(f->kicks, GINT_TO_POINTER(atoi(at + 4))) : NULL;
+    int fd = at ? (int)strtol(at + 4, NULL, 10) : -1;
+    struct trace_hop *kick = at ? g_hash_table_lookup(f->kicks, GINT_TO_POINTER(fd)) : NULL;
     if (!key) {
         return;
     }
     GArray *hops = g_array_new(FALSE, FALSE, sizeof(struct trace_hop));
     if (kick) {
         g_array_append_val(hops, *kick);
-        g_hash_table_remove(f->kicks, GINT_TO_POINTER(atoi(at + 4)));
+        g_hash_table_remove(f->kicks, GINT_TO_POINTER(fd));
     }
     struct trace_hop h = e->hop;
     g_strlcpy(h.what, "queue wakes", sizeof(h.what));

@@ -227,6 +227,7 @@ static json_t *stats_of(struct blk_node *n)
         }
     }
     json_object_set_new(o, "x-submissions", json_integer((json_int_t)s.submissions));
+    json_object_set_new(o, "x-syncs", json_integer((json_int_t)s.syncs));
     json_object_set_new(o, "wr_highest_offset", json_integer(0));
     json_object_set_new(o, "account_invalid", json_true());
     json_object_set_new(o, "account_failed", json_true());
