@@ -126,15 +126,14 @@ static void write_progress(struct result *res, const struct run *alone, const st
     }
 }
 
-/* 1 while the thread's time on the CPU grew by most of the interval. */
+/* CPU time of both threads since the first sample: who rises, runs. */
 static void write_slices(struct result *res, const struct sampler *s, double start_ms)
 {
-    FILE *f = result_csv(res, "slices.csv", "time_ms,vcpu_share,loop_share");
-    for (unsigned i = 1; f && i < s->count; i++) {
-        double wall = (double)(s->sample[i].at_ns - s->sample[i - 1].at_ns);
+    FILE *f = result_csv(res, "slices.csv", "time_ms,vcpu_ms,loop_ms");
+    for (unsigned i = 0; f && i < s->count; i++) {
         fprintf(f, "%.3f,%.3f,%.3f\n", (double)s->sample[i].at_ns / 1e6 - start_ms,
-                (double)(s->sample[i].vcpu_ns - s->sample[i - 1].vcpu_ns) / wall,
-                (double)(s->sample[i].loop_ns - s->sample[i - 1].loop_ns) / wall);
+                (double)(s->sample[i].vcpu_ns - s->sample[0].vcpu_ns) / 1e6,
+                (double)(s->sample[i].loop_ns - s->sample[0].loop_ns) / 1e6);
     }
     if (f) {
         fclose(f);
@@ -143,7 +142,7 @@ static void write_slices(struct result *res, const struct sampler *s, double sta
 
 static void plots(struct result *r, const struct run *both)
 {
-    double from = both->total_ms * 0.4, to = MIN_OF(from + 120, both->total_ms);
+    double from = both->total_ms * 0.4, to = MIN_OF(from + 60, both->total_ms);
     result_plot(
         r, "progress",
         BOTH("Progress of the guest's program over time, alone and beside a loop on the "
@@ -153,20 +152,20 @@ static void plots(struct result *r, const struct run *both)
         "set xlabel 'time in the guest (ms)'\nset ylabel 'progress (%%)'\nset key bottom right\n"
         "plot 'progress.csv' every ::1 using 2:1 with lines lw 2 title 'alone', "
         "'' every ::1 using 3:1 with lines lw 2 title 'beside a loop on the same CPU'");
-    result_plot(
-        r, "gaps",
-        BOTH("A piece of it, with the host scheduler's slices beneath (schedstat, sampled): "
-             "the guest stands still exactly while the loop runs.",
-             "확대한 구간과 그 아래의 호스트 스케줄러 슬라이스(schedstat 표본): 루프가 도는 동안 "
-             "게스트는 멈춰 있습니다."),
-        "set multiplot layout 2,1\nset xrange [%.1f:%.1f]\nset ylabel 'progress (%%)'\n"
-        "set key top left\n"
-        "plot 'with_loop.csv' every ::1 using 1:2 with lines lw 2 title "
-        "'guest beside a loop'\n"
-        "set ylabel 'share of CPU'\nset yrange [0:1.2]\nset xlabel 'time (ms)'\n"
-        "plot 'slices.csv' every ::1 using 1:2 with steps lw 2 title 'vcpu thread', "
-        "'' every ::1 using 1:3 with steps lw 2 title 'loop'\nunset multiplot",
-        from, to);
+    result_plot(r, "gaps",
+                BOTH("A piece of it, with the CPU time that the host's scheduler gave both beneath "
+                     "(schedstat, sampled): the guest stands still while the loop's line rises.",
+                     "확대한 구간과 그 아래의 호스트 스케줄러가 양쪽에 준 CPU 시간(schedstat "
+                     "표본): 루프의 선이 오르는 동안 "
+                     "게스트는 멈춰 있습니다."),
+                "set multiplot layout 2,1\nset xrange [%.1f:%.1f]\nset ylabel 'progress (%%)'\n"
+                "set key top left\n"
+                "plot 'with_loop.csv' every ::1 using 1:2 with steps lw 2 title "
+                "'guest beside a loop'\n"
+                "set ylabel 'CPU time (ms)'\nset key top left\nset xlabel 'time (ms)'\n"
+                "plot 'slices.csv' every ::1 using 1:2 with lines lw 2 title 'vcpu thread', "
+                "'' every ::1 using 1:3 with lines lw 2 title 'loop'\nunset multiplot",
+                from, to);
 }
 
 static void judge(struct result *r, const struct run *alone, const struct run *both)

@@ -320,6 +320,11 @@ char *vm_ask(struct lab_vm *vm, unsigned timeout_s, GError **err, const char *fm
     return g_string_free(out, !ok);
 }
 
+static void native_setup(void *lab)
+{
+    raise_priority(lab);
+}
+
 char *native_ask(struct lab *lab, GError **err, const char *fmt, ...)
 {
     va_list ap;
@@ -327,10 +332,11 @@ char *native_ask(struct lab *lab, GError **err, const char *fmt, ...)
     g_autofree char *command = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     g_autofree char *line = g_strdup_printf("%s\n", command), *out = NULL;
-    char *argv[] = {lab->native, NULL};
-    g_autoptr(GSubprocess) p =
-        g_subprocess_newv((const char *const *)argv,
-                          G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE, err);
+    const char *argv[] = {lab->native, NULL};
+    g_autoptr(GSubprocessLauncher) launcher =
+        g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE);
+    g_subprocess_launcher_set_child_setup(launcher, native_setup, lab, NULL);
+    g_autoptr(GSubprocess) p = g_subprocess_launcher_spawnv(launcher, argv, err);
     if (!p || !g_subprocess_communicate_utf8(p, line, NULL, &out, NULL, err)) {
         return NULL;
     }
