@@ -147,18 +147,10 @@ static void write_table(struct result *r, const struct speed *host, const struct
     }
 }
 
-static void judge(struct result *r, const struct speed *host, const struct speed *s,
-                  unsigned blocks)
+enum { NONE, WRITEBACK, WRITETHROUGH, DIRECTSYNC, UNSAFE }; /* in the order of modes[] */
+
+static void judge_speed(struct result *r, const struct speed *host, const struct speed *s)
 {
-    enum { NONE, WRITEBACK, WRITETHROUGH, DIRECTSYNC, UNSAFE };
-    bool survived = true;
-    for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
-        g_autofree char *key = g_strdup_printf("syncs_%s", modes[i]);
-        result_number(r, key, s[i].syncs);
-        g_autofree char *lost = g_strdup_printf("lost_%s", modes[i]);
-        result_number(r, lost, s[i].found >= s[i].told ? 0 : s[i].told - s[i].found);
-        survived &= s[i].found >= s[i].told;
-    }
     result_number(r, "host_read", host->read);
     result_number(r, "writeback_read", s[WRITEBACK].read);
     result_number(r, "none_read", s[NONE].read);
@@ -188,6 +180,18 @@ static void judge(struct result *r, const struct speed *host, const struct speed
         BOTH("cache=none reads %.0f MiB/s, cache=writeback %.0f MiB/s.",
              "cache=none 읽기 %.0f MiB/s, cache=writeback %.0f MiB/s."),
         s[NONE].read, s[WRITEBACK].read);
+}
+
+static void judge_durability(struct result *r, const struct speed *s, unsigned blocks)
+{
+    bool survived = true;
+    for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+        g_autofree char *key = g_strdup_printf("syncs_%s", modes[i]);
+        result_number(r, key, s[i].syncs);
+        g_autofree char *lost = g_strdup_printf("lost_%s", modes[i]);
+        result_number(r, lost, s[i].found >= s[i].told ? 0 : s[i].told - s[i].found);
+        survived &= s[i].found >= s[i].told;
+    }
     result_observe(
         r,
         s[UNSAFE].syncs == 0 && s[NONE].syncs >= 1 && s[WRITEBACK].syncs >= 1 &&
@@ -245,7 +249,8 @@ static bool run(struct lab *lab, struct result *r, GError **err)
             "set style data histograms\nset style fill solid 0.8\nset yrange [0:*]\nset ylabel "
             "'MiB/s'\nplot 'disk.csv' using 2:xtic(1) every ::1 title 'write', '' using 3 every "
             "::1 title 'read'");
-        judge(r, &host, s, (unsigned)(bytes / BLOCK));
+        judge_speed(r, &host, s);
+        judge_durability(r, s, (unsigned)(bytes / BLOCK));
     }
     return ok;
 }
