@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 MESON_SETUP = meson setup --prefix=$(PREFIX)
 NINJA_QUIET = scripts/build.sh
 
-.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-cpu bench-disk soak install guest clean
+.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-cpu bench-disk soak install guest lab lab-guest clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -17,6 +17,15 @@ build:
 ## guest        the small test guest: stock Debian cloud kernel + busybox (no root)
 guest:
 	@scripts/guest/prepare.sh cloud
+
+## lab-guest    the laboratory's guests (no root)
+lab-guest:
+	@sh scripts/packages.sh guest lab
+	@sh scripts/guest/make-lab.sh cloud generic
+
+## lab          every experiment of the laboratory, quick (ARGS="--lang ko")
+lab: build lab-guest
+	@$(BUILD)/hanok lab run all --quick $(ARGS)
 
 ## run          boot the guest with hanok-vm, shell on the serial console (ARGS="...")
 run: build guest

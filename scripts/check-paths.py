@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks docs/paths/*.md: every hop written as `file` : `function` must exist.
+"""Checks docs/paths/*.md and docs/lab/*.md: every hop written as `file` : `function` must exist.
 
 A hop is a numbered line "1. `src/dir/file.c` : `function` - what changes hands, which thread".  The function
 must be defined in that file, so that a followed path cannot rot.
@@ -10,9 +10,9 @@ import sys
 
 top = pathlib.Path(__file__).resolve().parent.parent
 bad = 0
-for doc in sorted((top / "docs/paths").glob("*.md")):
+for doc in sorted([*(top / "docs/paths").glob("*.md"), *(top / "docs/lab").glob("*.md")]):
     hops = re.findall(r"^\d+\. `([^`]+)` : `([^`]+)`", doc.read_text(), re.M)
-    if not hops:
+    if not hops and not doc.name.startswith("README"):
         print(f"style: {doc.relative_to(top)}: no hop found (want: 1. `file` : `function` - ...)")
         bad += 1
     for file, function in hops:

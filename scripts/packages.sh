@@ -1,7 +1,7 @@
 #!/bin/sh
 # packages.sh GROUP... - installs the Debian packages a group of tasks needs; says nothing when all are there.
 # Groups: build, guest (kernels and disks for guests), test, long (make test-all), style,
-# bench.  Needs root or sudo only when
+# bench, lab.  Needs root or sudo only when
 # something is missing.
 set -eu
 . "$(dirname -- "$0")/lib.sh"
@@ -18,8 +18,9 @@ group_packages() {
     test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils libvirt0" ;;
     long) echo "mmdebstrap debian-installer-12-netboot-amd64 qemu-system-x86 util-linux" ;;
     style) echo "clang-format clang python3 git" ;;
+    lab) echo "gnuplot-nox fonts-nanum" ;;
     bench) echo "qemu-system-x86 qemu-utils cpio" ;;
-    *) die "unknown package group '$1' (build, guest, test, long, style, bench)" ;;
+    *) die "unknown package group '$1' (build, guest, test, long, style, bench, lab)" ;;
     esac
 }
 

@@ -2,6 +2,7 @@
  *
  * Each loop has one GSource of its own that carries the deferred-work queue and the timer
  * descriptor; every watched descriptor is a further GSource. */
+#include "base/areas.h"
 #include "base/error.h"
 #include "base/util.h"
 #include "loop.h"
@@ -118,6 +119,7 @@ static void loop_run(struct evloop *loop)
 static void *loop_thread(void *opaque)
 {
     struct evloop *loop = opaque;
+    memory_area_add_stack();
     g_main_context_push_thread_default(loop->context);
     pthread_mutex_lock(&loop->lock);
     loop->tid = gettid();

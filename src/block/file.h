@@ -80,6 +80,11 @@ int file_status(struct blk_node *n, uint64_t offset, uint64_t len, bool holes,
                 struct blk_status *out);
 /* The request's memory as the kernel shall see it: the submitter's list or the bounce buffer. */
 const struct iovec *file_req_iov(struct blk_req *req, int *count);
+/* Any thread: the host is told to make n's data durable. */
+static inline void file_count_sync(struct blk_node *n)
+{
+    __atomic_fetch_add(&n->stats.syncs, 1, __ATOMIC_RELAXED);
+}
 /* file_uring.c: loop thread */
 bool uring_open(struct file *f, int *errnum);
 void uring_close(struct file *f);

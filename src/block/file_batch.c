@@ -81,6 +81,8 @@ static struct blk_req *write_all(struct file *f, struct blk_req *first)
         since = now;
         bytes = 0;
     }
+    if (fua)
+        file_count_sync(file_req(first)->node);
     int r = fua && fdatasync(f->fd) < 0 ? -errno : 0;
     for (struct blk_req *req = first; r < 0 && req; req = req->next) {
         if (is_fua(req) && file_req(req)->ret == 0)

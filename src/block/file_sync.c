@@ -146,10 +146,14 @@ int file_sync(struct blk_node *n, struct blk_req *req)
     if (fault < 0)
         return fault;
     switch (req->op) {
-    case BLK_READ:
     case BLK_WRITE:
+        if (req->flags & BLK_REQ_FUA)
+            file_count_sync(n);
+        return sync_rw(f, req);
+    case BLK_READ:
         return sync_rw(f, req);
     case BLK_FLUSH:
+        file_count_sync(n);
         return fdatasync(f->fd) < 0 ? -errno : 0;
     case BLK_DISCARD:
         return sync_discard(f, req);

@@ -4,6 +4,7 @@
  * is enabled), because what a ring does is not seen by seccomp filters. */
 #include "file.h"
 
+#include "base/trace.h"
 #include "base/util.h"
 
 #include <assert.h>
@@ -58,6 +59,8 @@ static void prep(struct file *f, struct blk_req *req, struct io_uring_sqe *sqe)
     int count;
     const struct iovec *iov = file_req_iov(req, &count);
 
+    if (req->op == BLK_FLUSH || (req->flags & BLK_REQ_FUA))
+        file_count_sync(file_req(req)->node);
     if (req->op == BLK_FLUSH)
         io_uring_prep_fsync(sqe, f->fd, IORING_FSYNC_DATASYNC);
     else if (req->op == BLK_READ)
@@ -75,6 +78,7 @@ static bool queue_now(struct file *f, struct blk_req *req)
     if (!sqe)
         return false;
     prep(f, req, sqe);
+    TRACE(uring_queue, "req %u blk %p", req->id, (void *)req);
     f->in_ring++;
     f->unsubmitted++;
     return true;
@@ -110,6 +114,7 @@ void uring_flush(struct blk_node *n)
         int r = io_uring_submit(&f->ring);
         if (r == -EINTR)
             continue;
+        TRACE(uring_submit, "entries %d", r);
         __atomic_fetch_add(&n->stats.submissions, r > 0, __ATOMIC_RELAXED);
         if (r <= 0) /* EAGAIN, EBUSY: completions make room; uring_reap() comes back here */
             break;
@@ -143,6 +148,7 @@ void uring_reap(struct blk_node *n)
         int res = cqe->res;
 
         io_uring_cqe_seen(&f->ring, cqe);
+        TRACE(uring_reap, "req %u res %d blk %p", req->id, res, (void *)req);
         assert(f->in_ring > 0);
         f->in_ring--;
         finish(f, req, res);

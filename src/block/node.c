@@ -382,7 +382,7 @@ void blk_complete(struct blk_req *req, int ret)
     assert(n->inflight > 0);
     n->inflight--;
     stats_add(n, req, ret);
-    TRACE(blk_done, "req %u ret %d", req->id, ret);
+    TRACE(blk_done, "req %u ret %d blk %p", req->id, ret, (void *)req);
     req->done(req, ret);
 }
 
@@ -460,8 +460,8 @@ void blk_submit(struct blk_req *req)
     req->id = n->next_id++;
     req->driver[BLK_SCRATCH_NODE] = host_clock_ns();
     n->inflight++;
-    TRACE(blk_submit, "req %u op %d off %llu len %llu", req->id, req->op,
-          (unsigned long long)req->offset_bytes, (unsigned long long)req->len_bytes);
+    TRACE(blk_submit, "req %u op %d off %llu len %llu blk %p", req->id, req->op,
+          (unsigned long long)req->offset_bytes, (unsigned long long)req->len_bytes, (void *)req);
     if (n->detect_zeroes != BLK_DETECT_OFF && req->op == BLK_WRITE &&
         blk_iov_is_zero(req->iov, req->iov_count)) {
         req->op = BLK_WRITE_ZEROES;
@@ -550,6 +550,7 @@ void blk_stats(const struct blk_node *n, struct blk_stats *out)
     while (n->file)
         n = n->file;
     out->submissions = __atomic_load_n(&n->stats.submissions, __ATOMIC_RELAXED);
+    out->syncs = __atomic_load_n(&n->stats.syncs, __ATOMIC_RELAXED);
 }
 
 void blk_foreach(void (*fn)(struct blk_node *n, void *opaque), void *opaque)

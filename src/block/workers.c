@@ -6,6 +6,8 @@
  * after WORKER_IDLE_S without work: a machine whose disks run on io_uring pays for none of them. */
 #include "block_int.h"
 
+#include "base/areas.h"
+
 #include <signal.h>
 #include <time.h>
 
@@ -53,6 +55,7 @@ static void *worker(void *arg)
     struct blk_work *w;
 
     pthread_setname_np(pthread_self(), "block-worker");
+    memory_area_add_stack();
     pthread_mutex_lock(&p->lock);
     while ((w = next_work_locked(p))) {
         pthread_mutex_unlock(&p->lock);

@@ -7,8 +7,10 @@
  * eventfd write, and no handler can deadlock on its own announcement. */
 #include "bus/io.h"
 
+#include "base/ticks.h"
 #include "base/trace.h"
 #include "base/util.h"
+#include "bus/io_count.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -47,6 +49,7 @@ struct io_space {
 /* One per thread that ever dispatched; slots of ended threads are taken over, never freed. */
 struct reader {
     struct io_table *table;
+    struct io_counts counts; /* of the thread that has the slot */
     struct reader *next;
     bool taken;
 };
@@ -80,10 +83,16 @@ static struct reader *reader_attach(void)
         __atomic_store_n(&readers, r, __ATOMIC_RELEASE);
     }
     r->taken = true;
+    memset(&r->counts, 0, sizeof(r->counts));
     pthread_mutex_unlock(&readers_lock);
     pthread_setspecific(reader_key, r);
     my_reader = r;
     return r;
+}
+
+struct io_counts *io_counts_mine(void)
+{
+    return &(my_reader ? my_reader : reader_attach())->counts;
 }
 
 static inline struct io_table *table_enter(struct io_space *s, struct reader **slot)
@@ -241,6 +250,7 @@ void io_space_add(struct io_space *s, struct io_region *r, uint64_t base)
     pthread_mutex_lock(&s->lock);
     r->base = base;
     r->added = true;
+    r->count_slot = io_count_slot(s->name, r->name);
     g_ptr_array_add(s->regions, r);
     table_rebuild_locked(s);
     pthread_mutex_unlock(&s->lock);
@@ -348,7 +358,8 @@ static unsigned bytes_until(uint64_t addr, uint64_t last, unsigned left)
 
 uint64_t io_space_read(struct io_space *s, uint64_t addr, unsigned size)
 {
-    uint64_t val = 0;
+    struct io_counts *counts = io_counts_mine();
+    uint64_t val = 0, start = host_ticks();
 
     assert(size >= 1 && size <= 8);
     for (unsigned done = 0; done < size;) {
@@ -357,6 +368,7 @@ uint64_t io_space_read(struct io_space *s, uint64_t addr, unsigned size)
         unsigned n;
         if (space_find(s, addr + done, &iv, &gap_last)) {
             n = bytes_until(addr + done, iv.end, size - done);
+            io_count(counts, iv.region->count_slot);
             if (iv.region->lock)
                 pthread_mutex_lock(iv.region->lock);
             v = region_read(iv.region, addr + done - iv.base, n);
@@ -368,6 +380,7 @@ uint64_t io_space_read(struct io_space *s, uint64_t addr, unsigned size)
         val |= (v & mask_of(n)) << (8 * done);
         done += n;
     }
+    io_count_time(counts, host_ticks() - start);
     TRACE(io_read, "%s 0x%" PRIx64 " size %u = 0x%" PRIx64, s->name, addr, size, val);
     return val;
 }
@@ -391,6 +404,7 @@ static bool eventfd_claims(const struct io_table *t, uint64_t addr, unsigned siz
         if ((e->size && e->size != size) || (e->match && e->data != (val & mask_of(size))))
             continue;
         /* EAGAIN means the counter is full: the reader has a signal waiting already. */
+        TRACE(io_kick, "fd %d addr 0x%" PRIx64, e->fd, addr);
         if (write(e->fd, &one, sizeof(one)) != sizeof(one))
             assert(errno == EAGAIN);
         return true;
@@ -400,6 +414,8 @@ static bool eventfd_claims(const struct io_table *t, uint64_t addr, unsigned siz
 
 void io_space_write(struct io_space *s, uint64_t addr, unsigned size, uint64_t val)
 {
+    struct io_counts *counts = io_counts_mine();
+    uint64_t start = host_ticks();
     struct reader *slot;
     struct io_table *t;
     bool claimed;
@@ -410,13 +426,14 @@ void io_space_write(struct io_space *s, uint64_t addr, unsigned size, uint64_t v
     claimed = t->eventfd_count && eventfd_claims(t, addr, size, val);
     table_leave(slot);
     if (claimed)
-        return;
-    for (unsigned done = 0; done < size;) {
+        io_count(counts, IO_COUNT_EVENTFD);
+    for (unsigned done = 0; !claimed && done < size;) {
         struct interval iv;
         uint64_t gap_last;
         unsigned n;
         if (space_find(s, addr + done, &iv, &gap_last)) {
             n = bytes_until(addr + done, iv.end, size - done);
+            io_count(counts, iv.region->count_slot);
             if (iv.region->lock)
                 pthread_mutex_lock(iv.region->lock);
             region_write(iv.region, addr + done - iv.base, n, val >> (8 * done));
@@ -427,6 +444,7 @@ void io_space_write(struct io_space *s, uint64_t addr, unsigned size, uint64_t v
         }
         done += n;
     }
+    io_count_time(counts, host_ticks() - start);
 }
 
 struct io_region *io_space_find(struct io_space *s, uint64_t addr)

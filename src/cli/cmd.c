@@ -168,7 +168,8 @@ static bool takes_short(const struct verb *v, char letter, const char **name)
     static const struct {
         char letter;
         const char *name;
-    } shorts[] = {{'o', "original"}, {'n', "name"}, {'f', "file"}, {'m', "mac"}};
+    } shorts[] = {{'o', "original"}, {'n', "name"},       {'f', "file"}, {'m', "mac"},
+                  {'b', "batch"},    {'n', "iterations"}, {'d', "delay"}};
     for (unsigned i = 0; i < ARRAY_SIZE(shorts); i++) {
         if (shorts[i].letter == letter && find_opt(v, shorts[i].name)) {
             *name = shorts[i].name;
@@ -360,8 +361,8 @@ struct vm *cmd_active_vm(struct cmd *c)
 /* ---- help ---- */
 
 const struct verb_group *const verb_groups[] = {
-    &life_verbs,  &define_verbs,  &info_verbs, &tune_verbs, &device_verbs,
-    &guest_verbs, &storage_verbs, &make_verbs, &host_verbs, NULL};
+    &life_verbs,   &define_verbs, &info_verbs,    &stats_verbs, &lab_verbs,  &tune_verbs,
+    &device_verbs, &guest_verbs,  &storage_verbs, &make_verbs,  &host_verbs, NULL};
 
 static const struct verb *find_verb(const char *name)
 {

@@ -30,8 +30,8 @@ struct verb_group {
     const char *title;
     const struct verb *verbs; /* ends with a NULL name */
 };
-extern const struct verb_group host_verbs, define_verbs, life_verbs, info_verbs, tune_verbs,
-    device_verbs, guest_verbs, storage_verbs, make_verbs;
+extern const struct verb_group host_verbs, define_verbs, life_verbs, info_verbs, stats_verbs,
+    lab_verbs, tune_verbs, device_verbs, guest_verbs, storage_verbs, make_verbs;
 extern const struct verb_group *const verb_groups[]; /* ends with NULL */
 
 struct cmd {

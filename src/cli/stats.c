@@ -4,6 +4,7 @@
 #include "cmd.h"
 
 #include "base/util.h"
+#include "manager/proc.h"
 #include "manager/threads.h"
 
 #include <stdlib.h>
@@ -18,16 +19,6 @@ int64_t stats_balloon_kib(struct vm *vm, const struct domain *d)
         return json_integer_value(json_object_get(ret, "actual")) / 1024;
     }
     return domain_memory_kib(d);
-}
-
-static int64_t rss_kib(pid_t pid)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/status", (int)pid), *text = NULL;
-    if (!g_file_get_contents(path, &text, NULL, NULL)) {
-        return 0;
-    }
-    const char *at = strstr(text, "VmRSS:");
-    return at ? g_ascii_strtoll(at + 6, NULL, 10) : 0;
 }
 
 json_t *stats_memory(struct vm *vm, GError **err)
@@ -71,7 +62,7 @@ json_t *stats_memory(struct vm *vm, GError **err)
         json_object_set_new(o, "last_update",
                             json_integer(json_integer_value(json_object_get(ret, "last-update"))));
     }
-    json_object_set_new(o, "rss", json_integer(rss_kib(vm->pid)));
+    json_object_set_new(o, "rss", json_integer((json_int_t)proc_status_kib(vm->pid, "VmRSS")));
     return o;
 }
 
@@ -160,93 +151,82 @@ json_t *stats_image(struct vm *vm, const struct disk *k, GError **err)
                           : json_integer_value(json_object_get(info, "actual-size")));
 }
 
-/* ---- domstats ---- */
+/* ---- networks ---- */
 
-static void set(json_t *o, const char *fmt, unsigned i, json_t *v)
+static bool tap_counter(const char *dev, const char *file, json_int_t *out)
 {
-    char key[64];
-    g_snprintf(key, sizeof(key), fmt, i);
-    json_object_set_new(o, key, v);
+    g_autofree char *path = g_strdup_printf("/sys/class/net/%s/statistics/%s", dev, file);
+    g_autofree char *text = NULL;
+    if (strchr(dev, '/') || !g_file_get_contents(path, &text, NULL, NULL)) {
+        return false;
+    }
+    *out = g_ascii_strtoll(text, NULL, 10);
+    return true;
 }
 
-static void add_vcpus(struct vm *vm, struct qmp *q, const struct domain *d, json_t *o, bool running)
+bool stats_tap(const char *dev, json_t *out)
 {
-    g_autoptr(GPtrArray) list = vcpu_threads(q, NULL);
-    json_object_set_new(o, "vcpu.current", json_integer(list ? list->len : 0));
-    json_object_set_new(o, "vcpu.maximum", json_integer(domain_vcpus_max(d)));
-    for (unsigned i = 0; list && i < list->len; i++) {
-        const struct vcpu_thread *t = list->pdata[i];
-        uint64_t user = 0, system = 0;
-        int cpu;
-        thread_times(vm->pid, t->tid, &user, &system, &cpu);
-        set(o, "vcpu.%u.state", (unsigned)t->index, json_integer(running));
-        set(o, "vcpu.%u.time", (unsigned)t->index, json_integer((json_int_t)(user + system)));
+    static const char *const files[][2] = {{"tx_bytes", "rx_bytes"}, {"tx_packets", "rx_packets"},
+                                           {"tx_errors", "rx_errs"}, {"tx_dropped", "rx_drop"},
+                                           {"rx_bytes", "tx_bytes"}, {"rx_packets", "tx_packets"},
+                                           {"rx_errors", "tx_errs"}, {"rx_dropped", "tx_drop"}};
+    for (unsigned i = 0; i < ARRAY_SIZE(files); i++) { /* what the host sends, the guest receives */
+        json_int_t n;
+        if (!tap_counter(dev, files[i][0], &n)) {
+            return false;
+        }
+        json_object_set_new(out, files[i][1], json_integer(n));
     }
+    return true;
 }
 
-static void add_blocks(struct vm *vm, struct qmp *q, const struct domain *d, json_t *o)
+/* Queues come in pairs, receiving first (virtio 1.2 5.1.2); each buffer has a header of 12 bytes.
+ * An odd last one is for control. */
+static void add_queue_counters(json_t *o, const char *device, json_t *queues)
 {
-    static const char *const names[][2] = {
-        {"block.%u.rd.reqs", "rd_operations"},     {"block.%u.rd.bytes", "rd_bytes"},
-        {"block.%u.rd.times", "rd_total_time_ns"}, {"block.%u.wr.reqs", "wr_operations"},
-        {"block.%u.wr.bytes", "wr_bytes"},         {"block.%u.wr.times", "wr_total_time_ns"},
-        {"block.%u.fl.reqs", "flush_operations"},  {"block.%u.fl.times", "flush_total_time_ns"}};
-    json_object_set_new(o, "block.count", json_integer(d->devices.disks->len));
-    for (unsigned i = 0; i < d->devices.disks->len; i++) {
-        const struct disk *k = d->devices.disks->pdata[i];
-        g_autofree char *path = disk_source_text(k);
-        JSON_AUTO st = stats_block(q, k, NULL);
-        JSON_AUTO image = path ? stats_image(vm, k, NULL) : NULL;
-        set(o, "block.%u.name", i, json_string(k->target.dev));
-        if (path) {
-            set(o, "block.%u.path", i, json_string(path));
-        }
-        for (unsigned n = 0; st && n < ARRAY_SIZE(names); n++) {
-            set(o, names[n][0], i,
-                json_integer(json_integer_value(json_object_get(st, names[n][1]))));
-        }
-        if (image) {
-            set(o, "block.%u.allocation", i, json_incref(json_object_get(image, "allocation")));
-            set(o, "block.%u.capacity", i, json_incref(json_object_get(image, "capacity")));
-            set(o, "block.%u.physical", i, json_incref(json_object_get(image, "physical")));
-        }
+    enum { NET_HEADER = 12 };
+    json_int_t count[2] = {0}, bytes[2] = {0}, pairs = 0;
+    json_t *q;
+    size_t i;
+    json_array_foreach(queues, i, q)
+    {
+        pairs += !g_strcmp0(device, json_string_value(json_object_get(q, "device")));
     }
+    json_array_foreach(queues, i, q)
+    {
+        json_int_t index = json_integer_value(json_object_get(q, "queue"));
+        if (g_strcmp0(device, json_string_value(json_object_get(q, "device"))) ||
+            (pairs % 2 && index == pairs - 1)) {
+            continue;
+        }
+        bool sends = index % 2;
+        /* receive buffers are taken ahead of what comes: those that have come back count */
+        json_int_t done = json_integer_value(json_object_get(q, "requests")) -
+                          json_integer_value(json_object_get(q, "inflight"));
+        json_int_t n = json_integer_value(json_object_get(q, sends ? "out_bytes" : "in_bytes"));
+        count[sends] += done;
+        bytes[sends] += MAX_OF(n - done * NET_HEADER, 0);
+    }
+    json_object_set_new(o, "rx_bytes", json_integer(bytes[0]));
+    json_object_set_new(o, "rx_packets", json_integer(count[0]));
+    json_object_set_new(o, "tx_bytes", json_integer(bytes[1]));
+    json_object_set_new(o, "tx_packets", json_integer(count[1]));
 }
 
-json_t *stats_all(struct vm *vm)
+json_t *stats_interfaces(const struct domain *d, json_t *queues)
 {
-    json_t *o = json_object();
-    enum vm_state st = vm_state(vm, NULL);
-    /* libvirt's numbers of states */
-    static const int numbers[] = {0, 1, 3, 4, 5, 6, 7};
-    DOMAIN_AUTO d = vm_domain(vm, NULL);
-    QMP_AUTO q = vm->active ? vm_qmp(vm, NULL) : NULL;
-    uint64_t user = 0, system = 0;
-    int cpu;
-    json_object_set_new(o, "state.state", json_integer(numbers[st]));
-    if (vm->active && thread_times(vm->pid, 0, &user, &system, &cpu)) {
-        json_object_set_new(o, "cpu.time", json_integer((json_int_t)(user + system)));
-        json_object_set_new(o, "cpu.user", json_integer((json_int_t)user));
-        json_object_set_new(o, "cpu.system", json_integer((json_int_t)system));
+    json_t *out = json_array();
+    for (unsigned i = 0; i < d->devices.interfaces->len; i++) {
+        const struct interface *n = d->devices.interfaces->pdata[i];
+        json_t *o = json_object();
+        json_object_set_new(o, "name",
+                            json_string(n->target.dev ? n->target.dev : n->info.alias.name));
+        if (!n->target.dev || !stats_tap(n->target.dev, o)) {
+            add_queue_counters(o, n->info.alias.name, queues);
+        }
+        json_array_append_new(out, o);
     }
-    if (d) {
-        json_object_set_new(o, "balloon.current", json_integer(domain_current_memory_kib(d)));
-        json_object_set_new(o, "balloon.maximum", json_integer(domain_memory_kib(d)));
-    }
-    if (!q || !d) {
-        return o;
-    }
-    JSON_AUTO balloon = NULL;
-    if (qmp_call(q, "query-balloon", NULL, &balloon, NULL)) {
-        json_object_set_new(
-            o, "balloon.current",
-            json_integer(json_integer_value(json_object_get(balloon, "actual")) / 1024));
-    }
-    json_object_set_new(o, "balloon.rss", json_integer(rss_kib(vm->pid)));
-    add_vcpus(vm, q, d, o, st == VM_RUNNING);
-    json_object_set_new(o, "net.count", json_integer(d->devices.interfaces->len));
-    add_blocks(vm, q, d, o);
-    return o;
+    return out;
 }
 
 const char *stats_pin(const struct domain *d, unsigned vcpu)

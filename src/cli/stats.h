@@ -10,8 +10,14 @@ json_t *stats_memory(struct vm *vm, GError **err);
 json_t *stats_block(struct qmp *q, const struct disk *k, GError **err);
 /* capacity, allocation, physical (bytes). */
 json_t *stats_image(struct vm *vm, const struct disk *k, GError **err);
-/* The flat list of domstats: "state.state", "vcpu.0.time", ... */
-json_t *stats_all(struct vm *vm);
+/* A tap's counters as the guest sees them: rx is what the host sent.  False: no such device. */
+bool stats_tap(const char *dev, json_t *out);
+/* name, rx_bytes, ... of every network card: of its tap, else of its queues. */
+json_t *stats_interfaces(const struct domain *d, json_t *queues);
+
+/* domstats.c: the flat list, "state.state", "vcpu.0.time", ...; groups NULL: all, else words
+ * ("state", "cpu-total", ...). */
+json_t *stats_all(struct vm *vm, GPtrArray *groups);
 const char *stats_pin(const struct domain *d, unsigned vcpu); /* where the definition puts a vcpu */
 
 #endif

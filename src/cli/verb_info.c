@@ -421,6 +421,32 @@ static int do_dommemstat(struct cmd *c)
 
 /* ---- all statistics ---- */
 
+static const char *const domstats_group_words[] = {"state",     "cpu-total", "balloon",  "vcpu",
+                                                   "interface", "block",     "iothread", NULL};
+
+/* NULL: none was asked for, so all are shown. */
+static GPtrArray *domstats_groups(struct cmd *c)
+{
+    GPtrArray *groups = NULL;
+    for (const char *const *w = domstats_group_words; *w; w++) {
+        if (cmd_flag(c, *w)) {
+            groups = groups ? groups : g_ptr_array_new();
+            g_ptr_array_add(groups, (gpointer)*w);
+        }
+    }
+    return groups;
+}
+
+static bool domstats_listed(struct cmd *c, const struct vm *vm)
+{
+    if (cmd_flag(c, "list-active") != cmd_flag(c, "list-inactive") &&
+        cmd_flag(c, "list-active") != vm->active) {
+        return false;
+    }
+    return cmd_flag(c, "list-persistent") == cmd_flag(c, "list-transient") ||
+           cmd_flag(c, "list-persistent") == vm->persistent;
+}
+
 static int do_domstats(struct cmd *c)
 {
     g_autoptr(GError) err = NULL;
@@ -428,7 +454,7 @@ static int do_domstats(struct cmd *c)
     if (!s) {
         return 1;
     }
-    g_autoptr(GPtrArray) list = NULL;
+    g_autoptr(GPtrArray) list = NULL, groups = domstats_groups(c);
     if (cmd_str(c, "domain")) {
         struct vm *vm = vm_find(s, cmd_str(c, "domain"), &err);
         if (!vm) {
@@ -442,10 +468,11 @@ static int do_domstats(struct cmd *c)
     json_t *all = json_array();
     for (unsigned i = 0; i < list->len; i++) {
         struct vm *vm = list->pdata[i];
-        if (cmd_flag(c, "list-active") && !vm->active) {
+        if (!domstats_listed(c, vm)) {
             continue;
         }
-        json_array_append_new(all, json_pack("{ssso}", "domain", vm->name, "stats", stats_all(vm)));
+        json_array_append_new(
+            all, json_pack("{ssso}", "domain", vm->name, "stats", stats_all(vm, groups)));
     }
     if (c->json) {
         return cmd_json(all);
@@ -638,29 +665,23 @@ static int do_domiflist(struct cmd *c)
 
 static int do_domifstat(struct cmd *c)
 {
-    static const char *const files[][2] = {{"tx_bytes", "rx_bytes"}, {"tx_packets", "rx_packets"},
-                                           {"tx_errors", "rx_errs"}, {"tx_dropped", "rx_drop"},
-                                           {"rx_bytes", "tx_bytes"}, {"rx_packets", "tx_packets"},
-                                           {"rx_errors", "tx_errs"}, {"rx_dropped", "tx_drop"}};
     const char *dev = cmd_str(c, "interface");
     VM_AUTO vm = cmd_active_vm(c);
     if (!vm) {
         return 1;
     }
-    json_t *o = json_object();
-    for (unsigned i = 0; i < ARRAY_SIZE(files); i++) { /* what the host sends, the guest receives */
-        g_autofree char *path =
-            g_strdup_printf("/sys/class/net/%s/statistics/%s", dev, files[i][0]);
-        g_autofree char *text = NULL;
-        if (strchr(dev, '/') || !g_file_get_contents(path, &text, NULL, NULL)) {
-            json_decref(o);
-            return cmd_fail("the host has no network device '%s'; only taps are counted here, not "
-                            "<interface type='user'/>",
-                            dev);
-        }
-        json_object_set_new(o, files[i][1], json_integer(g_ascii_strtoll(text, NULL, 10)));
+    json_t *o = json_object(), *v;
+    const char *key;
+    if (!stats_tap(dev, o)) {
+        json_decref(o);
+        return cmd_fail("the host has no network device '%s'; taps are counted here, 'hanok stats' "
+                        "has the numbers of <interface type='user'/>",
+                        dev);
+    }
+    json_object_foreach(o, key, v)
+    {
         if (!c->json) {
-            printf("%s %s %s", dev, files[i][1], text);
+            printf("%s %s %" JSON_INTEGER_FORMAT "\n", dev, key, json_integer_value(v));
         }
     }
     if (c->json) {
@@ -698,10 +719,23 @@ static const struct opt memstat_opts[] = {
     {"period", "seconds between the guest's reports", OPT_NAMED},
     {"live", "accepted", OPT_FLAG},
     {NULL}};
-static const struct opt domstats_opts[] = {{"domain", "one domain; all when left out", 0},
-                                           {"list-active", "only running ones", OPT_FLAG},
-                                           {"raw", "accepted: numbers always are", OPT_FLAG},
-                                           {NULL}};
+static const struct opt domstats_opts[] = {
+    {"domain", "one domain; all when left out", 0},
+    {"state", "state.*", OPT_FLAG},
+    {"cpu-total", "cpu.*", OPT_FLAG},
+    {"balloon", "balloon.*", OPT_FLAG},
+    {"vcpu", "vcpu.*", OPT_FLAG},
+    {"interface", "net.*", OPT_FLAG},
+    {"block", "block.*", OPT_FLAG},
+    {"iothread", "iothread.*", OPT_FLAG},
+    {"list-active", "only running ones", OPT_FLAG},
+    {"list-inactive", "only those that do not run", OPT_FLAG},
+    {"list-persistent", "only those with a definition", OPT_FLAG},
+    {"list-transient", "only those without", OPT_FLAG},
+    {"raw", "accepted: numbers always are", OPT_FLAG},
+    {"enforce", "accepted: groups that do not exist are refused anyway", OPT_FLAG},
+    {"nowait", "accepted: nothing here waits for another command", OPT_FLAG},
+    {NULL}};
 static const struct opt blklist_opts[] = {DOMAIN_OPT,
                                           {"inactive", "of the definition", OPT_FLAG},
                                           {"details", "with types", OPT_FLAG},

@@ -35,7 +35,13 @@ struct vcpu {
     bool started, stalled; /* stalled: after a triple fault or internal error, until reset */
     /* vcpu thread only */
     struct vcpu_io io;
-    struct vcpu_stats stats;
+    struct vcpu_stats stats; /* without place_ns, which vcpu_stats() makes of `clock` */
+    struct vcpu_times {
+        uint32_t seq; /* odd: being changed */
+        enum vcpu_place place;
+        uint64_t since_ns, spent_ns[VCPU_PLACES];
+    } clock;
+    struct io_counts *io_counts;
     char *internal_error; /* what VCPU_EXIT_INTERNAL was about; owned */
     struct cpuid_entry cpuid[CPUID_MAX_ENTRIES];
     unsigned cpuid_count;
@@ -62,6 +68,7 @@ struct accel_ops {
     /* vcpu_counters(), any thread; names NULL: none */
     const struct vcpu_counter *counter_names;
     void (*counters)(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX]);
+    struct _GPtrArray *(*native_stats)(struct cpu_set *s, int index); /* may be NULL */
     void (*clock_stopped)(struct cpu_set *s);
     void (*clock_started)(struct cpu_set *s);
     void (*save)(struct cpu_set *s, struct state_writer *w); /* may be NULL */
@@ -91,6 +98,13 @@ struct cpu_set *cpu_set_create(const struct accel_ops *ops, const struct cpu_con
                                struct cpu_model *model, GError **err);
 /* For the accelerators: the text of registers and reason given to cpu_events.internal_error. */
 void vcpu_internal_error(struct vcpu *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* The vcpu's own thread: what it does from now on. */
+void vcpu_at(struct vcpu *v, enum vcpu_place place);
+static inline void vcpu_count(struct vcpu *v, enum vcpu_event ev)
+{
+    __atomic_store_n(&v->stats.events[ev], v->stats.events[ev] + 1, __ATOMIC_RELAXED);
+}
 
 extern const struct accel_ops kvm_accel, jit_accel;
 

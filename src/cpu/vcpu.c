@@ -8,11 +8,14 @@
  * internal error stays parked across resumes, until it is reset or given a state. */
 #include "accel.h"
 
+#include "base/areas.h"
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/log.h"
+#include "base/ticks.h"
 #include "base/trace.h"
 #include "bus/io.h"
+#include "bus/io_count.h"
 #include "cpu/x86_state.h"
 
 #include <assert.h>
@@ -54,6 +57,66 @@ static void handle_io(struct vcpu *v, struct io_space *space)
     struct vcpu_io *io = &v->io;
     for (uint32_t i = 0; i < io->count; i++)
         io_piece(space, io->write, io->addr, io->data + (size_t)i * io->size, io->size);
+}
+
+/* ---- where its time goes ---- */
+
+/* A sequence lock with one writer: on x86 plain stores, in order (SDM vol.3 9.2.2). */
+void vcpu_at(struct vcpu *v, enum vcpu_place place)
+{
+    struct vcpu_times *t = &v->clock;
+    uint64_t now = host_clock_ns();
+
+    __atomic_store_n(&t->seq, t->seq + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    __atomic_store_n(&t->spent_ns[t->place], t->spent_ns[t->place] + now - t->since_ns,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&t->place, place, __ATOMIC_RELAXED);
+    __atomic_store_n(&t->since_ns, now, __ATOMIC_RELAXED);
+    __atomic_store_n(&t->seq, t->seq + 1, __ATOMIC_RELEASE);
+}
+
+static void places_read(struct vcpu *v, uint64_t out[VCPU_PLACES])
+{
+    struct vcpu_times *t = &v->clock;
+    enum vcpu_place place;
+    uint32_t seq;
+    uint64_t since;
+
+    do {
+        seq = __atomic_load_n(&t->seq, __ATOMIC_ACQUIRE);
+        for (unsigned i = 0; i < VCPU_PLACES; i++)
+            out[i] = __atomic_load_n(&t->spent_ns[i], __ATOMIC_RELAXED);
+        place = __atomic_load_n(&t->place, __ATOMIC_RELAXED);
+        since = __atomic_load_n(&t->since_ns, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    } while ((seq & 1) || seq != __atomic_load_n(&t->seq, __ATOMIC_RELAXED));
+    uint64_t now = host_clock_ns();
+    if (since && now > since)
+        out[place] += now - since;
+}
+
+/* The software CPU calls devices from inside run(): that time is the VMM's too. */
+static void devices_to_vmm(struct vcpu *v, uint64_t place_ns[VCPU_PLACES])
+{
+    if (!v->set->soft || !v->io_counts)
+        return;
+    uint64_t ns = host_ticks_to_ns(__atomic_load_n(&v->io_counts->ticks, __ATOMIC_RELAXED));
+    ns = MIN_OF(ns, place_ns[VCPU_IN_GUEST]);
+    place_ns[VCPU_IN_GUEST] -= ns;
+    place_ns[VCPU_IN_VMM] += ns;
+}
+
+void vcpu_stats(struct vcpu *v, struct vcpu_stats *out)
+{
+    *out = v->stats;
+    places_read(v, out->place_ns);
+    devices_to_vmm(v, out->place_ns);
+}
+
+const struct io_counts *vcpu_io_counts(const struct vcpu *v)
+{
+    return v->io_counts;
 }
 
 /* ---- the loop ---- */
@@ -111,6 +174,7 @@ static void park(struct cpu_set *s, struct vcpu *v)
     enum vcpu_exit exit;
     while (s->ops->settle && (exit = s->ops->settle(v)) != VCPU_EXIT_NONE)
         handle_exit(v, exit);
+    vcpu_at(v, VCPU_PAUSED);
     pthread_mutex_lock(&s->lock);
     if (++s->parked == s->count)
         pthread_cond_broadcast(&s->main_cond);
@@ -118,6 +182,7 @@ static void park(struct cpu_set *s, struct vcpu *v)
         pthread_cond_wait(&s->vcpu_cond, &s->lock);
     s->parked--;
     pthread_mutex_unlock(&s->lock);
+    vcpu_at(v, VCPU_IN_VMM);
 }
 
 static void *vcpu_thread(void *opaque)
@@ -125,9 +190,12 @@ static void *vcpu_thread(void *opaque)
     struct vcpu *v = opaque;
     struct cpu_set *s = v->set;
     current = v;
+    memory_area_add_stack();
+    v->clock.since_ns = host_clock_ns();
     s->ops->vcpu_thread_start(v);
     pthread_mutex_lock(&s->lock);
     v->tid = gettid();
+    v->io_counts = io_counts_mine();
     v->started = true;
     pthread_cond_broadcast(&s->main_cond);
     pthread_mutex_unlock(&s->lock);
@@ -264,11 +332,6 @@ bool vcpu_halted(const struct vcpu *v)
     return __atomic_load_n(&v->halted, __ATOMIC_RELAXED);
 }
 
-void vcpu_stats(const struct vcpu *v, struct vcpu_stats *out)
-{
-    *out = v->stats; /* a counter may be one exit old; nobody minds */
-}
-
 const struct vcpu_counter *cpu_set_counters(const struct cpu_set *s)
 {
     return s->ops->counter_names;
@@ -279,6 +342,19 @@ void vcpu_counters(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX])
     memset(out, 0, VCPU_COUNTERS_MAX * sizeof(out[0]));
     if (v->set->ops->counters)
         v->set->ops->counters(v, out);
+}
+
+void native_stat_free(void *p)
+{
+    struct native_stat *s = p;
+    g_free(s->name);
+    g_free(s->value);
+    g_free(s);
+}
+
+GPtrArray *cpu_set_native_stats(struct cpu_set *s, int index)
+{
+    return s->ops->native_stats ? s->ops->native_stats(s, index) : NULL;
 }
 
 /* ---- creation ---- */
@@ -404,6 +480,7 @@ struct cpu_set *cpu_set_create(const struct accel_ops *ops, const struct cpu_con
                                struct cpu_model *model, GError **err)
 {
     struct cpu_set *s = g_new0(struct cpu_set, 1);
+    host_ticks_init();
     s->ops = ops;
     s->cfg = *cfg;
     s->model = model;

@@ -3,6 +3,7 @@
  * Private anonymous memory is the default: it gets huge pages and is not counted as shared.  Maps
  * are NORESERVE (the guest's size is a limit, not a claim), aligned to 2 MiB so that huge pages
  * fit, and end in a guard page. */
+#include "base/areas.h"
 #include "base/error.h"
 #include "base/util.h"
 #include "map.h"
@@ -69,6 +70,8 @@ struct ram_block *ram_block_new(const char *name, uint64_t size_bytes, bool shar
                                       size_bytes / MiB);
     if (ok && !share)
         madvise(b->host, size_bytes, MADV_HUGEPAGE); /* a wish: fails where THP is not built in */
+    if (ok)
+        memory_area_add("guest-ram", b->host, size_bytes);
     if (!ok || (prealloc && !populate(b, err))) {
         ram_block_free(b);
         return NULL;
@@ -81,6 +84,7 @@ void ram_block_free(struct ram_block *b)
     if (!b)
         return;
     assert(b->mapped == 0);
+    memory_area_del(b->host);
     if (b->mapping)
         munmap(b->mapping, b->mapping_bytes);
     if (b->fd >= 0)

@@ -10,6 +10,7 @@
 #include "scsi/scsi.h"
 #include "usb/devices.h"
 #include "virtio/devices.h"
+#include "virtio/stats.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -88,9 +89,9 @@ static struct blk_node *disk_of(struct pci_dev *d)
     return n ? n : nvme_node(d);
 }
 
-static char *qdev_path(struct pci_dev *d)
+char *qdev_path(struct pci_dev *d)
 {
-    const char *below = virtio_blk_node(d) ? "/virtio-backend" : "";
+    const char *below = virtio_queue_count(d) ? "/virtio-backend" : "";
     return d->dev.id ? g_strdup_printf("/machine/peripheral/%s%s", d->dev.id, below)
                      : g_strdup_printf("/machine/peripheral-anon/%s", d->dev.path);
 }
@@ -243,6 +244,7 @@ static json_t *stats_of(struct blk_node *n)
         }
     }
     json_object_set_new(o, "x-submissions", json_integer((json_int_t)s.submissions));
+    json_object_set_new(o, "x-syncs", json_integer((json_int_t)s.syncs));
     json_object_set_new(o, "wr_highest_offset", json_integer(0));
     json_object_set_new(o, "account_invalid", json_true());
     json_object_set_new(o, "account_failed", json_true());
@@ -254,12 +256,19 @@ static json_t *stats_of(struct blk_node *n)
  * the queue, interrupts. */
 static void add_ring_stats(struct pci_dev *d, json_t *stats)
 {
-    struct virtio_blk_counts c;
-    virtio_blk_counts(d, &c);
-    json_object_set_new(stats, "x-kicks", json_integer((json_int_t)c.kicks));
-    json_object_set_new(stats, "x-batches", json_integer((json_int_t)c.batches));
-    json_object_set_new(stats, "x-interrupts", json_integer((json_int_t)c.interrupts));
-    json_object_set_new(stats, "x-requests", json_integer((json_int_t)c.requests));
+    struct virtio_queue_stats sum = {0};
+    for (unsigned i = 0; i < virtio_queue_count(d); i++) {
+        struct virtio_queue_stats q;
+        virtio_queue_stats(d, i, &q);
+        sum.kicks += q.kicks;
+        sum.batches += q.batches;
+        sum.interrupts += q.interrupts;
+        sum.requests += q.requests;
+    }
+    json_object_set_new(stats, "x-kicks", json_integer((json_int_t)sum.kicks));
+    json_object_set_new(stats, "x-batches", json_integer((json_int_t)sum.batches));
+    json_object_set_new(stats, "x-interrupts", json_integer((json_int_t)sum.interrupts));
+    json_object_set_new(stats, "x-requests", json_integer((json_int_t)sum.requests));
 }
 
 static void add_disk_stats(struct pci_dev *d, void *opaque)

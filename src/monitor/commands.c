@@ -121,7 +121,40 @@ OBJECT(arg_ringbuf_read, "q_obj_ringbuf-read-arg", NEED("device", qmp_str), NEED
 OBJECT(arg_set_link, "q_obj_set_link-arg", NEED("name", qmp_str), NEED("up", qmp_bool));
 OBJECT(arg_rx_filter, "q_obj_query-rx-filter-arg", MAY("name", qmp_str));
 
+ENUM(stats_target, "StatsTarget", "vm", "vcpu", "virtqueue");
+ENUM(stats_provider, "StatsProvider", "hanok", "kvm");
+OBJECT(stats_request, "StatsRequest", NEED("provider", stats_provider), MAY("names", qmp_strings));
+ARRAY(stats_requests, stats_request);
+OBJECT(arg_stats, "StatsFilter", NEED("target", stats_target), MAY("providers", stats_requests),
+       MAY("vcpus", qmp_strings));
+OBJECT(arg_stats_schemas, "q_obj_query-stats-schemas-arg", MAY("provider", stats_provider));
+OBJECT(arg_trace, "q_obj_x-trace-start-arg", NEED("events", qmp_strings));
+OBJECT(arg_trace_read, "q_obj_x-trace-read-arg", MAY("max", qmp_int));
+
 /* ---- results ---- */
+OBJECT(stats_one, "Stats", NEED("name", qmp_str), NEED("value", qmp_any));
+ARRAY(stats_many, stats_one);
+OBJECT(stats_result, "StatsResult", NEED("provider", stats_provider), MAY("qom-path", qmp_str),
+       NEED("stats", stats_many));
+ARRAY(stats_results, stats_result);
+ENUM(stats_type, "StatsType", "cumulative", "instant", "peak", "linear-histogram",
+     "log2-histogram");
+ENUM(stats_unit, "StatsUnit", "bytes", "seconds", "cycles", "boolean");
+OBJECT(stats_schema_value, "StatsSchemaValue", NEED("name", qmp_str), NEED("type", stats_type),
+       MAY("unit", stats_unit), MAY("base", qmp_int), NEED("exponent", qmp_int),
+       MAY("bucket-size", qmp_int));
+ARRAY(stats_schema_values, stats_schema_value);
+OBJECT(stats_schema, "StatsSchema", NEED("provider", stats_provider), NEED("target", stats_target),
+       NEED("stats", stats_schema_values));
+ARRAY(stats_schemas, stats_schema);
+OBJECT(memory_area, "MemoryArea", NEED("kind", qmp_str), NEED("address", qmp_int),
+       NEED("size", qmp_int));
+ARRAY(memory_area_list, memory_area);
+OBJECT(trace_started, "TraceStarted", NEED("events", qmp_int));
+OBJECT(trace_event, "TraceEvent", NEED("time", qmp_int), NEED("tid", qmp_int),
+       NEED("thread", qmp_str), NEED("event", qmp_str), NEED("text", qmp_str));
+ARRAY(trace_event_list, trace_event);
+OBJECT(trace_batch, "TraceBatch", NEED("events", trace_event_list), NEED("lost", qmp_int));
 OBJECT(version_triple, "VersionTriple", NEED("major", qmp_int), NEED("minor", qmp_int),
        NEED("micro", qmp_int));
 OBJECT(version_info, "VersionInfo", NEED("qemu", version_triple), NEED("package", qmp_str));
@@ -260,6 +293,12 @@ const struct qmp_command qmp_commands[] = {
     {"query-cpus-fast", NULL, &cpu_infos, cmd_query_cpus_fast},
     {"query-jit", NULL, &jit_info, cmd_query_jit},
     {"x-query-jit", NULL, &readable_text, cmd_x_query_jit},
+    {"query-stats", &arg_stats, &stats_results, cmd_query_stats},
+    {"query-stats-schemas", &arg_stats_schemas, &stats_schemas, cmd_query_stats_schemas},
+    {"x-query-memory-areas", NULL, &memory_area_list, cmd_query_memory_areas},
+    {"x-trace-start", &arg_trace, &trace_started, cmd_trace_start},
+    {"x-trace-read", &arg_trace_read, &trace_batch, cmd_trace_read},
+    {"x-trace-stop", NULL, NULL, cmd_trace_stop},
     {"query-hotpluggable-cpus", NULL, &hotplug_cpus, cmd_query_hotpluggable_cpus},
     {"query-cpu-definitions", NULL, &cpu_definitions, cmd_query_cpu_definitions},
     {"query-cpu-model-expansion", &arg_expansion, &expansion_info, cmd_query_cpu_model_expansion},

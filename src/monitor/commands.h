@@ -36,6 +36,10 @@ qmp_handler cmd_query_block, cmd_query_blockstats, cmd_query_named_block_nodes, 
 qmp_handler cmd_eject, cmd_blockdev_close_tray, cmd_blockdev_remove_medium,
     cmd_blockdev_insert_medium;
 
+/* cmd_stats.c: numbers, and the recorder of trace events */
+qmp_handler cmd_query_stats, cmd_query_stats_schemas, cmd_trace_start, cmd_trace_read,
+    cmd_trace_stop, cmd_query_memory_areas;
+
 /* cmd_ui.c */
 qmp_handler cmd_screendump, cmd_send_key, cmd_input_send_event, cmd_query_vnc,
     cmd_change_vnc_password, cmd_set_password, cmd_expire_password;
@@ -45,6 +49,7 @@ bool send_keys(const char *text, GError **err);
 const char *accel_name(struct machine *m);
 struct pci_bus;
 struct pci_dev;
+char *qdev_path(struct pci_dev *d); /* the device's QOM path, as the qdev of a disk; g_free */
 /* Calls fn for every function of every bus, buses in order of creation. */
 void foreach_pci_dev(struct machine *m, void (*fn)(struct pci_dev *d, void *opaque), void *opaque);
 /* The network device or backend that has this name; false when neither. */

@@ -152,7 +152,7 @@ static void do_log(struct hmp *h, const char *args)
 {
     if (!strcmp(args, "none")) {
         log_set_level(LOG_LEVEL_WARNING);
-        memset(trace_enabled, 0, TRACE_EVENT_COUNT * sizeof(trace_enabled[0]));
+        trace_disable("*");
     } else if (!strcmp(args, "guest_errors")) {
         log_set_level(LOG_LEVEL_DEBUG);
     } else {
@@ -164,17 +164,11 @@ static void do_trace_event(struct hmp *h, const char *args)
 {
     g_auto(GStrv) w = g_strsplit(args, " ", 3);
     bool on = w[0] && w[1] && !strcmp(w[1], "on");
-    unsigned found = 0;
     if (g_strv_length(w) != 2 || (!on && strcmp(w[1], "off"))) {
         hmp_printf(h, "Error: trace-event needs a pattern, and on or off\n");
         return;
     }
-    for (unsigned i = 0; i < TRACE_EVENT_COUNT; i++) {
-        if (g_pattern_match_simple(w[0], trace_name(i))) {
-            trace_enabled[i] = on;
-            found++;
-        }
-    }
+    int found = on ? trace_enable(w[0]) : trace_disable(w[0]);
     if (!found) {
         hmp_printf(h, "Error: no trace point is called '%s'\n", w[0]);
     }

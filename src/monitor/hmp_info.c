@@ -191,7 +191,7 @@ static void info_irq(struct hmp *h, const char *args)
     for (unsigned i = 0; s && i < cpu_set_count(s); i++) {
         struct vcpu_stats st;
         vcpu_stats(cpu_set_get(s, i), &st);
-        hmp_printf(h, "CPU #%u: %" PRIu64 " interrupts injected\n", i, st.irqs_injected);
+        hmp_printf(h, "CPU #%u: %" PRIu64 " interrupts injected\n", i, st.events[VCPU_EV_IRQ]);
     }
 }
 
@@ -232,7 +232,8 @@ static void info_jit(struct hmp *h, const char *args)
         hmp_printf(h,
                    "CPU #%u: %" PRIu64 " instructions, %" PRIu64 " ms in guest, %" PRIu64
                    " ms halted; exits:",
-                   i, st.instructions, st.guest_ns / 1000000, st.halted_ns / 1000000);
+                   i, st.instructions, st.place_ns[VCPU_IN_GUEST] / 1000000,
+                   st.place_ns[VCPU_HALTED] / 1000000);
         for (unsigned e = 0; e < VCPU_EXIT_COUNT; e++) {
             hmp_printf(h, " %s %" PRIu64, exits[e], st.exits[e]);
         }

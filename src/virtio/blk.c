@@ -303,21 +303,6 @@ struct blk_node *virtio_blk_node(struct pci_dev *d)
     return container_of(d, struct virtio_blk, p.pci)->cfg.node;
 }
 
-void virtio_blk_counts(struct pci_dev *d, struct virtio_blk_counts *out)
-{
-    struct virtio_dev *v = &container_of(d, struct virtio_blk, p.pci)->p.dev;
-
-    *out = (struct virtio_blk_counts){0};
-    for (unsigned i = 0; i < v->queue_count; i++) {
-        const struct virtq_counts *c = &v->queue[i].counts;
-        out->kicks += __atomic_load_n(&c->kicks, __ATOMIC_RELAXED) -
-                      __atomic_load_n(&c->self_kicks, __ATOMIC_RELAXED);
-        out->batches += __atomic_load_n(&c->runs, __ATOMIC_RELAXED);
-        out->interrupts += __atomic_load_n(&c->interrupts, __ATOMIC_RELAXED);
-        out->requests += __atomic_load_n(&c->popped, __ATOMIC_RELAXED);
-    }
-}
-
 void virtio_blk_resized(struct pci_dev *d)
 {
     if (d->ops == &pci_ops)

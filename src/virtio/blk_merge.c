@@ -10,6 +10,8 @@
  * ends, in parts. */
 #include "blk.h"
 
+#include "base/trace.h"
+
 #include <glib.h>
 
 #define MERGED_BYTES_MAX (4u * MiB)
@@ -89,6 +91,8 @@ static void submit_merged(struct vblk_merge *m, struct vblk_req *const *run, uns
         m->blk.iov_count += r->blk.iov_count;
         m->blk.len_bytes += r->blk.len_bytes;
         vblk_prepare(r);
+        TRACE(virtio_blk, VIRTQ_TRACE " head %u blk %p", VIRTQ_TRACE_ARGS(r->elem.q), r->elem.head,
+              (void *)&m->blk);
         *end = r;
         end = &r->next;
     }

@@ -1,6 +1,8 @@
 /* blk_req.c - one virtio-blk request from its descriptors to its status byte. */
 #include "blk.h"
 
+#include "base/trace.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <glib.h>
@@ -281,6 +283,8 @@ void vblk_prepare(struct vblk_req *r)
 void vblk_submit(struct vblk_req *r)
 {
     vblk_prepare(r);
+    TRACE(virtio_blk, VIRTQ_TRACE " head %u blk %p", VIRTQ_TRACE_ARGS(r->elem.q), r->elem.head,
+          (void *)&r->blk);
     blk_submit(&r->blk);
 }
 

@@ -146,7 +146,9 @@ static int pop_locked(struct virtq *q, struct virtq_elem *e, const char **why)
         return -EIO;
     q->last_avail++;
     q->inuse++;
-    virtq_count(&q->counts.popped, 1);
+    virtq_count(&q->stats.requests, 1);
+    virtq_count(&q->stats.out_bytes, e->out_bytes);
+    e->popped_ns = host_clock_ns();
     __atomic_fetch_add(&q->inflight, 1, __ATOMIC_RELAXED);
     if (q->notify_wanted && virtio_has(q->dev, VIRTIO_F_EVENT_IDX))
         ring_store(q, USED_RING + 8ull * q->size, q->last_avail, __ATOMIC_RELAXED);
@@ -163,7 +165,7 @@ int virtq_pop(struct virtq *q, struct virtq_elem *e)
     if (r < 0)
         virtio_dev_broken(q->dev, "queue %u: %s", q->index, why);
     else if (r > 0)
-        TRACE(virtio_pop, "%s queue %u head %u out %u in %u", q->dev->name, q->index, e->head,
+        TRACE(virtio_pop, VIRTQ_TRACE " head %u out %u in %u", VIRTQ_TRACE_ARGS(q), e->head,
               e->out_bytes, e->in_bytes);
     return r;
 }
@@ -174,6 +176,7 @@ bool virtq_refetch(struct virtq *q, uint16_t head, struct virtq_elem *e)
 
     pthread_mutex_lock(&q->lock);
     bool ok = usable_locked(q, &why) && !(why = virtq_map_chain(q, head, e));
+    e->popped_ns = host_clock_ns();
     if (ok)
         __atomic_fetch_add(&q->inflight, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&q->lock);
@@ -217,6 +220,16 @@ static void announce_data(const struct virtq_elem *e, uint32_t written_bytes)
     }
 }
 
+static void count_done_locked(struct virtq *q, const struct virtq_elem *e, uint32_t written_bytes)
+{
+    uint64_t ns = host_clock_ns() - e->popped_ns;
+    unsigned bucket = ns ? 64u - (unsigned)__builtin_clzll(ns) : 0;
+
+    virtq_count(&q->stats.in_bytes, written_bytes);
+    virtq_count(&q->stats.latency_ns, ns);
+    virtq_count(&q->stats.latency[MIN_OF(bucket, VIRTIO_LATENCY_BUCKETS - 1u)], 1);
+}
+
 static void put_used_locked(struct virtq *q, uint16_t head, uint32_t len, uint16_t slot)
 {
     uint64_t off =
@@ -246,12 +259,13 @@ void virtq_fill(struct virtq_elem *e, uint32_t written_bytes, uint16_t slot)
 
     announce_data(e, written_bytes);
     pthread_mutex_lock(&q->lock);
-    if (e->gen == q->gen && usable_locked(q, &why))
+    if (e->gen == q->gen && usable_locked(q, &why)) {
         put_used_locked(q, e->head, written_bytes, slot);
+        count_done_locked(q, e, written_bytes);
+    }
     pthread_mutex_unlock(&q->lock);
     release(q);
-    TRACE(virtio_push, "%s queue %u head %u len %u", q->dev->name, q->index, e->head,
-          written_bytes);
+    TRACE(virtio_push, VIRTQ_TRACE " head %u len %u", VIRTQ_TRACE_ARGS(q), e->head, written_bytes);
 }
 
 void virtq_publish(struct virtq *q, uint16_t count)
@@ -277,11 +291,11 @@ void virtq_push(struct virtq_elem *e, uint32_t written_bytes)
         put_used_locked(q, e->head, written_bytes, 0);
         publish_locked(q, 1);
         q->inuse--;
+        count_done_locked(q, e, written_bytes);
     }
     pthread_mutex_unlock(&q->lock);
     release(q);
-    TRACE(virtio_push, "%s queue %u head %u len %u", q->dev->name, q->index, e->head,
-          written_bytes);
+    TRACE(virtio_push, VIRTQ_TRACE " head %u len %u", VIRTQ_TRACE_ARGS(q), e->head, written_bytes);
 }
 
 void virtq_detach(struct virtq_elem *e)
@@ -327,11 +341,11 @@ void virtq_notify(struct virtq *q)
     pthread_mutex_lock(&q->lock);
     bool irq = driver_wants_irq_locked(q);
     uint16_t vector = q->vector;
+    virtq_count(irq ? &q->stats.interrupts : &q->stats.interrupts_suppressed, 1);
     pthread_mutex_unlock(&q->lock);
     if (!irq)
         return;
-    TRACE(virtio_notify, "%s queue %u vector %u", q->dev->name, q->index, vector);
-    virtq_count(&q->counts.interrupts, 1);
+    TRACE(virtio_notify, VIRTQ_TRACE " vector %u", VIRTQ_TRACE_ARGS(q), vector);
     q->dev->transport->queue_irq(q->dev, vector);
 }
 
@@ -367,7 +381,7 @@ void virtq_self_kick(struct virtq *q)
 {
     uint64_t one = 1;
 
-    virtq_count(&q->counts.self_kicks, 1);
+    __atomic_fetch_add(&q->self_kicks, 1, __ATOMIC_RELAXED);
     if (write(q->kick_fd, &one, sizeof(one)) < 0)
         assert(errno == EAGAIN); /* the counter is already far above zero */
 }

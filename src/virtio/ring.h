@@ -19,12 +19,17 @@
 #define VIRTIO_RING_H
 
 #include "base/types.h"
+#include "virtio/stats.h"
 
 #include <pthread.h>
 #include <sys/uio.h>
 
 #define VIRTQ_SIZE_MAX 1024u
 #define VIRTQ_SG_MAX   1024u /* longest chain, whatever the queue size */
+
+/* Which queue, for trace events: device type and the queue's descriptor make it unique. */
+#define VIRTQ_TRACE         "%s.%d queue %u"
+#define VIRTQ_TRACE_ARGS(q) (q)->dev->name, (q)->kick_fd, (q)->index
 
 struct evloop;
 struct evloop_fd;
@@ -36,6 +41,7 @@ struct virtq_elem {
     uint16_t head;
     unsigned out_count, in_count; /* device reads iov[0..out_count), writes the in_count after */
     uint32_t out_bytes, in_bytes;
+    uint64_t popped_ns; /* host clock */
     /* the owner's memory */
     unsigned cap;
     struct iovec *iov;
@@ -63,12 +69,11 @@ struct virtq {
     uint8_t *used;
     uint16_t last_avail, used_idx, signalled_used, inuse;
     bool signalled_valid, notify_wanted;
+    struct virtio_queue_stats stats; /* written under lock, but for: */
+    uint64_t kicks, runs;            /* loop thread */
     /* atomic */
-    struct virtq_counts {
-        uint64_t kicks, self_kicks; /* signals of kick_fd, and ours among them */
-        uint64_t runs, popped, interrupts;
-    } counts;
-    uint32_t inflight; /* popped elements, of any generation, that may touch guest memory */
+    uint64_t self_kicks; /* signals of kick_fd that are ours */
+    uint32_t inflight;   /* popped elements, of any generation, that may touch guest memory */
 };
 
 void virtq_init(struct virtq *q, struct virtio_dev *dev, uint16_t index, uint16_t size,
@@ -93,9 +98,10 @@ void virtq_rewind(struct virtq *q, uint32_t gen, uint16_t count);
  * later by virtq_push_head() (balloon statistics). */
 void virtq_detach(struct virtq_elem *e);
 void virtq_push_head(struct virtq *q, uint32_t gen, uint16_t head);
+/* A counter with one writer at a time, read by others. */
 static inline void virtq_count(uint64_t *counter, uint64_t n)
 {
-    __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 /* The queue was reset since e was popped. */
 static inline bool virtq_elem_stale(const struct virtq_elem *e)

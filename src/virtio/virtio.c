@@ -55,11 +55,11 @@ static void queue_ready(void *opaque, int fd, uint32_t events)
     uint64_t count;
 
     if (read(fd, &count, sizeof(count)) == sizeof(count))
-        virtq_count(&q->counts.kicks, count);
+        virtq_count(&q->kicks, count);
     else
         assert(errno == EAGAIN || errno == EINTR);
-    virtq_count(&q->counts.runs, 1);
-    TRACE(virtio_kick, "%s queue %u", q->dev->name, q->index);
+    virtq_count(&q->runs, 1);
+    TRACE(virtio_kick, VIRTQ_TRACE " fd %d", VIRTQ_TRACE_ARGS(q), fd);
     queue_run(q);
 }
 

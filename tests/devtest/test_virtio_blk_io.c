@@ -4,6 +4,7 @@
 
 #include "base/evloop.h"
 #include "block/fault.h"
+#include "virtio/stats.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -277,7 +278,8 @@ static void test_large_writes_all_arrive(void)
 static void test_counts(void)
 {
     struct many m;
-    struct virtio_blk_counts c;
+    struct virtio_queue_stats c;
+    uint64_t done = 0;
 
     many_up(&m, RAW_FILE, NULL);
     for (unsigned i = 0; i < 32; i++)
@@ -287,12 +289,21 @@ static void test_counts(void)
         add(&m, i, T_IN, 0, m.data, 512);
         finish(&m, 1);
     }
-    virtio_blk_counts(m.f.pci, &c);
+    g_assert_cmpuint(virtio_queue_count(m.f.pci), ==, 1);
+    virtio_queue_stats(m.f.pci, 0, &c);
     g_assert_cmpuint(c.kicks, ==, 5);
     g_assert_cmpuint(c.requests, ==, 36);
     g_assert_cmpuint(c.batches, >=, 5);
     g_assert_cmpuint(c.interrupts, >=, 1);
     g_assert_cmpuint(c.interrupts, <, 36);
+    /* every read: 16 bytes of header for the device, 512 and a status byte for the guest */
+    g_assert_cmpuint(c.out_bytes, ==, 36 * 16);
+    g_assert_cmpuint(c.in_bytes, ==, 36 * 513);
+    for (unsigned i = 0; i < VIRTIO_LATENCY_BUCKETS; i++)
+        done += c.latency[i];
+    g_assert_cmpuint(done, ==, 36);
+    g_assert_cmpuint(c.latency_ns, >, 0);
+    g_assert_cmpuint(c.inflight, ==, 0);
     vt_blk_tear_down(&m.f);
 }
 

@@ -9,8 +9,10 @@
 #include "shape.h"
 #include "tr.h"
 
+#include "base/areas.h"
 #include "base/error.h"
 #include "base/evloop.h"
+#include "base/trace.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -225,6 +227,7 @@ static bool jit_vcpu_init(struct vcpu *v, GError **err)
 
     if (!c)
         return error_errno(err, ENOMEM, "Cannot allocate vcpu %u", v->index);
+    memory_area_add("jit-tables", c, sizeof(*c));
     c->sys = g_new0(struct sys_cpu, 1);
     c->vcpu = v;
     c->set = v->set;
@@ -260,6 +263,7 @@ static void jit_vcpu_fini(struct vcpu *v)
     pv_fini(c);
     tr_fini(c);
     g_free(c->sys);
+    memory_area_del(c);
     munmap(c, sizeof(*c));
     v->accel = NULL;
 }
@@ -296,16 +300,16 @@ static enum vcpu_exit jit_run(struct vcpu *v)
 
     do {
         jit_enter_guest(c);
-        uint64_t start = host_clock_ns();
+        vcpu_at(v, VCPU_IN_GUEST);
         exit = interp_run(c);
-        uint64_t stop = host_clock_ns();
+        vcpu_at(v, exit == VCPU_EXIT_HLT ? VCPU_HALTED : VCPU_IN_VMM);
         jit_leave_guest(c);
-        v->stats.guest_ns += stop - start;
         v->stats.instructions = c->instructions;
         if (exit == VCPU_EXIT_HLT) {
             v->stats.exits[VCPU_EXIT_HLT]++;
+            TRACE(vcpu_halt, "cpu %u", v->index);
             jit_halt_wait(c);
-            v->stats.halted_ns += host_clock_ns() - stop;
+            vcpu_at(v, VCPU_IN_VMM);
         }
     } while (exit == VCPU_EXIT_HLT && !__atomic_load_n(&v->exit_request, __ATOMIC_ACQUIRE));
     return exit == VCPU_EXIT_HLT ? VCPU_EXIT_NONE : exit;

@@ -34,6 +34,8 @@
  */
 #include "tr.h"
 
+#include "base/areas.h"
+
 #include <errno.h>
 #include <glib.h>
 #include <pthread.h>
@@ -147,6 +149,7 @@ struct icache *icache_new(struct jit_cpu *c)
     if (ic->arena == MAP_FAILED)
         g_error("cannot reserve %llu MiB for decoded instructions: %s",
                 (unsigned long long)(ARENA_BYTES / MiB), g_strerror(errno));
+    memory_area_add("jit-tables", ic->arena, ARENA_BYTES);
     ic->arena_next = ic->arena;
     ic->arena_top = ic->arena + ARENA_BYTES;
     return ic;
@@ -156,6 +159,7 @@ void icache_free(struct icache *ic)
 {
     if (!ic)
         return;
+    memory_area_del(ic->arena);
     munmap(ic->arena, ARENA_BYTES);
     pthread_mutex_destroy(&ic->lock);
     g_free(ic);

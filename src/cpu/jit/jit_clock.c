@@ -6,60 +6,12 @@
 #include "sys.h"
 
 #include "base/evloop.h"
-
-#include <time.h>
-#include <x86intrin.h>
-
-#define CALIBRATE_NS 10000000ull
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
-}
-
-/* A clock reading with the TSC halfway around it; the tightest of a few tries. */
-static void clock_pair(uint64_t *ns, uint64_t *tsc)
-{
-    uint64_t best = UINT64_MAX;
-
-    for (unsigned i = 0; i < 8; i++) {
-        uint64_t before = __rdtsc(), t = monotonic_ns(), after = __rdtsc();
-        if (after - before < best) {
-            best = after - before;
-            *ns = t;
-            *tsc = before + (after - before) / 2;
-        }
-    }
-}
-
-/* The host's TSC frequency, from two readings: the first when the machine is made, the second when
- * somebody needs to know.  Building the machine usually takes up the time between them. */
-static uint64_t first_ns, first_tsc;
-
-static uint64_t host_khz(void)
-{
-    static uint64_t known;
-    uint64_t ns, tsc;
-
-    if (known)
-        return known;
-    uint64_t passed = monotonic_ns() - first_ns;
-    if (passed < CALIBRATE_NS) {
-        struct timespec wait = {.tv_nsec = (long)(CALIBRATE_NS - passed)};
-        nanosleep(&wait, NULL);
-    }
-    clock_pair(&ns, &tsc);
-    known = (uint64_t)((unsigned __int128)(tsc - first_tsc) * 1000000 / (ns - first_ns));
-    return known;
-}
+#include "base/ticks.h"
 
 /* Main thread, before any vcpu runs. */
 static void calibrate(struct jit_set *js)
 {
-    uint64_t host = host_khz();
+    uint64_t host = host_ticks_khz();
 
     js->khz = js->wanted_khz ? js->wanted_khz : host;
     if (js->khz != host)
@@ -81,8 +33,7 @@ static uint64_t scaled_host_tsc(const struct jit_set *js)
 void jit_clock_init(struct jit_set *js, uint64_t wanted_khz)
 {
     js->wanted_khz = wanted_khz;
-    if (!first_ns)
-        clock_pair(&first_ns, &first_tsc);
+    host_ticks_init();
 }
 
 uint64_t jit_tsc_now(const struct jit_set *js)
@@ -92,7 +43,7 @@ uint64_t jit_tsc_now(const struct jit_set *js)
 
 uint64_t jit_tsc_to_ns(const struct jit_set *js, uint64_t ticks)
 {
-    uint64_t khz = js->khz ? js->khz : host_khz();
+    uint64_t khz = js->khz ? js->khz : host_ticks_khz();
     unsigned __int128 ns = (unsigned __int128)ticks * 1000000 / khz;
 
     return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;

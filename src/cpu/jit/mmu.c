@@ -471,14 +471,17 @@ bool mmu_probe(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_t *out)
 
 static uint64_t mmio_read(struct jit_cpu *c, uint64_t phys, unsigned size)
 {
-    if (is_apic_page(c, phys))
+    if (is_apic_page(c, phys)) {
+        vcpu_count(c->vcpu, VCPU_EV_APIC);
         return lapic_mmio_read(c->lapic, phys & 0xfff, size);
+    }
     return io_space_read(c->set->cfg.mmio, phys, size);
 }
 
 static void mmio_write(struct jit_cpu *c, uint64_t phys, unsigned size, uint64_t v)
 {
     if (is_apic_page(c, phys)) {
+        vcpu_count(c->vcpu, VCPU_EV_APIC);
         lapic_mmio_write(c->lapic, phys & 0xfff, size, v);
         pending_set(c, PENDING_KICK);
         return;

@@ -2,6 +2,8 @@
  * (SDM vol.3 table 6-2). */
 #include "sys.h"
 
+#include "base/trace.h"
+
 static bool waits_for_sipi(const struct jit_cpu *c)
 {
     return c->st.mp_state == MP_WAIT_SIPI;
@@ -121,6 +123,7 @@ static bool take_nmi(struct jit_cpu *c, bool *ok)
         return false;
     st->nmi_pending = false;
     st->mp_state = MP_RUNNABLE;
+    vcpu_count(c->vcpu, VCPU_EV_NMI);
     *ok = cpu_deliver(c, EX_NMI, false, 0, EV_NMI);
     st->nmi_masked = true;
     return true;
@@ -130,14 +133,19 @@ static bool take_interrupt(struct jit_cpu *c, bool *ok)
 {
     struct x86_state *st = &c->st;
 
-    if (!(st->rflags & FL_IF) || st->int_shadow || lapic_pending(c->lapic) == -1)
+    if (lapic_pending(c->lapic) == -1)
         return false;
+    if (!(st->rflags & FL_IF) || st->int_shadow) {
+        vcpu_count(c->vcpu, VCPU_EV_IRQ_WINDOW);
+        return false;
+    }
     int vector = lapic_ack(c->lapic);
     if (vector < 0)
         return false;
     pv_steal_update(c);
     st->mp_state = MP_RUNNABLE;
-    c->vcpu->stats.irqs_injected++;
+    vcpu_count(c->vcpu, VCPU_EV_IRQ);
+    TRACE(vcpu_inject, "cpu %u vector %d", c->vcpu->index, vector);
     *ok = cpu_deliver(c, (uint8_t)vector, false, 0, EV_INTERRUPT);
     return true;
 }

@@ -2,6 +2,8 @@
  * control, HLT, CPUID, hypercalls. */
 #include "sys.h"
 
+#include "base/trace.h"
+
 #include <sched.h>
 
 void sys_require_umip(struct jit_cpu *c)
@@ -332,6 +334,8 @@ void sys_op_cpuid(struct jit_cpu *c, const struct insn *i)
 {
     uint32_t out[4];
 
+    vcpu_count(c->vcpu, VCPU_EV_CPUID);
+    TRACE(vcpu_cpuid, "cpu %u leaf 0x%x", c->vcpu->index, (uint32_t)c->st.gpr[R_RAX]);
     sys_cpuid(c, (uint32_t)c->st.gpr[R_RAX], (uint32_t)c->st.gpr[R_RCX], out);
     c->st.gpr[R_RAX] = out[0];
     c->st.gpr[R_RBX] = out[1];

@@ -4,6 +4,8 @@
  * The rest is a switch. */
 #include "sys.h"
 
+#include "base/trace.h"
+
 /* ---- storage with a mask of writable bits (others must be zero) ---- */
 
 enum msr_check { CHECK_NONE, CHECK_CANONICAL };
@@ -389,6 +391,8 @@ void sys_op_rdmsr(struct jit_cpu *c, const struct insn *i)
     uint64_t v = 0;
 
     require_cpl0(c);
+    vcpu_count(c->vcpu, VCPU_EV_RDMSR);
+    TRACE(vcpu_msr, "cpu %u read 0x%x", c->vcpu->index, (uint32_t)c->st.gpr[R_RCX]);
     if (!sys_rdmsr(c, (uint32_t)c->st.gpr[R_RCX], &v))
         raise_gp(c, 0);
     put_edx_eax(c, v);
@@ -399,6 +403,8 @@ void sys_op_wrmsr(struct jit_cpu *c, const struct insn *i)
     uint64_t v = (uint32_t)c->st.gpr[R_RAX] | c->st.gpr[R_RDX] << 32;
 
     require_cpl0(c);
+    vcpu_count(c->vcpu, VCPU_EV_WRMSR);
+    TRACE(vcpu_msr, "cpu %u write 0x%x", c->vcpu->index, (uint32_t)c->st.gpr[R_RCX]);
     if (!sys_wrmsr(c, (uint32_t)c->st.gpr[R_RCX], v))
         raise_gp(c, 0);
 }

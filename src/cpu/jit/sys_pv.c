@@ -2,6 +2,8 @@
  * (Linux Documentation/virt/kvm/x86/{msr,hypercalls,cpuid}.rst). */
 #include "sys.h"
 
+#include "base/trace.h"
+
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -274,6 +276,8 @@ void pv_hypercall(struct jit_cpu *c)
 {
     uint64_t nr = c->st.gpr[R_RAX], a1 = c->st.gpr[R_RCX], result;
 
+    vcpu_count(c->vcpu, VCPU_EV_HYPERCALL);
+    TRACE(vcpu_hypercall, "cpu %u number %u", c->vcpu->index, (uint32_t)nr);
     if (!code64(c)) {
         nr = (uint32_t)nr;
         a1 = (uint32_t)a1;

@@ -24,6 +24,7 @@
  * and address-space switches need not touch a single block. */
 #include "tr_emit.h"
 
+#include "base/areas.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -151,6 +152,10 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
         tr_cache_free(k);
         return NULL;
     }
+    memory_area_add("jit-tables", k, sizeof(*k));
+    memory_area_add("jit-tables", k->tblocks, TBLOCK_BYTES);
+    memory_area_add("jit-code", k->rw, k->bytes);
+    memory_area_add("jit-code", k->rx, k->bytes);
     k->links = 1;
     k->next_id = 1;
     k->aside = k->aside_used = ALIGN_UP(k->bytes / 2, 64);
@@ -165,6 +170,10 @@ void tr_cache_free(struct tr_cache *k)
 {
     if (!k)
         return;
+    memory_area_del(k);
+    memory_area_del(k->tblocks);
+    memory_area_del(k->rw);
+    memory_area_del(k->rx);
     if (k->rw)
         munmap(k->rw, k->bytes);
     if (k->rx)

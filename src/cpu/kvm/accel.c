@@ -114,12 +114,13 @@ static bool kvm_init(struct cpu_set *s, GError **err)
     struct kvm_vm *vm = g_new0(struct kvm_vm, 1);
     s->accel = vm;
     vm->set = s;
-    vm->sys_fd = vm->vm_fd = -1;
+    vm->sys_fd = vm->vm_fd = vm->stats_fd = -1;
     pthread_mutex_init(&vm->route_lock, NULL);
     if (!open_device(vm, err) || !create_vm(vm, err) || !create_chips(vm, err) ||
         !kvm_irq_init(vm, err))
         return false;
     learn_tsc(vm);
+    vm->stats_fd = kvm_stats_open(vm->vm_fd);
     s->irqchip = &vm->irqchip;
     s->kernel_pit = true;
     kvm_slots_init(vm);
@@ -136,6 +137,8 @@ static void kvm_fini(struct cpu_set *s)
         guest_mem_unlisten(s->cfg.mem, &vm->mem);
     kvm_ioevents_fini(vm);
     kvm_irq_fini(vm);
+    if (vm->stats_fd >= 0)
+        close(vm->stats_fd);
     if (vm->vm_fd >= 0)
         close(vm->vm_fd);
     if (vm->sys_fd >= 0)
@@ -167,6 +170,7 @@ static bool kvm_vcpu_init(struct vcpu *v, GError **err)
     struct kvm_vcpu *k = g_new0(struct kvm_vcpu, 1);
     v->accel = k;
     k->v = v;
+    k->stats_fd = -1;
     /* KVM takes the vcpu's number as its APIC id. */
     k->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)v->apic_id);
     if (k->fd < 0)
@@ -176,6 +180,7 @@ static bool kvm_vcpu_init(struct vcpu *v, GError **err)
         k->run = NULL;
         return error_errno(err, errno, "cannot map the run area of vcpu %u", v->index);
     }
+    k->stats_fd = kvm_stats_open(k->fd);
     if (!kvm_cpuid_set(k, err))
         return false;
     kvm_msrs_probe(k);
@@ -190,6 +195,8 @@ static void kvm_vcpu_fini(struct vcpu *v)
         return;
     if (k->run)
         munmap(k->run, kvm_vm_of(v->set)->run_bytes);
+    if (k->stats_fd >= 0)
+        close(k->stats_fd);
     if (k->fd >= 0)
         close(k->fd);
     if (k->msrs)
@@ -230,6 +237,7 @@ const struct accel_ops kvm_accel = {
     .settle = kvm_vcpu_settle,
     .kick = kvm_vcpu_kick,
     .reset = kvm_vcpu_reset,
+    .native_stats = kvm_stats_read,
     .get_state = kvm_state_get,
     .set_state = kvm_state_set,
     .nmi = kvm_vcpu_nmi,

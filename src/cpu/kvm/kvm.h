@@ -32,6 +32,7 @@ struct kvm_vm {
     /* immutable after init */
     struct cpu_set *set;
     int sys_fd, vm_fd;
+    int stats_fd; /* -1: this kernel has none */
     size_t run_bytes;
     unsigned routes_max;
     bool has_smm;
@@ -49,6 +50,7 @@ struct kvm_vm {
 struct kvm_vcpu {
     struct vcpu *v;
     int fd;
+    int stats_fd;
     struct kvm_run *run;
     bool nmi_request;   /* any thread, atomic */
     bool io_unfinished; /* vcpu thread: the kernel waits for the result of an I/O exit */
@@ -71,6 +73,10 @@ bool kvm_irq_init(struct kvm_vm *vm, GError **err);
 void kvm_irq_fini(struct kvm_vm *vm);
 void kvm_ioevents_init(struct kvm_vm *vm);
 void kvm_ioevents_fini(struct kvm_vm *vm);
+
+/* stats.c: the kernel's binary statistics */
+int kvm_stats_open(int fd); /* of a VM or a vcpu; -1 when there are none */
+GPtrArray *kvm_stats_read(struct cpu_set *s, int index);
 
 /* chips.c: the state of PIC, IOAPIC, PIT and kvmclock */
 bool kvm_chips_get(struct kvm_vm *vm, struct kvm_chips *out, GError **err);

@@ -6,7 +6,6 @@
  * already inside. */
 #include "kvm.h"
 
-#include "base/evloop.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -150,8 +149,10 @@ static enum vcpu_exit decode_exit(struct kvm_vcpu *k)
         return pio_exit(k);
     case KVM_EXIT_MMIO:
         return mmio_exit(k);
-    case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
+        vcpu_count(k->v, VCPU_EV_IRQ_WINDOW);
+        return VCPU_EXIT_NONE;
+    case KVM_EXIT_INTR:
     case KVM_EXIT_SET_TPR:
         return VCPU_EXIT_NONE;
     case KVM_EXIT_HLT:
@@ -189,9 +190,9 @@ enum vcpu_exit kvm_vcpu_run(struct vcpu *v)
         ioctl(k->fd, KVM_NMI, 0);
     if (__atomic_load_n(&v->exit_request, __ATOMIC_SEQ_CST))
         return VCPU_EXIT_NONE;
-    uint64_t start = host_clock_ns();
+    vcpu_at(v, VCPU_IN_GUEST);
     enum vcpu_exit exit = enter(k);
-    v->stats.guest_ns += host_clock_ns() - start;
+    vcpu_at(v, VCPU_IN_VMM);
     return exit;
 }
 

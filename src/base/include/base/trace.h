@@ -12,7 +12,7 @@
 #include "base/trace_events.h"
 #include "base/util.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 
 enum trace_event {
 #define X(name) TRACE_##name,
@@ -21,10 +21,28 @@ enum trace_event {
         TRACE_EVENT_COUNT
 };
 
-extern bool trace_enabled[TRACE_EVENT_COUNT];
+/* What is done with an event: TRACE_TO_*, 0 = nothing. */
+enum { TRACE_TO_LOG = 1, TRACE_TO_RECORD = 2 };
+extern uint8_t trace_enabled[TRACE_EVENT_COUNT];
 void trace_emit(enum trace_event ev, const char *fmt, ...) PRINTF_LIKE(2, 3);
-int trace_enable(const char *pattern); /* glob; number of events switched on */
+/* To the log; pattern: glob.  Number of events it names. */
+int trace_enable(const char *pattern);
+int trace_disable(const char *pattern);
 const char *trace_name(enum trace_event ev);
+
+/* The recorder: the last events in memory, for whoever asks the machine what it is doing.  One
+ * reader, in the main thread; writers never wait: what is not read in time is lost, and counted. */
+struct trace_entry {
+    uint64_t ns; /* host clock */
+    int tid;
+    enum trace_event event;
+    char thread[16], text[128];
+};
+/* patterns: globs, NULL-terminated.  Begins anew when it runs already.  Number of events. */
+int trace_record_start(const char *const *patterns);
+void trace_record_stop(void);
+/* The oldest entries not yet read, at most max; *lost: how many are gone since the last call. */
+unsigned trace_record_read(struct trace_entry *out, unsigned max, uint64_t *lost);
 
 #define TRACE(ev, ...)                                                                             \
     do {                                                                                           \

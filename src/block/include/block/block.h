@@ -143,6 +143,7 @@ bool blk_commit(struct blk_node *top, struct blk_node *base, blk_progress_fn pro
 struct blk_stats {
     uint64_t ops[5], bytes[5], errors[5], ns[5], merged[5]; /* by enum blk_op; merged ones count */
     uint64_t submissions; /* system calls that gave the host's ring requests */
+    uint64_t syncs; /* times the host was told to make data durable: fdatasync, RWF_DSYNC writes */
 };
 void blk_stats(const struct blk_node *n, struct blk_stats *out);
 void blk_foreach(void (*fn)(struct blk_node *n, void *opaque), void *opaque);

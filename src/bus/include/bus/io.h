@@ -40,6 +40,7 @@ struct io_region {
     int priority;          /* higher covers lower where they overlap; default 0 */
     pthread_mutex_t *lock; /* board lock, or NULL */
     bool added;
+    uint8_t count_slot; /* owned by io_space: see io_count.h */
 };
 
 struct io_space;

@@ -88,12 +88,34 @@ bool vcpu_halted(const struct vcpu *v);
 /* The vcpu whose thread this is, or NULL. */
 struct vcpu *vcpu_current(void);
 
+/* Where a vcpu's thread spends its life; the four add up to the time since the thread began. */
+enum vcpu_place { VCPU_IN_VMM, VCPU_IN_GUEST, VCPU_HALTED, VCPU_PAUSED, VCPU_PLACES };
+
+/* What makes guest code stop for a moment; the software CPU does most of it in place, under KVM
+ * what the kernel handles itself is in its own statistics (cpu_set_native_stats). */
+enum vcpu_event {
+    VCPU_EV_APIC,       /* accesses to the local APIC's page */
+    VCPU_EV_HYPERCALL,  /* VMCALL, VMMCALL */
+    VCPU_EV_CPUID,      /* CPUID */
+    VCPU_EV_RDMSR,      /* RDMSR */
+    VCPU_EV_WRMSR,      /* WRMSR */
+    VCPU_EV_IRQ,        /* interrupts delivered */
+    VCPU_EV_IRQ_WINDOW, /* an interrupt was there, and the guest did not take interrupts */
+    VCPU_EV_NMI,        /* NMIs delivered */
+    VCPU_EVENTS
+};
+
 struct vcpu_stats {
-    uint64_t exits[VCPU_EXIT_COUNT];
-    uint64_t guest_ns, halted_ns, irqs_injected;
+    uint64_t exits[VCPU_EXIT_COUNT]; /* returns of accel_ops.run(), and halts */
+    uint64_t events[VCPU_EVENTS];
+    uint64_t place_ns[VCPU_PLACES];
     uint64_t instructions; /* software CPU only */
 };
-void vcpu_stats(const struct vcpu *v, struct vcpu_stats *out);
+/* Any thread, while the vcpu runs: a number may be one event old. */
+void vcpu_stats(struct vcpu *v, struct vcpu_stats *out);
+/* Its accesses to devices, by io_count.h's slots; NULL before its thread runs. */
+struct io_counts;
+const struct io_counts *vcpu_io_counts(const struct vcpu *v);
 
 /* What the accelerator counts beyond that, while it runs or not; from any thread. */
 #define VCPU_COUNTERS_MAX 24
@@ -102,6 +124,36 @@ struct vcpu_counter {
 };
 const struct vcpu_counter *cpu_set_counters(const struct cpu_set *s); /* NULL: it counts nothing */
 void vcpu_counters(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX]);
+
+/* The accelerator's own statistics in the form that KVM's binary statistics have (Linux
+ * Documentation/virt/kvm/api.rst, KVM_GET_STATS_FD), which is also that of QMP query-stats. */
+enum {
+    STAT_CUMULATIVE = 0, /* type: what KVM_STATS_TYPE_* say */
+    STAT_INSTANT = 1,
+    STAT_PEAK = 2,
+    STAT_LINEAR_HIST = 3,
+    STAT_LOG_HIST = 4,
+    STAT_TYPE = 0xf,
+    STAT_BYTES = 0x10,
+    STAT_SECONDS = 0x20,
+    STAT_CYCLES = 0x30,
+    STAT_BOOLEAN = 0x40,
+    STAT_UNIT = 0xf0,
+    STAT_POW2 = 0x100,
+    STAT_BASE = 0xf00
+};
+struct native_stat {
+    char *name;
+    uint32_t flags;       /* STAT_* */
+    int16_t exponent;     /* of the base that flags name */
+    uint32_t bucket_size; /* of linear histograms */
+    unsigned count;
+    uint64_t *value; /* count of them */
+};
+/* Of one vcpu, or of the machine (index < 0).  struct native_stat *, freed with the array; NULL:
+ * there are none.  Main thread. */
+struct _GPtrArray *cpu_set_native_stats(struct cpu_set *s, int index);
+void native_stat_free(void *stat);
 
 /* What -accel help and probing need, without making a cpu_set. */
 struct accel_info {

@@ -69,12 +69,6 @@ struct blk_node *virtio_blk_node(struct pci_dev *d); /* NULL when d is no virtio
 /* Host error (errno) of a request of this virtio-blk that waits for the machine to go on; 0: none.
  */
 int virtio_blk_stop_errnum(struct pci_dev *d);
-/* What its requests have cost so far: the driver's notifications (exits of the guest), times that
- * the queues were looked at, interrupts sent, requests taken. */
-struct virtio_blk_counts {
-    uint64_t kicks, batches, interrupts, requests;
-};
-void virtio_blk_counts(struct pci_dev *d, struct virtio_blk_counts *out);
 void virtio_blk_resized(struct pci_dev *d); /* tells the guest the new capacity */
 
 struct scsi_bus;
