@@ -41,7 +41,7 @@ const struct prop_desc props_ide_drive[] = {
 static struct pci_dev *controller_find(struct machine *m, const char *name)
 {
     if (strcmp(name, "ide") == 0)
-        return m->ahci;
+        return m->drives;
     for (struct pci_bus *b = m->pci.buses; b; b = b->next)
         for (size_t i = 0; i < ARRAY_SIZE(b->slot); i++)
             if (b->slot[i] && ahci_is(b->slot[i]) && b->slot[i]->dev.id &&

@@ -57,6 +57,32 @@ static void test_chip_set_is_enabled(void)
     vm_config_free(c);
 }
 
+static void test_pc_has_its_own_chip_set(void)
+{
+    struct vm_config *c = config_new();
+    props_set_str(c->machine, "type", "pc");
+    add_device(c, "virtio-rng-pci,bus=pci.0,addr=5");
+    struct machine *m = machine_make(c);
+    struct io_space *mmio = machine_mmio(m), *pio = machine_pio(m);
+    g_assert_cmpstr(machine_type_of(m)->name, ==, "pc-i440fx-7.2");
+    g_assert_cmphex(cfg_read(m, 0, PCI_DEVFN(0, 0), 0, 4), ==, 0x12378086);
+    g_assert_cmphex(cfg_read(m, 0, PCI_DEVFN(1, 0), 0, 4), ==, 0x70008086);
+    g_assert_cmphex(cfg_read(m, 0, PCI_DEVFN(1, 3), 0, 4), ==, 0x71138086);
+    g_assert_null(io_space_find(mmio, 0xb0000000)); /* no ECAM, no RCBA */
+    g_assert_null(io_space_find(mmio, 0xfed1c000));
+    g_assert_nonnull(io_space_find(pio, 0x608));
+    g_assert_null(io_space_find(pio, 0x640));
+    /* slot 5, INTA: PIRQA, which the substitute routes to IRQ 10 */
+    g_assert_cmpuint(cfg_read(m, 0, PCI_DEVFN(5, 0), PCI_INT_LINE, 1), ==, 10);
+    g_assert_cmphex(cfg_read(m, 0, PCI_DEVFN(5, 0), PCI_BAR0 + 4, 4) & ~15u, >=, 0x80000000);
+    /* the F segment is RAM with tables in it */
+    const uint8_t *f = guest_mem_ptr(machine_mem(m), GPA(0xf0000), 0x10000, true);
+    g_assert_nonnull(f);
+    g_assert_cmpmem(f, 8, "RSD PTR ", 8);
+    machine_free(m);
+    vm_config_free(c);
+}
+
 static void test_tables_lie_where_kernels_look(void)
 {
     struct vm_config *c = config_new();
@@ -344,6 +370,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/board/chip-set", test_chip_set_is_enabled);
+    g_test_add_func("/board/pc", test_pc_has_its_own_chip_set);
     g_test_add_func("/board/tables", test_tables_lie_where_kernels_look);
     g_test_add_func("/board/addresses", test_addresses_are_assigned_behind_ports);
     g_test_add_func("/board/terabyte", test_large_memory_is_accepted);

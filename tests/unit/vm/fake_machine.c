@@ -27,7 +27,7 @@ const struct device_class *device_class_find(const char *name)
 }
 
 const struct machine_type machine_types[] = {
-    {"pc-q35-7.2", "q35", "board", true, 255},
+    {"pc-q35-7.2", "q35", "board", true, 255, 1, NULL},
     {NULL},
 };
 

@@ -1,7 +1,7 @@
 /* pci.h - PCI and PCI Express: functions, buses, bridges, BARs, capabilities, MSI-X.
  *
- *   pci_host (0xcf8 + ECAM) -> pci_bus pcie.0 -> pci_dev ... -> bridge/root port -> pci_bus ->
- * pci_dev
+ *   pci_host (0xcf8 + ECAM) -> pci_bus pcie.0 (pci.0) -> pci_dev ... -> bridge/root port -> pci_bus
+ * -> pci_dev
  *
  * A device embeds struct pci_dev, calls pci_dev_init(), declares BARs and capabilities, then
  * pci_dev_plug().  Config space is 4 KiB (PCIe) per function; wmask says which bits the guest may
@@ -108,7 +108,9 @@ struct pci_host {
     struct io_space *pio, *mmio;
     struct irqchip *irqchip;
     struct guest_mem *mem;
-    /* INTx pin (0..3, after bridge swizzling) of a root-bus slot -> GSI now */
+    const char *root_name; /* set before pci_host_init(); NULL: "pcie.0" */
+    /* INTx pin (0..3, after bridge swizzling) of a root-bus slot -> GSI now.  NULL: the chip set
+     * only has the route below. */
     unsigned (*route_intx)(struct pci_host *h, uint8_t slot, unsigned pin);
     /* The same pin's ISA irq while the chip set also routes it to the 8259, or -1.  May be NULL. */
     int (*route_intx_pic)(struct pci_host *h, uint8_t slot, unsigned pin);
@@ -122,8 +124,8 @@ struct pci_host {
     pthread_mutex_t intx_lock; /* order: board lock -> intx_lock -> irq router */
 };
 
-/* Fills in the host, makes root bus "pcie.0" and answers at ports 0xcf8/0xcfc.  ECAM stays off
- * until pci_host_ecam().  route_intx is set by the caller before the first plug. */
+/* Fills in the host, makes the root bus and answers at ports 0xcf8/0xcfc.  ECAM stays off
+ * until pci_host_ecam().  Routes are set by the caller before the first plug. */
 void pci_host_init(struct pci_host *h, struct device_list *devices, struct io_space *pio,
                    struct io_space *mmio, struct irqchip *irqchip, struct guest_mem *mem);
 void pci_host_fini(struct pci_host *h); /* all devices are gone */
