@@ -1,7 +1,8 @@
-/* i440fx.c - the i440FX board on one page: a PCI host bridge, and the PIIX3 with the PM function of
- * a PIIX4 in slot 1. */
+/* i440fx.c - the i440FX board on one page: a PCI host bridge, and in slot 1 the PIIX3's ISA
+ * bridge and IDE with the PM function of a PIIX4. */
 #include "board.h"
 
+#include "ata/ide.h"
 #include "devices/piix.h"
 #include "devices/shadow.h"
 
@@ -9,7 +10,9 @@ static bool chipset(struct machine *m, GError **err)
 {
     m->isa_bridge = piix3_new(&m->pci, err);
     m->host_bridge = m->isa_bridge ? i440fx_new(&m->pci, m->shadow, err) : NULL;
-    m->pm_function = m->host_bridge ? piix4_pm_new(&m->pci, m->pm, err) : NULL;
+    if (m->host_bridge)
+        m->drives = ide_new(m->pci.root, PCI_DEVFN(1, 1), false, NULL, m->clock, err);
+    m->pm_function = m->drives ? piix4_pm_new(&m->pci, m->pm, err) : NULL;
     return m->pm_function;
 }
 

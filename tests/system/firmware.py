@@ -28,14 +28,6 @@ def boots_from_virtio_blk():
             raise Failure("poweroff did not end the process well")
 
 
-def machine_pc_boots_too():
-    with Guest(["-machine", "pc", "-m", "256", "-nic", "none"] + drive(grub_disk(), **{"if": "virtio"})) as g:
-        to_the_shell(g)
-        g.send("poweroff\n")
-        if g.wait() != 0:
-            raise Failure("ACPI power-off did not end the process well")
-
-
 def four_cpus_are_found_by_the_firmware():
     with Guest(["-m", "256", "-smp", "4", "-nic", "none"] + drive(grub_disk(), **{"if": "virtio"})) as g:
         to_the_shell(g)
@@ -128,7 +120,6 @@ def mistakes_are_sentences():
 
 run_tests([
     ("SeaBIOS, GRUB and Debian's kernel from virtio-blk, twice", boots_from_virtio_blk),
-    ("machine pc boots the same disk and powers off by ACPI", machine_pc_boots_too),
     ("the firmware finds four processors", four_cpus_are_found_by_the_firmware),
     ("SeaBIOS, GRUB and Debian's kernel from a SATA disk", boots_from_sata),
     ("SeaBIOS, GRUB and Debian's kernel from NVMe", boots_from_nvme),

@@ -193,7 +193,7 @@ static void test_resets(struct hba *b, gconstpointer unused)
     g_assert_cmphex(reg(b, px(0, 0x38)), ==, 0);
     reg_set(b, px(0, 0x2c), 0);
     g_assert_cmphex(reg(b, px(0, 0x28)), ==, 0x113);
-    blk_drain(b->disk);
+    blk_drain(b->images.disk);
     ata(b, 0x25, 1, 1, 512, false);
     g_assert_cmphex(le32_get(at(b, DATA)), ==, 0x51000001);
     reg_set(b, 0x04, 1); /* the whole controller */

@@ -102,6 +102,19 @@ static inline void fixture_free(struct fixture *f)
     g_free(f);
 }
 
+/* The last made goes first. */
+static inline void destroy_all(struct fixture *f)
+{
+    io_space_clear(f->pio);
+    io_space_clear(f->mmio);
+    while (f->devices.first) {
+        struct device *d = f->devices.first;
+        while (d->next)
+            d = d->next;
+        d->ops->destroy(d);
+    }
+}
+
 static inline void outb(struct fixture *f, uint16_t port, uint8_t v)
 {
     io_space_write(f->pio, port, 1, v);

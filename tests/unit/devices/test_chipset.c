@@ -29,14 +29,7 @@ static struct board *board_new(void)
 
 static void board_free(struct board *b)
 {
-    io_space_clear(b->f->pio);
-    io_space_clear(b->f->mmio);
-    while (b->f->devices.first) {
-        struct device *d = b->f->devices.first;
-        while (d->next)
-            d = d->next;
-        d->ops->destroy(d);
-    }
+    destroy_all(b->f);
     pci_host_fini(&b->host);
     fixture_free(b->f);
     g_free(b);

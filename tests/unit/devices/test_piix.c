@@ -37,14 +37,7 @@ static void up(struct board *b, const void *unused)
 
 static void down(struct board *b, const void *unused)
 {
-    io_space_clear(b->f->pio);
-    io_space_clear(b->f->mmio);
-    while (b->f->devices.first) {
-        struct device *d = b->f->devices.first;
-        while (d->next)
-            d = d->next;
-        d->ops->destroy(d);
-    }
+    destroy_all(b->f);
     pci_host_fini(&b->host);
     fixture_free(b->f);
     guest_mem_free(b->mem);

@@ -1,4 +1,5 @@
 /* The whole board without a processor: what firmware would have left, resets, devices, state. */
+#include "ata/drives.h"
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/util.h"
@@ -191,14 +192,46 @@ static void test_machine_none_is_empty(void)
     vm_config_free(c);
 }
 
-static void refuse(const char *device, const char *expected)
+static void refuse_on(const char *type, const char *device, const char *expected)
 {
     struct vm_config *c = config_new();
+    props_set_str(c->machine, "type", type);
     GError *err = NULL;
     add_device(c, device);
     g_assert_null(machine_new(c, &err));
     g_test_message("%s", err->message);
     g_assert_nonnull(strstr(err->message, expected));
+    g_clear_error(&err);
+    vm_config_free(c);
+}
+
+static void refuse(const char *device, const char *expected)
+{
+    refuse_on("q35", device, expected);
+}
+
+/* Drives that do not say where they go take the first free place, in order. */
+static void test_drives_fill_the_cables(void)
+{
+    struct vm_config *c = config_new();
+    GError *err = NULL;
+    props_set_str(c->machine, "type", "pc");
+    add_device(c, "ide-cd,bus=ide.0,unit=1,id=a");
+    add_device(c, "ide-cd,id=b");
+    add_device(c, "ide-cd,bus=ide.1,id=c");
+    add_device(c, "ide-cd,id=d,bootindex=3");
+    struct machine *m = machine_make(c);
+    struct pci_dev *ide = machine_pci(m)->root->slot[PCI_DEVFN(1, 1)];
+    static const char *const ids[] = {"b", "a", "c", "d"};
+    for (unsigned i = 0; i < ata_places(ide); i++) {
+        struct ata_drive_info info;
+        g_assert_true(ata_drive_info(ide, i, &info));
+        g_assert_cmpstr(info.id, ==, ids[i]);
+    }
+    machine_free(m);
+    add_device(c, "ide-cd,id=e");
+    g_assert_null(machine_new(c, &err));
+    g_assert_nonnull(strstr(err->message, "already has a drive"));
     g_clear_error(&err);
     vm_config_free(c);
 }
@@ -216,6 +249,14 @@ static void test_user_errors_are_sentences(void)
     refuse("virtserialport,chardev=c0", "no chardev 'c0'");
     refuse("isa-serial,index=4", "at most 4 serial ports");
     refuse("pcie-root-port,addr=1f", "in use");
+    refuse("ide-cd,bus=ide.1,unit=1", "a SATA port has one drive");
+    refuse("ide-cd,bus=ide.6", "numbered 0 to 5");
+    refuse("ide-cd,bus=scsi0.0", "no controller 'scsi0'");
+    refuse_on("pc", "pcie-root-port", "no PCI Express");
+    refuse_on("pc", "ide-cd,bus=ide.2", "numbered 0 to 1");
+    refuse_on("pc", "ide-cd,bus=ide.0,unit=2", "units 0 and 1");
+    refuse_on("pc", "piix3-ide", "one IDE controller");
+    refuse_on("pc", "virtio-rng-pci,bus=pcie.0", "the root bus is 'pci.0'");
 }
 
 static void test_ids_are_unique(void)
@@ -370,6 +411,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/board/chip-set", test_chip_set_is_enabled);
+    g_test_add_func("/board/ide-places", test_drives_fill_the_cables);
     g_test_add_func("/board/pc", test_pc_has_its_own_chip_set);
     g_test_add_func("/board/tables", test_tables_lie_where_kernels_look);
     g_test_add_func("/board/addresses", test_addresses_are_assigned_behind_ports);

@@ -25,8 +25,11 @@ static struct vm_config *config_new_of(const char *type, const char *accel)
     props_set_str(c->machine, "type", type);
     c->accels = g_strdup(accel);
     c->ram_bytes = 16 * MiB;
-    bool express = strcmp(type, "pc") != 0;
-    for (size_t i = express ? 0 : 2; i < ARRAY_SIZE(devices) - (express ? 0 : 2); i++)
+    /* a pc has no root port, but places for two drives on a bus */
+    bool pc = strcmp(type, "pc") == 0;
+    if (pc)
+        g_ptr_array_add(c->devices, props_parse("ide-cd,bus=ide.0,unit=1", "driver", NULL));
+    for (size_t i = pc ? 2 : 0; i < ARRAY_SIZE(devices); i++)
         g_ptr_array_add(c->devices, props_parse(devices[i], "driver", NULL));
     return c;
 }
