@@ -392,6 +392,11 @@ void acpi_pm_map(struct acpi_pm *p, uint16_t base, bool enabled)
         io_space_add(p->pio, &p->region, base);
 }
 
+uint16_t acpi_pm_base(const struct acpi_pm *p)
+{
+    return p->region.added ? (uint16_t)p->region.base : 0;
+}
+
 void acpi_pm_set_sci(struct acpi_pm *p, unsigned gsi)
 {
     assert(gsi < IRQ_GSI_COUNT);

@@ -237,7 +237,7 @@ static void tables(struct machine *m)
                               .ecam = m->map.ecam,
                               .pci32 = m->map.pci32,
                               .pci64 = m->map.pci64,
-                              .pm_base = BOARD_PM_BASE,
+                              .pm_base = m->tables_pm_base,
                               .com_mask = m->com_mask,
                               .pvpanic_port = m->pvpanic_port,
                               .hpet = m->hpet,
@@ -248,6 +248,22 @@ static void tables(struct machine *m)
     for (unsigned i = 0; i < n; i++)
         apic_id[i] = cpu_apic_id(&m->cfg->topology, i);
     acpi_build(m->fw_cfg, &cfg);
+}
+
+void board_tables_follow(struct machine *m)
+{
+    uint16_t base = acpi_pm_base(m->pm);
+
+    base = base ? base : BOARD_PM_BASE;
+    if (base == m->tables_pm_base)
+        return;
+    m->tables_pm_base = base;
+    tables(m);
+}
+
+static void directory_read(void *opaque)
+{
+    board_tables_follow(opaque);
 }
 
 /* A type 1 string the user gave, or NULL. */
@@ -369,6 +385,7 @@ bool board_build(struct machine *m, GError **err)
     fw_cfg_items(m);
     if (!firmware_boot_items(m, err) || !fw_cfg_user_items(m, err) || !inventory(m, err))
         return false;
-    tables(m);
+    board_tables_follow(m);
+    fw_cfg_on_directory(m->fw_cfg, directory_read, m);
     return true;
 }

@@ -11,7 +11,7 @@
 #include "devices/acpi_pm.h"
 #include "machine_internal.h"
 
-enum { BOARD_PM_BASE = 0x600 }; /* where firmware puts the PM block, and the tables say it is */
+enum { BOARD_PM_BASE = 0x600 }; /* where the PM block goes without firmware, and with most */
 
 struct board {
     const char *root_bus;  /* the name users give to it */
@@ -28,5 +28,8 @@ struct board {
 extern const struct board board_q35, board_i440fx;
 
 bool board_build(struct machine *m, GError **err);
+/* Makes the ACPI tables anew when the PM block lies elsewhere than they say: firmware chooses
+ * (OVMF: 0xb000 on a pc).  Board lock held. */
+void board_tables_follow(struct machine *m);
 
 #endif

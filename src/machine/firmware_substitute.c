@@ -36,6 +36,7 @@ enum {
 static void chipset_setup(struct machine *m)
 {
     m->board->firmware_setup(m);
+    board_tables_follow(m);
     pci_assign(&m->pci, &m->map.pci32, &m->map.pci64);
 }
 

@@ -58,10 +58,11 @@ struct machine {
     struct pci_dev *host_bridge, *isa_bridge, *pm_function; /* the last on boards that have it */
     struct pci_dev *drives; /* the board's own SATA or IDE controller; NULL: switched off */
     struct boot_image *boot;
-    uint8_t com_mask;      /* serial ports present */
-    uint16_t pvpanic_port; /* 0: none */
-    uint64_t facs_gpa;     /* main thread; the substitute moves it at resets */
-    bool firmware;         /* starts at the reset vector; else the firmware substitute */
+    uint8_t com_mask;        /* serial ports present */
+    uint16_t pvpanic_port;   /* 0: none */
+    uint16_t tables_pm_base; /* the PM block's port as the ACPI tables have it; board lock */
+    uint64_t facs_gpa;       /* main thread; the substitute moves it at resets */
+    bool firmware;           /* starts at the reset vector; else the firmware substitute */
     bool hpet, sleep_s3, sleep_s4, no_reboot_strap;
     GPtrArray *boot_entries; /* firmware.c; NULL: none */
     unsigned resets;         /* the first start included */

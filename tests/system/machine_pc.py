@@ -6,12 +6,19 @@
 """
 import hashlib
 import shutil
+import struct
 import sys
 import tempfile
 from pathlib import Path
 
-from firmware_parts import Qmp, drive, grub, grub_disk
-from vmtest import Failure, Guest, run_tests
+from firmware_parts import Qmp, drive, flash, grub, grub_disk
+from vmtest import Failure, Guest, guest_files, run_tests
+
+# multiboot 1 header at 0: flags 0x10000 (addresses), loaded at 1 MiB
+def multiboot_kernel():
+    flags, base = 0x10000, 0x100000
+    return struct.pack("<8I", 0x1BADB002, flags, -(0x1BADB002 + flags) & 0xFFFFFFFF, base, base, 0, 0, base + 32) + bytes(32)
+
 
 PC = ["-machine", "pc", "-m", "256", "-nic", "none"]
 
@@ -54,6 +61,57 @@ def boots_from_ide():
                 raise Failure(f"the IDE driver complained: {bad}\n{g.text()[-3000:]}")
 
 
+def kernel(more):
+    files = guest_files("cloud")
+    return ["-kernel", str(files / "vmlinuz"), "-initrd", str(files / "initrd.img"), "-append", f"console=ttyS0 {more}"]
+
+
+def kernel_under_seabios():
+    with Guest(PC + ["-bios", "bios-256k.bin"] + kernel("quiet hanok.word")) as g:
+        g.expect("SeaBIOS")
+        g.expect("Booting from ROM")
+        g.expect("hanok guest: up after", 180)
+        g.send("cat /proc/cmdline\n")
+        g.expect(r"\nconsole=ttyS0 quiet hanok\.word")
+        power_off(g)
+
+
+def kernel_under_ovmf():
+    for machine in ("pc", "q35"):
+        with tempfile.TemporaryDirectory() as work:
+            args, _ = flash(work)
+            with Guest(args + ["-machine", machine] + kernel("loglevel=5 hanok.word")) as g:
+                g.expect("hanok guest: up after", 300)
+                g.send("cat /proc/cmdline\n")
+                g.expect("hanok.word")
+                power_off(g)
+                if "ACPI Error" in g.text() or "ACPI BIOS Error" in g.text():
+                    raise Failure("the kernel found fault with the ACPI tables\n" + g.text()[-3000:])
+
+
+def grub_under_ovmf_from_ide():
+    with tempfile.TemporaryDirectory() as work:
+        args, _ = flash(work)
+        disk = Path(work) / "disk.img"
+        shutil.copyfile(grub("efi.img"), disk)
+        with Guest(args + ["-machine", "pc", "-hda", str(disk)]) as g:
+            g.expect("Debian kernel on a GRUB disk", 300)
+            g.expect("hanok guest: up after", 300)
+            g.send("cat /sys/block/sda/device/model\n")
+            g.expect("HANOK HARDDISK")
+            power_off(g)
+
+
+def mistakes_are_sentences():
+    text = "firmware does not start: leave out -bios"
+    with tempfile.NamedTemporaryFile(suffix=".elf") as f:
+        f.write(multiboot_kernel())
+        f.flush()
+        with Guest(PC + ["-bios", "bios-256k.bin", "-kernel", f.name]) as g:
+            if g.wait() != 1 or text not in g.stderr.decode():
+                raise Failure(f"expected {text!r}, got {g.stderr.decode()}")
+
+
 def boots_from_cdrom_and_changes_it():
     with tempfile.TemporaryDirectory() as work:
         sock = f"{work}/qmp"
@@ -81,9 +139,15 @@ def boots_from_virtio_blk():
         power_off(g)
 
 
-TESTS = [("SeaBIOS, GRUB and Debian's kernel from an IDE disk, which is read and written", boots_from_ide)]
+TESTS = [
+    ("SeaBIOS, GRUB and Debian's kernel from an IDE disk, which is read and written", boots_from_ide),
+    ("a kernel given by -kernel starts under SeaBIOS", kernel_under_seabios),
+    ("mistakes are sentences", mistakes_are_sentences),
+]
 SLOW = [
     ("the same from a CD-ROM on an IDE cable, which is then changed", boots_from_cdrom_and_changes_it),
     ("the same from virtio-blk, twice", boots_from_virtio_blk),
+    ("a kernel given by -kernel starts under OVMF, on both boards", kernel_under_ovmf),
+    ("OVMF and GRUB from a GPT disk on an IDE cable", grub_under_ovmf_from_ide),
 ]
 run_tests(TESTS + (SLOW if sys.argv[1:] == ["--slow"] else []))

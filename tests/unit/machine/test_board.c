@@ -84,6 +84,57 @@ static void test_pc_has_its_own_chip_set(void)
     vm_config_free(c);
 }
 
+/* The file's bytes as a guest reads them: its key from the directory, then byte by byte. */
+static GByteArray *file_read(struct io_space *pio, const char *name)
+{
+    GByteArray *out = g_byte_array_new();
+    uint8_t entry[64];
+    unsigned key = 0;
+    uint32_t len = 0, count = 0;
+    io_space_write(pio, 0x510, 2, 0x19);
+    for (unsigned i = 0; i < 4; i++)
+        count = count << 8 | (uint8_t)io_space_read(pio, 0x511, 1);
+    for (unsigned n = 0; n < count && !key; n++) {
+        for (unsigned i = 0; i < sizeof(entry); i++)
+            entry[i] = (uint8_t)io_space_read(pio, 0x511, 1);
+        if (strcmp((const char *)entry + 8, name) == 0) {
+            key = (unsigned)entry[4] << 8 | entry[5];
+            len = (uint32_t)entry[0] << 24 | (uint32_t)entry[1] << 16 | (uint32_t)entry[2] << 8 |
+                  entry[3];
+        }
+    }
+    g_assert_cmpuint(key, !=, 0);
+    io_space_write(pio, 0x510, 2, key);
+    for (uint32_t i = 0; i < len; i++) {
+        uint8_t byte = (uint8_t)io_space_read(pio, 0x511, 1);
+        g_byte_array_append(out, &byte, 1);
+    }
+    return out;
+}
+
+static unsigned fadt_pm_base(struct machine *m)
+{
+    g_autoptr(GByteArray) t = file_read(machine_pio(m), "etc/acpi/tables");
+    for (unsigned i = 0; i + 64 < t->len; i++)
+        if (memcmp(t->data + i, "FACP", 4) == 0)
+            return le32_get(t->data + i + 56);
+    return 0;
+}
+
+static void test_tables_follow_the_pm_block(void)
+{
+    struct vm_config *c = config_new();
+    props_set_str(c->machine, "type", "pc");
+    struct machine *m = machine_make(c);
+    g_assert_cmphex(fadt_pm_base(m), ==, 0x600);
+    pci_host_write(machine_pci(m), 0, PCI_DEVFN(1, 3), 0x40, 4, 0xb001); /* as OVMF does */
+    g_assert_cmphex(fadt_pm_base(m), ==, 0xb000);
+    machine_reset(m, CAUSE_HOST_QMP_RESET);
+    g_assert_cmphex(fadt_pm_base(m), ==, 0x600);
+    machine_free(m);
+    vm_config_free(c);
+}
+
 static void test_tables_lie_where_kernels_look(void)
 {
     struct vm_config *c = config_new();
@@ -412,6 +463,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/board/chip-set", test_chip_set_is_enabled);
     g_test_add_func("/board/ide-places", test_drives_fill_the_cables);
+    g_test_add_func("/board/pm-base", test_tables_follow_the_pm_block);
     g_test_add_func("/board/pc", test_pc_has_its_own_chip_set);
     g_test_add_func("/board/tables", test_tables_lie_where_kernels_look);
     g_test_add_func("/board/addresses", test_addresses_are_assigned_behind_ports);

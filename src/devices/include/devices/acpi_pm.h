@@ -42,6 +42,8 @@ struct acpi_pm *acpi_pm_new(struct device_list *devices, struct io_space *pio,
                             const struct board_requests *req, enum acpi_pm_model model);
 /* Base and enable bit of the function's registers; base is aligned to the block's size. */
 void acpi_pm_map(struct acpi_pm *p, uint16_t base, bool enabled);
+/* Where the block lies now; 0: nowhere. */
+uint16_t acpi_pm_base(const struct acpi_pm *p);
 /* SCI_IRQ_SEL of ACPI_CNTL: 9, 10, 11, 20 or 21. */
 void acpi_pm_set_sci(struct acpi_pm *p, unsigned gsi);
 /* NO_REBOOT of the chip set's general control; set at first. */
