@@ -87,6 +87,7 @@ struct ahci {
     struct vm_clock *clock;
     /* board lock */
     uint32_t ghc, is, index;
+    uint32_t told; /* bits of is for which an MSI has been sent; not kept in states */
     struct ahci_port port[AHCI_PORTS];
 };
 

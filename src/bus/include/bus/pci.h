@@ -51,7 +51,7 @@ enum {
 };
 enum { PCI_CMD_IO = 1, PCI_CMD_MEM = 2, PCI_CMD_MASTER = 4, PCI_CMD_INTX_OFF = 0x400 };
 enum { PCI_STATUS_INTX = 8, PCI_STATUS_CAPS = 0x10 };
-enum { PCI_CAP_VENDOR = 0x09, PCI_CAP_PCIE = 0x10, PCI_CAP_MSIX = 0x11 };
+enum { PCI_CAP_MSI = 0x05, PCI_CAP_VENDOR = 0x09, PCI_CAP_PCIE = 0x10, PCI_CAP_MSIX = 0x11 };
 
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 
@@ -95,6 +95,7 @@ struct pci_dev {
     struct pci_rom *rom;   /* NULL: none */
     uint8_t cap_tail;      /* the last capability, whose "next" the next one fills; 0: none yet */
     uint8_t cap_next_free; /* where the next capability goes */
+    uint8_t msi_cap;       /* offset of the MSI capability, 0: none */
     uint8_t pcie_cap;      /* offset of the PCI Express capability, 0: none */
     uint16_t ext_cap_tail, ext_cap_next_free;
     struct irq_line intx, intx_pic; /* IOAPIC pin of the PIRQ; ISA irq while the PIRQ is routed */
@@ -181,7 +182,12 @@ bool msix_init(struct pci_dev *d, unsigned bar, unsigned vectors, GError **err);
 void msix_fini(struct pci_dev *d);
 bool msix_enabled(const struct pci_dev *d);
 void msix_notify(struct pci_dev *d, unsigned vector); /* any thread; masked vectors go to the PBA */
-void pci_intx_set(struct pci_dev *d, bool level);     /* honours command.INTx disable; any thread */
+/* MSI with one vector.  Board lock held, so that the address does not change; a message that may
+ * not be sent (off, no bus mastering) is lost. */
+void msi_init(struct pci_dev *d);
+bool msi_enabled(const struct pci_dev *d);
+void msi_notify(struct pci_dev *d);
+void pci_intx_set(struct pci_dev *d, bool level); /* honours command.INTx disable; any thread */
 bool pci_bus_master(const struct pci_dev *d);
 
 /* Type 1 header: windows, bus numbers, bridge control.  Call between pci_dev_init and plug; the bus
