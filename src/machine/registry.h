@@ -51,11 +51,6 @@ struct virtio_pci_config;
 bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_config *out,
                         GError **err);
 
-extern const struct prop_desc props_virtio_blk[], props_virtio_net[], props_virtio_serial[],
-    props_virtio_rng[], props_virtio_balloon[], props_virtio_port[];
-device_create_fn create_virtio_blk, create_virtio_net, create_virtio_serial, create_virtio_rng,
-    create_virtio_balloon, create_virtserialport, create_virtconsole;
-
 /* option_rom.c: romfile=, rombar= of the PCI function just made. */
 bool option_rom_add(struct machine *m, const struct device_class *cls, struct props *p,
                     struct pci_dev *d, GError **err);
