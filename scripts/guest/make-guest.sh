@@ -2,7 +2,7 @@
 # make-guest.sh FLAVOUR - an initramfs (initrd.img) and a small ext4 root disk (root.img) with busybox for the
 # stock kernel FLAVOUR, in $CACHE/guest-FLAVOUR.  Needs no root.
 #
-# The initramfs loads the drivers (virtio, e1000, keyboard, power button, fw_cfg), brings the network up when asked
+# The initramfs loads the drivers (virtio, e1000, IDE, SATA, keyboard, power button, fw_cfg), brings the network up when asked
 # (hanok.net on the kernel command line), mounts root=/dev/vda when there is one, and starts /sbin/init there;
 # without a disk it is itself the system.  hanok.run=PATH-OR-WORDS (spaces written as %20) runs a command instead of a shell, reports its
 # status through the virtio port "org.hanok.result" and powers off.
@@ -54,7 +54,7 @@ cp "$here/init" "$initramfs/init"
 chmod 755 "$initramfs/init"
 mkdir -p "$initramfs/lib/modules"
 number_modules "$kernel" "$initramfs/lib/modules" virtio_pci virtio_blk virtio_console virtio_net virtio_rng \
-    virtio_balloon virtio_gpu virtio_scsi sd_mod sr_mod isofs pvpanic-pci pvpanic-mmio e1000 e1000e ext4 \
+    virtio_balloon virtio_gpu virtio_scsi ahci ata_piix sd_mod sr_mod isofs pvpanic-pci pvpanic-mmio e1000 e1000e ext4 \
     crc32c_generic crc32c-intel i8042 atkbd button evdev qemu_fw_cfg xhci_pci ehci_pci uhci_hcd usbhid hid_generic \
     usb_storage
 (cd "$initramfs" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd.img"

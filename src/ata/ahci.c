@@ -42,7 +42,18 @@ void ahci_irq_update(struct ahci *h)
     for (unsigned i = 0; i < AHCI_PORTS; i++)
         if (h->port[i].is & h->port[i].ie)
             h->is |= BIT(i);
-    pci_intx_set(&h->pci, (h->ghc & GHC_IE) && h->is);
+    if (!msi_enabled(&h->pci)) {
+        h->told = 0;
+        pci_intx_set(&h->pci, (h->ghc & GHC_IE) && h->is);
+        return;
+    }
+    /* A message for each bit that has come up, and again for what is set after software cleared it
+     * (§10.6.2.2). */
+    uint32_t asking = h->ghc & GHC_IE ? h->is : 0, news = asking & ~h->told;
+    h->told = asking;
+    pci_intx_set(&h->pci, false);
+    if (news)
+        msi_notify(&h->pci);
 }
 
 void ahci_port_raise(struct ahci_port *p, uint32_t is_bits)
@@ -251,6 +262,7 @@ static void hba_write(struct ahci *h, unsigned off, uint32_t val)
         ahci_irq_update(h);
     } else if (off == HBA_IS) {
         h->is &= ~val;
+        h->told &= ~val;
         ahci_irq_update(h);
     }
 }
@@ -382,12 +394,18 @@ static const struct state_field ahci_fields[] = {
 };
 static const struct state_desc ahci_state = {
     .name = "ich9-ahci", .version = 1, .fields = ahci_fields, .post_load = ahci_post_load};
+static void ahci_config_written(struct pci_dev *d, unsigned off, unsigned size)
+{
+    ahci_irq_update(ahci_of(d)); /* MSI may be on or off now */
+}
+
 static const struct pci_dev_ops ahci_ops = {
     .dev = {.type = "ich9-ahci",
             .reset = ahci_reset,
             .drain = ahci_drain,
             .destroy = ahci_destroy,
             .state = &ahci_state},
+    .config_written = ahci_config_written,
 };
 
 struct pci_dev *ahci_new(struct pci_bus *bus, uint8_t devfn, bool multifunction, const char *id,
@@ -412,6 +430,7 @@ struct pci_dev *ahci_new(struct pci_bus *bus, uint8_t devfn, bool multifunction,
     pci_dev_init(&h->pci, &ahci_ops, &ids);
     h->pci.multifunction = multifunction;
     h->pci.config[PCI_INT_PIN] = 1;
+    msi_init(&h->pci);
     pci_bar_set(&h->pci, 4, PCI_BAR_IO, false, &h->index_data);
     pci_bar_set(&h->pci, 5, PCI_BAR_MEM32, false, &h->mmio);
     for (unsigned i = 0; i < AHCI_PORTS; i++) {
@@ -455,88 +474,7 @@ bool ahci_attach(struct pci_dev *d, unsigned port, const struct ata_drive_config
     return true;
 }
 
-/* ---- monitors ---- */
-
-bool ahci_drive_info(struct pci_dev *d, unsigned port, struct ata_drive_info *out)
+struct ata_drive *ahci_drive(struct pci_dev *d, unsigned port)
 {
-    struct ahci_port *p = &ahci_of(d)->port[port];
-
-    if (!p->drive.present)
-        return false;
-    pthread_mutex_lock(&d->dev.list->lock);
-    *out = (struct ata_drive_info){p->drive.id, p->drive.node, p->drive.cdrom, p->drive.tray_open,
-                                   p->drive.locked};
-    pthread_mutex_unlock(&d->dev.list->lock);
-    return true;
-}
-
-static void node_take(struct ahci_port *p)
-{
-    struct ata_drive *v = &p->drive;
-
-    if (!v->node)
-        return;
-    blk_drain(v->node);
-    blk_release(v->node);
-    v->claimed = false;
-    v->node = NULL;
-}
-
-bool ahci_eject(struct pci_dev *d, unsigned port, bool force, GError **err)
-{
-    struct ahci_port *p = &ahci_of(d)->port[port];
-    struct ata_drive *v = &p->drive;
-    bool held, opened;
-
-    if (!v->present || !v->cdrom)
-        return error_set(err, HANOK_ERROR_INVALID, "this drive has no tray");
-    pthread_mutex_lock(&d->dev.list->lock);
-    held = v->locked && !force && !v->tray_open;
-    opened = !held && !v->tray_open;
-    if (held) {
-        mmc_button(v);
-    } else {
-        v->tray_open = true;
-        v->locked = false;
-        mmc_medium_changed(v, false);
-    }
-    pthread_mutex_unlock(&d->dev.list->lock);
-    if (held)
-        return error_set(err, HANOK_ERROR_BUSY,
-                         "the guest has locked the tray of drive '%s'; it has been asked to let go "
-                         "(force=true opens it all the same)",
-                         v->id ? v->id : "");
-    node_take(p);
-    if (opened && v->tray_moved)
-        v->tray_moved(v->opaque, v->id, true);
-    return true;
-}
-
-bool ahci_insert(struct pci_dev *d, unsigned port, struct blk_node *node, GError **err)
-{
-    struct ahci_port *p = &ahci_of(d)->port[port];
-    struct ata_drive *v = &p->drive;
-    bool closed;
-
-    if (!v->present || !v->cdrom)
-        return error_set(err, HANOK_ERROR_INVALID, "this drive takes no other disc");
-    if (node && v->node)
-        return error_set(err, HANOK_ERROR_BUSY, "there is a disc in the drive; eject it first");
-    if (node && !blk_claim(node, v->id ? v->id : "CD-ROM drive", err))
-        return false;
-    if (node)
-        blk_attach(node, evloop_main());
-    pthread_mutex_lock(&d->dev.list->lock);
-    if (node) {
-        v->node = node;
-        v->claimed = true;
-    }
-    closed = v->tray_open;
-    v->tray_open = false;
-    if (v->node)
-        mmc_medium_changed(v, true);
-    pthread_mutex_unlock(&d->dev.list->lock);
-    if (closed && v->tray_moved)
-        v->tray_moved(v->opaque, v->id, false);
-    return true;
+    return &ahci_of(d)->port[port].drive;
 }

@@ -6,11 +6,12 @@
 #ifndef ATA_AHCI_INT_H
 #define ATA_AHCI_INT_H
 
+#include "ata/ahci.h"
 #include "block/block.h"
 #include "bus/io.h"
 #include "drive.h"
 
-enum { AHCI_SLOTS = 32, AHCI_IOV_MAX = 256, AHCI_BYTES_MAX = 65536 * ATA_SECTOR };
+enum { AHCI_SLOTS = 32, AHCI_IOV_MAX = 256 };
 
 /* Port registers, AHCI 1.3.1 §3.3. */
 enum {
@@ -86,6 +87,7 @@ struct ahci {
     struct vm_clock *clock;
     /* board lock */
     uint32_t ghc, is, index;
+    uint32_t told; /* bits of is for which an MSI has been sent; not kept in states */
     struct ahci_port port[AHCI_PORTS];
 };
 

@@ -69,7 +69,7 @@ static const struct media_row {
     {0x42, VERIFY | EXT},
 };
 
-static bool is_multiple(uint8_t command)
+bool ata_is_multiple(uint8_t command)
 {
     return command == 0xc4 || command == 0x29 || command == 0xc5 || command == 0x39 ||
            command == 0xce;
@@ -105,7 +105,7 @@ static void media_decode(struct ata_drive *d, const struct media_row *row,
         count &= 0xff;
     if (count == 0)
         count = limit;
-    if (is_multiple(row->command) && d->multiple == 0) {
+    if (ata_is_multiple(row->command) && d->multiple == 0) {
         op_fail(op, ATA_E_ABORT);
         return;
     }

@@ -10,10 +10,15 @@
 #ifndef ATA_DRIVE_H
 #define ATA_DRIVE_H
 
-#include "ata/ahci.h"
+#include "ata/drives.h"
 #include "base/state.h"
 
-enum { ATA_SECTOR = 512, CD_SECTOR = 2048, ATA_BUFFER_BYTES = 4096 };
+enum {
+    ATA_SECTOR = 512,
+    CD_SECTOR = 2048,
+    ATA_BUFFER_BYTES = 4096,
+    ATA_BYTES_MAX = 65536 * ATA_SECTOR
+};
 enum {
     ATA_BSY = 0x80,
     ATA_DRDY = 0x40,
@@ -57,6 +62,8 @@ struct ata_drive {
     /* immutable */
     struct blk_node *node; /* main thread may change it on a CD-ROM drive */
     bool cdrom, read_only, claimed;
+    bool parallel; /* on an IDE cable, not a SATA port */
+    unsigned unit; /* parallel: 0 or 1 */
     uint32_t logical_bytes, physical_bytes;
     char serial[21], model[41], version[9], *id;
     void (*tray_moved)(void *opaque, const char *id, bool open);
@@ -80,11 +87,17 @@ void ata_drive_reset(struct ata_drive *d);
 uint16_t ata_signature(const struct ata_drive *d);
 uint64_t ata_sectors(const struct ata_drive *d);
 void ata_decode(struct ata_drive *d, const struct ata_taskfile *tf, struct ata_op *op);
+/* READ MULTIPLE and its kin, which move ata_drive.multiple sectors at a time. */
+bool ata_is_multiple(uint8_t command);
 void ata_data_written(struct ata_drive *d, const struct ata_taskfile *tf);
 /* One of the ranges of a TRIM; false: an empty entry. */
 bool ata_trim_range(const struct ata_drive *d, const uint8_t entry[8], uint64_t *offset_bytes,
                     uint64_t *len_bytes);
 extern const struct state_desc ata_drive_state;
+
+/* The drives of each kind of controller, present or not. */
+struct ata_drive *ahci_drive(struct pci_dev *d, unsigned port);
+struct ata_drive *ide_drive(struct pci_dev *d, unsigned place);
 
 /* identify.c */
 void ata_identify(struct ata_drive *d);

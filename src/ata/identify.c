@@ -31,10 +31,12 @@ static void common(struct ata_drive *d)
     word(d, 66, 120);
     word(d, 67, 120);
     word(d, 68, 120);
-    word(d, 80, 0x01f0);  /* ATA/ATAPI-4 to ATA8 */
-    word(d, 88, 0x203f);  /* Ultra DMA 0-5, mode 5 chosen */
-    word(d, 93, 0x6001);  /* 80-conductor cable, drive 0 */
-    word(d, 222, 0x101f); /* serial transport, SATA 1.0a to 2.6 */
+    word(d, 80, 0x01f0); /* ATA/ATAPI-4 to ATA8 */
+    word(d, 88, 0x203f); /* Ultra DMA 0-5, mode 5 chosen */
+    if (d->parallel)
+        word(d, 93, d->unit ? 0x6100 : 0x6001); /* 80-conductor cable, which drive */
+    else
+        word(d, 222, 0x101f); /* serial transport, SATA 1.0a to 2.6 */
 }
 
 void ata_identify(struct ata_drive *d)
@@ -60,8 +62,10 @@ void ata_identify(struct ata_drive *d)
     le32_put(d->buffer + 2 * 57, (uint32_t)(cylinders * 16 * 63));
     word(d, 59, d->multiple ? 0x100 | d->multiple : 0);
     le32_put(d->buffer + 2 * 60, lba28);
-    word(d, 75, QUEUE_DEPTH - 1);
-    word(d, 76, 0x0106); /* NCQ, SATA 1.5 and 3 Gb/s */
+    if (!d->parallel) {
+        word(d, 75, QUEUE_DEPTH - 1);
+        word(d, 76, 0x0106); /* NCQ, SATA 1.5 and 3 Gb/s */
+    }
     word(d, 82, 0x4060); /* write cache, look-ahead, NOP */
     word(d, 83, 0x7400); /* flush, flush ext, 48-bit addresses */
     word(d, 84, 0x4060); /* FUA writes, general purpose logging */
@@ -83,7 +87,8 @@ void ata_identify_packet(struct ata_drive *d)
     word(d, 0, 0x85c0); /* ATAPI, CD-ROM, removable, 12-byte packets */
     word(d, 49, 0x0f00);
     word(d, 73, 5); /* ATAPI CD-ROM */
-    word(d, 76, 0x0006);
+    if (!d->parallel)
+        word(d, 76, 0x0006);
     word(d, 82, 0x4210); /* packets, device reset */
     word(d, 83, 0x4000);
     word(d, 84, 0x4000);

@@ -93,12 +93,15 @@ void acpi_ssdt_body(GByteArray *to, const struct acpi_config *cfg)
     int_name(to, "\\_SB.PCI0.M32L", last_of(&cfg->pci32));
     int_name(to, "\\_SB.PCI0.M64B", cfg->pci64.base);
     int_name(to, "\\_SB.PCI0.M64L", last_of(&cfg->pci64));
-    int_name(to, "\\_SB.ECMB", cfg->ecam.base);
-    int_name(to, "\\_SB.ECML", cfg->ecam.size_bytes);
+    if (cfg->chipset == ACPI_CHIPSET_Q35) {
+        int_name(to, "\\_SB.ECMB", cfg->ecam.base);
+        int_name(to, "\\_SB.ECML", cfg->ecam.size_bytes);
+    }
     int_name(to, "\\_SB.HPEN", cfg->hpet);
     int_name(to, "\\_SB.COMM", cfg->com_mask);
     prt(to, "\\_SB.PCI0.PRTP", cfg, false);
-    prt(to, "\\_SB.PCI0.PRTA", cfg, true);
+    if (cfg->chipset == ACPI_CHIPSET_Q35)
+        prt(to, "\\_SB.PCI0.PRTA", cfg, true);
     if (cfg->sleep_s3)
         sleep_state(to, "\\_S3", 1);
     if (cfg->sleep_s4)

@@ -6,7 +6,8 @@
 #include "base/util.h"
 #include "bus/fw_cfg.h"
 
-#include "dsdt.hex"
+#include "dsdt_piix.hex"
+#include "dsdt_q35.hex"
 
 #include <assert.h>
 
@@ -16,11 +17,18 @@ enum {
     OFF_CHECKSUM = 9,
     FADT_BYTES = 244,
     FACS_BYTES = 64,
-    PM1_CNT = 4, /* in the PM block (ICH9 §13.8.3) */
+    PM1_CNT = 4, /* in the PM block (ICH9 §13.8.3, PIIX4 §7.2) */
     PM_TMR = 8,
-    GPE0 = 0x20,
-    GPE0_BYTES = 16,
     SCI = 9,
+};
+
+static const struct {
+    const unsigned char *dsdt;
+    size_t dsdt_bytes;
+    uint8_t gpe0, gpe0_bytes; /* in the PM block */
+} chipsets[] = {
+    [ACPI_CHIPSET_Q35] = {dsdt_q35_aml_code, sizeof(dsdt_q35_aml_code), 0x20, 16},
+    [ACPI_CHIPSET_PIIX] = {dsdt_piix_aml_code, sizeof(dsdt_piix_aml_code), 0x0c, 4},
 };
 
 struct tables {
@@ -108,7 +116,7 @@ static uint32_t dsdt(struct tables *t)
 {
     uint32_t at = t->blob->len;
 
-    put(t, dsdt_aml_code, sizeof(dsdt_aml_code));
+    put(t, chipsets[t->cfg->chipset].dsdt, chipsets[t->cfg->chipset].dsdt_bytes);
     t->blob->data[at + OFF_CHECKSUM] = 0;
     table_end(t, at, false);
     return at;
@@ -134,6 +142,8 @@ static void gas(uint8_t *p, bool io, uint8_t bits, uint8_t access, uint64_t addr
 static void fadt(struct tables *t, uint32_t facs_at, uint32_t dsdt_at)
 {
     uint32_t at = table_begin(t, "FACP", 3), pm = t->cfg->pm_base;
+    uint32_t gpe0 = chipsets[t->cfg->chipset].gpe0;
+    uint8_t gpe0_bytes = chipsets[t->cfg->chipset].gpe0_bytes;
     uint8_t *b;
 
     g_byte_array_set_size(t->blob, at + FADT_BYTES);
@@ -146,11 +156,11 @@ static void fadt(struct tables *t, uint32_t facs_at, uint32_t dsdt_at)
     le32_put(b + 56, pm);
     le32_put(b + 64, pm + PM1_CNT);
     le32_put(b + 76, pm + PM_TMR);
-    le32_put(b + 80, pm + GPE0);
+    le32_put(b + 80, pm + gpe0);
     b[88] = 4;
     b[89] = 2;
     b[91] = 4;
-    b[92] = GPE0_BYTES;
+    b[92] = gpe0_bytes;
     le16_put(b + 96, 0xfff); /* no C2, no C3 */
     le16_put(b + 98, 0xfff);
     b[108] = 0x32;        /* century */
@@ -164,7 +174,7 @@ static void fadt(struct tables *t, uint32_t facs_at, uint32_t dsdt_at)
     gas(b + 148, true, 32, 2, pm);
     gas(b + 172, true, 16, 2, pm + PM1_CNT);
     gas(b + 208, true, 32, 3, pm + PM_TMR);
-    gas(b + 220, true, 8 * GPE0_BYTES, 1, pm + GPE0);
+    gas(b + 220, true, (uint8_t)(8 * gpe0_bytes), 1, pm + gpe0);
     pointer(t, at + 36, 4, facs_at);
     pointer(t, at + 40, 4, dsdt_at);
     pointer(t, at + 140, 8, dsdt_at);
@@ -296,7 +306,8 @@ void acpi_build(struct fw_cfg *f, const struct acpi_config *cfg)
     fadt(&t, facs_at, dsdt_at);
     ssdt(&t);
     madt(&t);
-    mcfg(&t);
+    if (cfg->ecam.size_bytes)
+        mcfg(&t);
     if (cfg->hpet)
         hpet(&t);
     waet(&t);

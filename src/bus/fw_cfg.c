@@ -44,13 +44,15 @@ struct file {
 
 struct fw_cfg {
     struct device dev; /* first */
-    /* immutable once the machine runs */
+    /* immutable, or once the machine runs under the board lock */
     struct io_space *pio;
     struct guest_mem *mem;
     struct io_region select_region, dma_region;
     struct item key[KEY_FILES];
     GPtrArray *files; /* struct file, sorted by name; key = KEY_FILES + index */
     /* under the board lock */
+    void (*refresh)(void *opaque);
+    void *refresh_opaque;
     uint16_t selected;
     uint32_t offset_bytes;
     uint64_t dma_addr;
@@ -79,8 +81,16 @@ static struct item *item_find(struct fw_cfg *f, unsigned key)
 
 static void item_select(struct fw_cfg *f, uint16_t key)
 {
+    if (key == FW_CFG_FILE_DIR && f->refresh)
+        f->refresh(f->refresh_opaque);
     f->selected = key;
     f->offset_bytes = 0;
+}
+
+void fw_cfg_on_directory(struct fw_cfg *f, void (*fn)(void *opaque), void *opaque)
+{
+    f->refresh = fn;
+    f->refresh_opaque = opaque;
 }
 
 /* n bytes that the item has; false when its file no longer does. */

@@ -307,7 +307,8 @@ void pci_intx_route(struct pci_dev *d)
     }
     isa = h->route_intx_pic ? h->route_intx_pic(h, (uint8_t)slot, pin) : -1;
     pthread_mutex_lock(&h->intx_lock);
-    irq_connect(&d->intx, h->irqchip, h->route_intx(h, (uint8_t)slot, pin));
+    if (h->route_intx)
+        irq_connect(&d->intx, h->irqchip, h->route_intx(h, (uint8_t)slot, pin));
     if (isa >= 0)
         irq_connect(&d->intx_pic, h->irqchip, (unsigned)isa);
     else

@@ -335,7 +335,7 @@ void pci_host_init(struct pci_host *h, struct device_list *devices, struct io_sp
         (struct io_region){.ops = &ecam_ops, .name = "pci-ecam", .lock = &devices->lock};
     io_space_add(pio, &h->config_addr_region, 0xcf8);
     io_space_add(pio, &h->config_data_region, 0xcfc);
-    h->root = pci_bus_new(h, NULL, "pcie.0");
+    h->root = pci_bus_new(h, NULL, h->root_name ? h->root_name : "pcie.0");
 }
 
 void pci_host_fini(struct pci_host *h)

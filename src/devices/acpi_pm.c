@@ -1,4 +1,4 @@
-/* acpi_pm.c - the ICH9 power-management I/O block.
+/* acpi_pm.c - the power-management I/O block of the ICH9 and of the PIIX4.
  *
  * Registers are handled as aligned dwords with a byte mask, so every access width and split works
  * the same.  The PM timer and its overflow flag are functions of the clock. */
@@ -59,6 +59,7 @@ struct acpi_pm {
     struct timer *overflow_timer, *tco_timer;
     struct irq_line sci;
     const struct board_requests *req;
+    enum acpi_pm_model model;
     /* board lock */
     uint16_t pm1_sts, pm1_en, pm1_cnt;
     uint64_t
@@ -238,16 +239,9 @@ static void pm1_sts_clear(struct acpi_pm *p, uint16_t bits)
         p->overflows_seen = pm_ticks(p) / OVERFLOW_TICKS;
 }
 
-static uint32_t block_read(struct acpi_pm *p, unsigned reg)
+static uint32_t ich9_read(struct acpi_pm *p, unsigned reg)
 {
     switch (reg) {
-    case ACPI_PM_OFF_PM1_EVT:
-        sci_update(p);
-        return p->pm1_sts | (uint32_t)p->pm1_en << 16;
-    case ACPI_PM_OFF_PM1_CNT:
-        return p->pm1_cnt;
-    case ACPI_PM_OFF_TMR:
-        return pm_ticks(p) & PM_TIMER_MASK;
     case ACPI_PM_OFF_GPE0:
         return p->gpe_sts;
     case ACPI_PM_OFF_GPE0 + 4:
@@ -264,24 +258,33 @@ static uint32_t block_read(struct acpi_pm *p, unsigned reg)
     return reg >= ACPI_PM_OFF_TCO ? tco_read(p, reg) : 0;
 }
 
-static void block_write(struct acpi_pm *p, unsigned reg, uint32_t val, uint32_t mask)
+/* Status in the low half, enable in the high one, as of PM1; 16 bits each (82371AB §7.2.4). */
+static uint32_t piix4_read(struct acpi_pm *p, unsigned reg)
 {
-    uint32_t merged;
+    return reg == ACPI_PM_OFF_GPE_PIIX4
+               ? (uint32_t)(p->gpe_sts & 0xffff) | (uint32_t)(p->gpe_en & 0xffff) << 16
+               : 0;
+}
 
-    if (reg >= ACPI_PM_OFF_TCO) {
-        tco_write(p, reg, val, mask);
-        return;
-    }
-    merged = (block_read(p, reg) & ~mask) | (val & mask);
+static uint32_t block_read(struct acpi_pm *p, unsigned reg)
+{
     switch (reg) {
     case ACPI_PM_OFF_PM1_EVT:
-        pm1_sts_clear(p, val & mask & STS_ALL);
-        p->pm1_en = merged >> 16 & EN_ALL;
-        break;
+        sci_update(p);
+        return p->pm1_sts | (uint32_t)p->pm1_en << 16;
     case ACPI_PM_OFF_PM1_CNT:
-        if (mask & 0xffff)
-            pm1_cnt_write(p, merged);
-        return;
+        return p->pm1_cnt;
+    case ACPI_PM_OFF_TMR:
+        return pm_ticks(p) & PM_TIMER_MASK;
+    }
+    return p->model == ACPI_PM_ICH9 ? ich9_read(p, reg) : piix4_read(p, reg);
+}
+
+static void ich9_write(struct acpi_pm *p, unsigned reg, uint32_t val, uint32_t mask)
+{
+    uint32_t merged = (ich9_read(p, reg) & ~mask) | (val & mask);
+
+    switch (reg) {
     case ACPI_PM_OFF_GPE0:
         p->gpe_sts &= ~(uint64_t)(val & mask);
         break;
@@ -300,6 +303,39 @@ static void block_write(struct acpi_pm *p, unsigned reg, uint32_t val, uint32_t 
     case ACPI_PM_OFF_SMI_STS:
         p->smi_sts &= ~(val & mask);
         break;
+    default:
+        if (reg >= ACPI_PM_OFF_TCO)
+            tco_write(p, reg, val, mask);
+    }
+}
+
+static void piix4_write(struct acpi_pm *p, unsigned reg, uint32_t val, uint32_t mask)
+{
+    if (reg != ACPI_PM_OFF_GPE_PIIX4)
+        return;
+    p->gpe_sts &= ~(uint64_t)(val & mask & 0xffff);
+    p->gpe_en = ((piix4_read(p, reg) & ~mask) | (val & mask)) >> 16;
+}
+
+static void block_write(struct acpi_pm *p, unsigned reg, uint32_t val, uint32_t mask)
+{
+    uint32_t merged;
+
+    switch (reg) {
+    case ACPI_PM_OFF_PM1_EVT:
+        merged = (block_read(p, reg) & ~mask) | (val & mask);
+        pm1_sts_clear(p, val & mask & STS_ALL);
+        p->pm1_en = merged >> 16 & EN_ALL;
+        break;
+    case ACPI_PM_OFF_PM1_CNT:
+        if (mask & 0xffff)
+            pm1_cnt_write(p, (uint16_t)((p->pm1_cnt & ~mask) | (val & mask)));
+        return;
+    default:
+        if (p->model == ACPI_PM_ICH9)
+            ich9_write(p, reg, val, mask);
+        else
+            piix4_write(p, reg, val, mask);
     }
     sci_update(p);
 }
@@ -354,6 +390,11 @@ void acpi_pm_map(struct acpi_pm *p, uint16_t base, bool enabled)
     io_space_del(p->pio, &p->region);
     if (enabled)
         io_space_add(p->pio, &p->region, base);
+}
+
+uint16_t acpi_pm_base(const struct acpi_pm *p)
+{
+    return p->region.added ? (uint16_t)p->region.base : 0;
 }
 
 void acpi_pm_set_sci(struct acpi_pm *p, unsigned gsi)
@@ -422,6 +463,10 @@ static bool pm_post_load(void *obj, uint32_t version, GError **err)
 {
     struct acpi_pm *p = obj;
 
+    if (p->model == ACPI_PM_PIIX4) {
+        p->gpe_sts &= 0xffff;
+        p->gpe_en &= 0xffff;
+    }
     p->tco_initial &= TCO_TIMER_MASK;
     p->tco_left &= TCO_TIMER_MASK;
     p->tco_timeouts &= 1;
@@ -471,11 +516,14 @@ static void pm_destroy(struct device *d)
 
 static const struct device_ops pm_device_ops = {
     .type = "ich9-pm", .reset = pm_reset, .destroy = pm_destroy, .state = &pm_state};
+static const struct device_ops piix4_device_ops = {
+    .type = "piix4-pm", .reset = pm_reset, .destroy = pm_destroy, .state = &pm_state};
 
 struct acpi_pm *acpi_pm_new(struct device_list *devices, struct io_space *pio,
                             struct irqchip *irqchip, struct vm_clock *clock,
-                            const struct board_requests *req)
+                            const struct board_requests *req, enum acpi_pm_model model)
 {
+    const struct device_ops *ops = model == ACPI_PM_ICH9 ? &pm_device_ops : &piix4_device_ops;
     struct acpi_pm *p = g_new0(struct acpi_pm, 1);
 
     p->pio = pio;
@@ -483,16 +531,18 @@ struct acpi_pm *acpi_pm_new(struct device_list *devices, struct io_space *pio,
     p->clock = clock;
     p->req = req;
     p->no_reboot = true;
+    p->model = model;
     p->overflow_timer = timer_new(evloop_main(), clock, overflow_due, p);
     p->tco_timer = timer_new(evloop_main(), clock, tco_due, p);
     irq_connect(&p->sci, irqchip, 9);
     p->region = (struct io_region){.ops = &pm_ops,
                                    .name = "acpi-pm",
-                                   .size_bytes = ACPI_PM_BLOCK_BYTES,
+                                   .size_bytes = model == ACPI_PM_ICH9 ? ACPI_PM_BLOCK_BYTES
+                                                                       : ACPI_PM_BLOCK_BYTES / 2,
                                    .lock = &devices->lock};
     p->apm_region =
         (struct io_region){.ops = &apm_ops, .name = "apm", .size_bytes = 2, .lock = &devices->lock};
-    device_add(devices, &p->dev, &pm_device_ops, NULL, "ich9-pm");
+    device_add(devices, &p->dev, ops, NULL, ops->type);
     pm_reset(&p->dev);
     io_space_add(pio, &p->apm_region, ACPI_PM_SMI_CMD);
     return p;

@@ -7,7 +7,6 @@
 #include <glib.h>
 
 enum { EXBAR_ENABLE = 1, EXBAR_SIZE_SHIFT = 1, EXBAR_SIZE_MASK = 3 };
-enum { SMRAM_OPEN = 0x40, SMRAM_CLOSED = 0x20, SMRAM_ENABLE = 0x08 };
 
 struct mch {
     struct pci_dev pci; /* first */
@@ -28,11 +27,8 @@ static void ecam_update(struct mch *m)
 
 static void shadow_follow(struct mch *m)
 {
-    uint8_t smram = m->pci.config[MCH_SMRAM];
-    bool open = (smram & (SMRAM_OPEN | SMRAM_CLOSED | SMRAM_ENABLE)) == (SMRAM_OPEN | SMRAM_ENABLE);
-
     if (m->shadow)
-        shadow_update(m->shadow, m->pci.config + MCH_PAM0, open);
+        shadow_registers(m->shadow, m->pci.config + MCH_PAM0, m->pci.config[MCH_SMRAM]);
 }
 
 static void mch_config_written(struct pci_dev *d, unsigned off, unsigned size)

@@ -82,6 +82,13 @@ void shadow_update(struct shadow *s, const uint8_t pam[SHADOW_PAM_COUNT], bool s
     layout_low(s, smram_open);
 }
 
+void shadow_registers(struct shadow *s, const uint8_t pam[SHADOW_PAM_COUNT], uint8_t smram)
+{
+    const uint8_t all = SHADOW_SMRAM_OPEN | SHADOW_SMRAM_CLOSED | SHADOW_SMRAM_ENABLE;
+
+    shadow_update(s, pam, (smram & all) == (SHADOW_SMRAM_OPEN | SHADOW_SMRAM_ENABLE));
+}
+
 /* ---- segments that take writes while they show the firmware ---- */
 
 static void behind_write(struct io_region *r, uint64_t off, unsigned size, uint64_t val)

@@ -165,6 +165,15 @@ bool boot_image_place(struct boot_image *img, const struct boot_env *env, GError
     return ok;
 }
 
+bool boot_image_under_firmware(const struct boot_image *img, GError **err)
+{
+    return img->format == &boot_bzimage ||
+           error_set(err, HANOK_ERROR_UNSUPPORTED,
+                     "kernel '%s' is a %s image, which firmware does not start: leave out -bios "
+                     "and pflash, or give a bzImage",
+                     img->path, img->format->name);
+}
+
 void boot_image_add_fw_cfg(struct boot_image *img, struct fw_cfg *f)
 {
     fw_cfg_add_u32(f, FW_CFG_CMDLINE_ADDR, BOOT_CMDLINE_GPA);

@@ -273,13 +273,44 @@ void firmware_reset(struct machine *m)
     m->resets++;
 }
 
+/* ---- a kernel under firmware ----
+ * UEFI firmware takes it from fw_cfg by itself; a BIOS needs the option ROM of linuxboot.S. */
+
+#define KERNEL_ROM "genroms/linuxboot.bin"
+
+extern const uint8_t linuxboot_rom[], linuxboot_rom_end[], linuxboot_pnp[];
+
+static uint8_t sum(const uint8_t *p, size_t len)
+{
+    uint8_t s = 0;
+
+    for (size_t i = 0; i < len; i++)
+        s = (uint8_t)(s + p[i]);
+    return s;
+}
+
+static bool kernel_rom_add(struct machine *m, GError **err)
+{
+    enum { ROM_SUM = 6, PNP_SUM = 9, PNP_BYTES = 32 };
+    size_t len = (size_t)(linuxboot_rom_end - linuxboot_rom);
+    g_autofree uint8_t *rom = g_memdup2(linuxboot_rom, len);
+    uint8_t *pnp = rom + (linuxboot_pnp - linuxboot_rom);
+
+    if (!boot_image_under_firmware(m->boot, err))
+        return false;
+    pnp[PNP_SUM] = (uint8_t)-sum(pnp, PNP_BYTES);
+    rom[ROM_SUM] = (uint8_t)-sum(rom, len);
+    fw_cfg_add_file(m->fw_cfg, KERNEL_ROM, rom, len);
+    return true;
+}
+
 static void bootorder_write(struct machine *m, bool strict)
 {
-    g_autoptr(GString) text = g_string_new(NULL);
+    g_autoptr(GString) text = g_string_new(m->boot ? "/rom@" KERNEL_ROM : NULL);
 
     for (guint i = 0; m->boot_entries && i < m->boot_entries->len; i++) {
         const struct boot_entry *e = g_ptr_array_index(m->boot_entries, i);
-        g_string_append_printf(text, "%s%s", i ? "\n" : "", e->path);
+        g_string_append_printf(text, "%s%s", text->len ? "\n" : "", e->path);
     }
     if (strict)
         g_string_append_printf(text, "%sHALT", text->len ? "\n" : "");
@@ -331,6 +362,8 @@ bool firmware_boot_items(struct machine *m, GError **err)
                         len > 2 && !memcmp(data, "BM", 2) ? "bootsplash.bmp" : "bootsplash.jpg",
                         data, len);
     }
+    if (m->boot && m->firmware && !kernel_rom_add(m, err))
+        return false;
     bootorder_write(m, strict);
     return true;
 }

@@ -9,20 +9,18 @@
  *   6. the boot image, or a few instructions that say there is none
  *
  * Threads: main, vcpus paused. */
+#include "board.h"
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "bus/acpi.h"
 #include "bus/fw_cfg.h"
 #include "cpu/vcpu.h"
-#include "devices/chipset.h"
-#include "devices/shadow.h"
-#include "machine_internal.h"
 #include "mem/guest_mem.h"
 #include "mem/layout.h"
 
 enum {
-    PM_BASE = 0x600,
     FSEG_BASE = 0xf0000,
     FSEG_STUBS = 0xfe000, /* real-mode code, above what tables may take */
     FSEG_SEGMENT = 0xf000,
@@ -32,25 +30,13 @@ enum {
     LAPIC_LVT0 = 0x350,
     LAPIC_LVT1 = 0x360,
 };
-#define RCBA_BASE 0xfed1c000u
 
 /* ---- 1. chip set ---- */
 
 static void chipset_setup(struct machine *m)
 {
-    static const uint8_t pirq_irq[8] = {10, 10, 11, 11, 10, 10, 11, 11};
-
-    pci_config_write(m->mch, MCH_PCIEXBAR + 4, 4, (uint32_t)(m->map.ecam.base >> 32));
-    pci_config_write(m->mch, MCH_PCIEXBAR, 4, (uint32_t)m->map.ecam.base | 1);
-    pci_config_write(m->mch, MCH_PAM0, 1, 0x30); /* shadow RAM everywhere */
-    for (unsigned i = 1; i < SHADOW_PAM_COUNT; i++)
-        pci_config_write(m->mch, MCH_PAM0 + i, 1, 0x33);
-    pci_config_write(m->lpc, LPC_PMBASE, 4, PM_BASE | 1);
-    pci_config_write(m->lpc, LPC_ACPI_CNTL, 1, LPC_ACPI_ENABLE); /* SCI is IRQ 9 */
-    for (unsigned i = 0; i < 8; i++)
-        pci_config_write(m->lpc, i < 4 ? LPC_PIRQA_ROUT + i : LPC_PIRQE_ROUT + i - 4, 1,
-                         pirq_irq[i]);
-    pci_config_write(m->lpc, LPC_RCBA, 4, RCBA_BASE | 1);
+    m->board->firmware_setup(m);
+    board_tables_follow(m);
     pci_assign(&m->pci, &m->map.pci32, &m->map.pci64);
 }
 
@@ -185,10 +171,12 @@ static void mtrr_setup(struct x86_state *s, const struct memory_map *map, unsign
         s->mtrr_fixed[i] = i < 2    ? UINT64_C(0x0606060606060606)
                            : i == 2 ? 0
                                     : UINT64_C(0x0505050505050505);
-    s->mtrr_base[0] = map->ecam.base;
-    s->mtrr_mask[0] = (~(map->ecam.size_bytes - 1) & mask) | 0x800;
-    s->mtrr_base[1] = map->pci32.base;
-    s->mtrr_mask[1] = (~(GiB - 1) & mask) | 0x800;
+    s->mtrr_base[0] = map->pci32.base; /* a power of two below 4 GiB */
+    s->mtrr_mask[0] = (~(4 * GiB - map->pci32.base - 1) & mask) | 0x800;
+    if (map->ecam.size_bytes) {
+        s->mtrr_base[1] = map->ecam.base;
+        s->mtrr_mask[1] = (~(map->ecam.size_bytes - 1) & mask) | 0x800;
+    }
     s->mtrr_def_type = 0xc06;
 }
 

@@ -1,4 +1,6 @@
 /* machine.c - makes and ends a machine, and moves it between its run states. */
+#include "board.h"
+
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/log.h"
@@ -10,43 +12,10 @@
 #include "devices/rtc.h"
 #include "display/vnc.h"
 #include "firmware.h"
-#include "machine_internal.h"
 #include "mem/guest_mem.h"
 #include "mem/layout.h"
 
 #include <jansson.h>
-
-const struct machine_type machine_types[] = {
-    {"pc-q35-7.2", "q35", "Standard PC (Q35 + ICH9, 2009)", true, 288},
-    {"pc-q35-2.4", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 255},
-    {"pc-q35-2.5", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 255},
-    {"pc-q35-2.6", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 255},
-    {"pc-q35-2.7", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 255},
-    {"pc-q35-2.8", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-2.9", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-2.10", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-2.11", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-2.12", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-3.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-3.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-4.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-4.0.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-4.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-4.2", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-5.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-5.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-5.2", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-6.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-6.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-6.2", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-7.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-7.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-8.0", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-8.1", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"pc-q35-8.2", NULL, "Standard PC (Q35 + ICH9, 2009)", false, 288},
-    {"none", NULL, "empty machine", false, 1},
-    {NULL, NULL, NULL, false, 0},
-};
 
 const char *run_state_name(enum run_state s)
 {
@@ -295,25 +264,6 @@ void machine_set_exit_handler(struct machine *m, void (*fn)(void *opaque, int st
 
 /* ---- making and ending ---- */
 
-static const struct machine_type *type_find(const struct vm_config *cfg, GError **err)
-{
-    const char *names[ARRAY_SIZE(machine_types)];
-    const char *want = "q35";
-    size_t n = 0;
-
-    if (!props_get_str(cfg->machine, "type", &want, err))
-        return NULL;
-    for (const struct machine_type *t = machine_types; t->name; t++) {
-        if (strcmp(t->name, want) == 0 || (t->alias && strcmp(t->alias, want) == 0))
-            return t;
-        names[n++] = t->alias ? t->alias : t->name;
-    }
-    g_autofree char *near = error_nearest(want, names, n);
-    error_set(err, HANOK_ERROR_INVALID, "there is no machine type '%s'; did you mean %s?", want,
-              near);
-    return NULL;
-}
-
 /* Whether the processor is one whose address map has the HyperTransport hole. */
 static bool cpu_is_amd(const struct vm_config *cfg, bool *amd, GError **err)
 {
@@ -351,7 +301,7 @@ static bool board_options(struct machine *m, GError **err)
         if (strcmp(driver, "ICH9-LPC") == 0 && strcmp(property, "noreboot") == 0 &&
             !props_get_bool(p, "value", &m->no_reboot_strap, err))
             return false;
-        if (strcmp(driver, "ICH9-LPC") != 0 || !g_str_has_prefix(property, "disable_s"))
+        if (strcmp(driver, m->board->pm_driver) != 0 || !g_str_has_prefix(property, "disable_s"))
             continue;
         if (!props_get_u32(p, "value", &value, err))
             return false;
@@ -404,13 +354,13 @@ static bool build(struct machine *m, GError **err)
                          "a machine of type %s has at most %u CPUs, not %u", m->type->name,
                          m->type->max_cpus, m->cfg->topology.cpus);
     if (!globals_check(m, err) || !board_options(m, err) || !cpu_is_amd(m->cfg, &amd, err) ||
-        !memory_map_plan(m->cfg->ram_bytes, amd, &m->map, err))
+        !m->board->memory_plan(m->cfg->ram_bytes, amd, &m->map, err))
         return false;
     if (!firmware_open(m, err))
         return false;
     if (m->cfg->kernel && !(m->boot = boot_image_open(m->cfg, err)))
         return false;
-    if (!q35_build(m, err) || !pci_check_functions(&m->pci, err))
+    if (!board_build(m, err) || !pci_check_functions(&m->pci, err))
         return false;
     if (m->boot)
         boot_image_add_fw_cfg(m->boot, m->fw_cfg);
@@ -421,7 +371,7 @@ static bool build(struct machine *m, GError **err)
 
 struct machine *machine_new(const struct vm_config *cfg, GError **err)
 {
-    const struct machine_type *type = type_find(cfg, err);
+    const struct machine_type *type = machine_type_find(cfg, err);
     struct machine *m;
 
     if (!type)
@@ -429,7 +379,7 @@ struct machine *machine_new(const struct vm_config *cfg, GError **err)
     m = g_new0(struct machine, 1);
     m->cfg = cfg;
     m->type = type;
-    m->board = strcmp(type->name, "none") != 0;
+    m->board = type->board;
     m->state = RUN_PRELAUNCH;
     m->clock = vm_clock_new();
     m->mem = guest_mem_new();

@@ -14,6 +14,7 @@
 #include <glib.h>
 
 struct acpi_pm;
+struct board;
 struct chardev;
 struct fw_cfg;
 struct hpet;
@@ -35,7 +36,7 @@ struct machine {
     /* immutable after machine_new */
     const struct vm_config *cfg; /* lent by the caller; outlives the machine */
     const struct machine_type *type;
-    bool board; /* false for "none" */
+    const struct board *board; /* NULL for "none" */
     struct memory_map map;
     struct vm_clock *clock;
     struct device_list devices;
@@ -56,12 +57,14 @@ struct machine {
     struct usb_buses usb;
     struct pci_dev *vga; /* NULL: none */
     struct input_handler ps2_input;
-    struct pci_dev *mch, *lpc, *ahci; /* ahci: on the board; NULL: switched off */
+    struct pci_dev *host_bridge, *isa_bridge, *pm_function; /* the last on boards that have it */
+    struct pci_dev *drives; /* the board's own SATA or IDE controller; NULL: switched off */
     struct boot_image *boot;
-    uint8_t com_mask;      /* serial ports present */
-    uint16_t pvpanic_port; /* 0: none */
-    uint64_t facs_gpa;     /* main thread; the substitute moves it at resets */
-    bool firmware;         /* starts at the reset vector; else the firmware substitute */
+    uint8_t com_mask;        /* serial ports present */
+    uint16_t pvpanic_port;   /* 0: none */
+    uint16_t tables_pm_base; /* the PM block's port as the ACPI tables have it; board lock */
+    uint64_t facs_gpa;       /* main thread; the substitute moves it at resets */
+    bool firmware;           /* starts at the reset vector; else the firmware substitute */
     bool hpet, sleep_s3, sleep_s4, no_reboot_strap;
     GPtrArray *boot_entries; /* firmware.c; NULL: none */
     unsigned resets;         /* the first start included */
@@ -103,9 +106,6 @@ void machine_wake_check(struct machine *m); /* wakes it when an enabled event is
 bool globals_check(struct machine *m, GError **err);
 void machine_grant_ejects(struct machine *m); /* functions whose slots the guest powered off */
 
-/* q35.c: everything soldered to the board, in order. */
-bool q35_build(struct machine *m, GError **err);
-
 /* registry_usb.c */
 bool machine_usb_add(struct machine *m, GError **err);
 
@@ -132,6 +132,9 @@ bool firmware_substitute_run(struct machine *m, GError **err);
 bool firmware_substitute_wake(struct machine *m, GError **err);
 /* pci_assign.c: bus numbers, windows, BARs, interrupt lines. */
 void pci_assign(struct pci_host *h, const struct acpi_range *pci32, const struct acpi_range *pci64);
+
+/* machine_types.c: the one that -machine names */
+const struct machine_type *machine_type_find(const struct vm_config *cfg, GError **err);
 
 /* machine.c */
 void machine_remap(struct machine *m); /* brings what layouts want into the memory map */

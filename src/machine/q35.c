@@ -1,383 +1,50 @@
-/* q35.c - the whole board on one page: what is soldered on, in order of creation.
- *
- * Interrupt controllers come first (their state loads before the lines that drive them), then the
- * host bridge and the chips of the ICH9, then what the user plugged in. */
+/* q35.c - the Q35 board on one page: a PCI Express host bridge and the chips of the ICH9. */
+#include "board.h"
+
 #include "ata/ahci.h"
-#include "base/error.h"
-#include "base/evloop.h"
-#include "base/log.h"
-#include "base/util.h"
-#include "bus/acpi.h"
-#include "bus/fw_cfg.h"
-#include "bus/io.h"
-#include "bus/lapic.h"
-#include "chardev/chardev.h"
-#include "cpu/vcpu.h"
-#include "devices/acpi_pm.h"
 #include "devices/chipset.h"
-#include "devices/hpet.h"
-#include "devices/i8042.h"
-#include "devices/pit.h"
-#include "devices/ports.h"
-#include "devices/rtc.h"
 #include "devices/shadow.h"
-#include "devices/uart.h"
-#include "firmware.h"
-#include "mem/guest_mem.h"
 
-#include <jansson.h>
-
-enum { PORTS = 0x10000, RESET_CONTROL_PORT = 0xcf9, DEBUGCON_PORT = 0xe9 };
-
-static void pit_irq_wanted(void *opaque, bool on)
-{
-    struct machine *m = opaque;
-
-    if (m->pit)
-        pit_irq_enable(m->pit, on);
-}
-
-static void rtc_irq_wanted(void *opaque, bool on)
-{
-    struct machine *m = opaque;
-    rtc_irq_enable(m->rtc, on);
-}
-
-/* Board lock held: the alarm is an ACPI event too, and may wake the machine. */
-static void rtc_alarm(void *opaque)
-{
-    struct machine *m = opaque;
-
-    if (m->pm)
-        acpi_pm_rtc_alarm(m->pm);
-    machine_request_wake_check(m);
-}
-
-static bool clock_config(struct machine *m, struct rtc_config *out, GError **err)
-{
-    static const char *const clocks[] = {"host", "rt", "vm", NULL};
-    const char *base = "utc", *driftfix = NULL;
-    unsigned clock = 0;
-
-    if (!props_get_str(m->cfg->rtc, "base", &base, err) ||
-        !props_get_enum(m->cfg->rtc, "clock", clocks, &clock, err) ||
-        !props_get_str(m->cfg->rtc, "driftfix", &driftfix, err))
-        return false;
-    out->follow_vm = clock == 2;
-    if (strcmp(base, "utc") == 0)
-        return true;
-    if (strcmp(base, "localtime") == 0) {
-        out->base = RTC_BASE_LOCALTIME;
-        return true;
-    }
-    g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
-    g_autofree char *day =
-        strchr(base, 'T') ? g_strdup(base) : g_strconcat(base, "T00:00:00", NULL);
-    g_autoptr(GDateTime) when = g_date_time_new_from_iso8601(day, utc);
-    if (!when)
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "-rtc base=%s is not a time; give utc, localtime, or YYYY-MM-DDTHH:MM:SS",
-                         base);
-    out->base = RTC_BASE_DATE;
-    out->date_s = g_date_time_to_unix(when);
-    return true;
-}
-
-static bool timers(struct machine *m, GError **err)
-{
-    struct rtc_config cfg = {.base = RTC_BASE_UTC};
-    struct hpet_legacy legacy = {
-        .opaque = m, .irq0_enable = pit_irq_wanted, .irq8_enable = rtc_irq_wanted};
-
-    if (!clock_config(m, &cfg, err))
-        return false;
-    if (!m->cpus || !cpu_set_kernel_pit(m->cpus))
-        m->pit = pit_new(&m->devices, m->pio, m->irqchip, m->clock);
-    m->rtc = rtc_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests, &cfg);
-    rtc_set_alarm_handler(m->rtc, rtc_alarm, m);
-    rtc_cmos_set_memory(m->rtc, m->map.low_bytes, m->map.high_bytes);
-    if (m->hpet)
-        hpet_new(&m->devices, m->mmio, m->irqchip, m->clock, &legacy);
-    return true;
-}
-
-/* The reset control's byte lies inside the PCI address register: it must be there first. */
 static bool chipset(struct machine *m, GError **err)
 {
-    struct ram_block *low = m->bios; /* whose end lies below 1 MiB too */
     bool sata = true;
 
-    if (!reset_port_new(&m->devices, m->pio, &m->requests))
-        return error_set(err, HANOK_ERROR_INVALID, "the reset port cannot be made");
-    m->pci.reset_control = io_space_find(m->pio, RESET_CONTROL_PORT);
-    if (!firmware_flash(m, &low, err))
-        return false;
-    m->shadow = shadow_new(&m->devices, m->mem, m->mmio, m->ram, low, low == m->bios, &m->requests);
-    pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
-    m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests);
-    m->lpc = lpc_new(&m->pci, m->pm, err);
-    if (m->lpc && m->no_reboot_strap)
-        lpc_strap_no_reboot(m->lpc);
-    m->mch = m->lpc ? mch_new(&m->pci, m->shadow, err) : NULL;
-    if (!m->mch || !props_get_bool(m->cfg->machine, "sata", &sata, err))
+    m->isa_bridge = lpc_new(&m->pci, m->pm, err);
+    if (m->isa_bridge && m->no_reboot_strap)
+        lpc_strap_no_reboot(m->isa_bridge);
+    m->host_bridge = m->isa_bridge ? mch_new(&m->pci, m->shadow, err) : NULL;
+    if (!m->host_bridge || !props_get_bool(m->cfg->machine, "sata", &sata, err))
         return false;
     if (sata)
-        m->ahci = ahci_new(m->pci.root, PCI_DEVFN(0x1f, 2), true, NULL, m->clock, err);
-    return !sata || m->ahci;
+        m->drives = ahci_new(m->pci.root, PCI_DEVFN(0x1f, 2), true, NULL, m->clock, err);
+    return !sata || m->drives;
 }
 
-static bool serial_ports(struct machine *m, GError **err)
+static void firmware_setup(struct machine *m)
 {
-    static const struct uart_config places[MACHINE_SERIALS_MAX] = {
-        {0x3f8, 4, NULL}, {0x2f8, 3, NULL}, {0x3e8, 4, NULL}, {0x2e8, 3, NULL}};
+    enum { RCBA_BASE = 0xfed1c000 };
+    static const uint8_t pirq_irq[8] = {10, 10, 11, 11, 10, 10, 11, 11};
+    struct pci_dev *mch = m->host_bridge, *lpc = m->isa_bridge;
 
-    for (guint i = 0; i < m->cfg->serials->len; i++) {
-        const char *spec = g_ptr_array_index(m->cfg->serials, i);
-        g_autofree char *id = g_strdup_printf("serial%u", i);
-        struct chardev *c;
-        if (strcmp(spec, "none") == 0)
-            continue;
-        if (i >= MACHINE_SERIALS_MAX)
-            return error_set(err, HANOK_ERROR_INVALID, "a machine has at most %d serial ports",
-                             MACHINE_SERIALS_MAX);
-        c = chardev_open_legacy(spec, id, false, err);
-        if (!c || !uart_new(&m->devices, m->pio, m->irqchip, m->clock, c, &places[i], err)) {
-            g_prefix_error(err, "-serial %s: ", spec);
-            return false;
-        }
-        m->com_mask |= (uint8_t)BIT(i);
-    }
-    return true;
+    pci_config_write(mch, MCH_PCIEXBAR + 4, 4, (uint32_t)(m->map.ecam.base >> 32));
+    pci_config_write(mch, MCH_PCIEXBAR, 4, (uint32_t)m->map.ecam.base | 1);
+    pci_config_write(mch, MCH_PAM0, 1, 0x30); /* shadow RAM everywhere */
+    for (unsigned i = 1; i < SHADOW_PAM_COUNT; i++)
+        pci_config_write(mch, MCH_PAM0 + i, 1, 0x33);
+    pci_config_write(lpc, LPC_PMBASE, 4, BOARD_PM_BASE | 1);
+    pci_config_write(lpc, LPC_ACPI_CNTL, 1, LPC_ACPI_ENABLE); /* SCI is IRQ 9 */
+    for (unsigned i = 0; i < 8; i++)
+        pci_config_write(lpc, i < 4 ? LPC_PIRQA_ROUT + i : LPC_PIRQE_ROUT + i - 4, 1, pirq_irq[i]);
+    pci_config_write(lpc, LPC_RCBA, 4, RCBA_BASE | 1u);
 }
 
-static bool debug_consoles(struct machine *m, GError **err)
-{
-    for (guint i = 0; i < m->cfg->debugcons->len; i++) {
-        const char *spec = g_ptr_array_index(m->cfg->debugcons, i);
-        g_autofree char *id = g_strdup_printf("debugcon%u", i);
-        struct chardev *c = chardev_open_legacy(spec, id, false, err);
-        if (!c || !debugcon_new(&m->devices, m->pio, c, DEBUGCON_PORT, DEBUGCON_PORT, id, err)) {
-            g_prefix_error(err, "-debugcon %s: ", spec);
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool user_devices(struct machine *m, GError **err)
-{
-    for (guint i = 0; i < m->cfg->devices->len; i++)
-        if (!machine_device_add(m, g_ptr_array_index(m->cfg->devices, i), err))
-            return false;
-    return true;
-}
-
-/* ---- what guests can read about all this ---- */
-
-static void fw_cfg_items(struct machine *m)
-{
-    struct e820_entry e820[E820_MAX];
-    struct {
-        uint64_t base, size_bytes;
-        uint32_t type;
-    } __attribute__((packed)) ram[E820_MAX];
-    unsigned n = 0, count = memory_map_e820(&m->map, m->map.low_bytes, e820);
-    uint8_t uuid[16] = {0};
-    uint64_t end = m->map.pci64.base;
-
-    if (m->cfg->have_uuid)
-        memcpy(uuid, m->cfg->uuid, sizeof(uuid));
-    fw_cfg_add_bytes(m->fw_cfg, FW_CFG_UUID, uuid, sizeof(uuid));
-    fw_cfg_add_u64(m->fw_cfg, FW_CFG_RAM_SIZE, m->map.low_bytes);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_NOGRAPHIC, m->cfg->nographic);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_NB_CPUS, (uint16_t)m->cfg->topology.cpus);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_MAX_CPUS, (uint16_t)m->cfg->topology.maxcpus);
-    /* Firmware wants whole RAM ranges here; holes inside them it knows itself. */
-    for (unsigned i = 0; i < count; i++)
-        if (e820[i].base >= 4 * GiB)
-            memcpy(&ram[n++], &e820[i], sizeof(ram[0]));
-    memmove(&ram[1], &ram[0], n * sizeof(ram[0]));
-    ram[0].base = 0;
-    ram[0].size_bytes = m->map.low_bytes;
-    ram[0].type = E820_RAM;
-    fw_cfg_add_file(m->fw_cfg, "etc/e820", ram, (n + 1) * sizeof(ram[0]));
-    fw_cfg_add_file(m->fw_cfg, "etc/reserved-memory-end", &end, sizeof(end));
-    /* S3, S4, S5: bit 7 says the state is offered, the rest is SLP_TYP. */
-    uint8_t states[6] = {0,
-                         0,
-                         0,
-                         (uint8_t)((m->sleep_s3 ? 0x80 : 0) | ACPI_PM_SLP_TYP_S3),
-                         (uint8_t)((m->sleep_s4 ? 0x80 : 0) | ACPI_PM_SLP_TYP_S4),
-                         0x80 | ACPI_PM_SLP_TYP_S5};
-    fw_cfg_add_file(m->fw_cfg, "etc/system-states", states, sizeof(states));
-}
-
-/* -fw_cfg name=NAME,string=TEXT or file=PATH */
-static bool fw_cfg_user_items(struct machine *m, GError **err)
-{
-    for (guint i = 0; i < m->cfg->fw_cfg->len; i++) {
-        struct props *p = g_ptr_array_index(m->cfg->fw_cfg, i);
-        const char *name = NULL, *text = NULL, *path = NULL;
-        g_autofree char *data = NULL;
-        gsize len = 0;
-        if (!props_get_str(p, "name", &name, err) || !props_get_str(p, "string", &text, err) ||
-            !props_get_str(p, "file", &path, err) || !props_check_unused(p, "-fw_cfg", NULL, err))
-            return false;
-        if (!name || strlen(name) > 55 || !text == !path)
-            return error_set(err, HANOK_ERROR_INVALID,
-                             "-fw_cfg needs name= (at most 55 characters) and either string= or "
-                             "file=");
-        if (path && !g_file_get_contents(path, &data, &len, err)) {
-            g_prefix_error(err, "-fw_cfg %s: ", name);
-            return false;
-        }
-        fw_cfg_add_file(m->fw_cfg, name, path ? data : text, path ? len : strlen(text));
-    }
-    return true;
-}
-
-static void tables(struct machine *m)
-{
-    unsigned n = m->cfg->topology.cpus;
-    g_autofree uint32_t *apic_id = g_new(uint32_t, n);
-    struct acpi_config cfg = {.cpu_count = n,
-                              .apic_id = apic_id,
-                              .ecam = m->map.ecam,
-                              .pci32 = m->map.pci32,
-                              .pci64 = m->map.pci64,
-                              .pm_base = 0x600,
-                              .com_mask = m->com_mask,
-                              .pvpanic_port = m->pvpanic_port,
-                              .hpet = m->hpet,
-                              .sleep_s3 = m->sleep_s3,
-                              .sleep_s4 = m->sleep_s4,
-                              .pirq = lpc_pirq_default};
-
-    for (unsigned i = 0; i < n; i++)
-        apic_id[i] = cpu_apic_id(&m->cfg->topology, i);
-    acpi_build(m->fw_cfg, &cfg);
-}
-
-/* A type 1 string the user gave, or NULL. */
-static bool smbios_field(struct machine *m, const char *key, const char **out, GError **err)
-{
-    return !m->cfg->smbios || props_get_str(m->cfg->smbios, key, out, err);
-}
-
-static bool inventory(struct machine *m, GError **err)
-{
-    const struct cpu_topology *t = &m->cfg->topology;
-    const struct cpu_model *model = m->cpus ? cpu_set_model(m->cpus) : NULL;
-    struct smbios_config cfg = {
-        .uuid = m->cfg->have_uuid ? m->cfg->uuid : NULL,
-        .version = m->type->name,
-        .sockets = t->sockets,
-        .cores_per_socket = t->dies * t->cores,
-        .threads_per_socket = t->threads,
-        .ram_low = {0, m->map.low_bytes},
-        .ram_high = {m->map.high_base, m->map.high_bytes},
-        .cpu_vendor = model ? model->vendor : NULL,
-        .cpu_brand = model ? model->brand : NULL,
-    };
-
-    if (!smbios_field(m, "manufacturer", &cfg.manufacturer, err) ||
-        !smbios_field(m, "product", &cfg.product, err) ||
-        !smbios_field(m, "version", &cfg.version, err) ||
-        !smbios_field(m, "serial", &cfg.serial, err) || !smbios_field(m, "sku", &cfg.sku, err) ||
-        !smbios_field(m, "family", &cfg.family, err))
-        return false;
-    if (model) {
-        struct cpuid_entry leaves[CPUID_MAX_ENTRIES];
-        unsigned count = cpuid_build(model, t, 0, leaves);
-        for (unsigned i = 0; i < count; i++) {
-            if (leaves[i].leaf != 1)
-                continue;
-            cfg.cpuid_signature = leaves[i].eax;
-            cfg.cpuid_features = leaves[i].edx;
-        }
-    }
-    smbios_build(m->fw_cfg, &cfg);
-    return true;
-}
-
-/* ---- the board ---- */
-
-static void vcpu_triple_fault(void *opaque, unsigned cpu)
-{
-    machine_request_reset(opaque, CAUSE_TRIPLE_FAULT);
-}
-
-static void vcpu_internal_error(void *opaque, unsigned cpu, const char *dump)
-{
-    machine_request_internal_error(opaque, cpu, dump);
-}
-
-static bool processors(struct machine *m, GError **err)
-{
-    struct cpu_config cfg = {
-        .topology = m->cfg->topology,
-        .cpu_spec = m->cfg->cpu,
-        .accel_props = m->cfg->accel_props,
-        .highest_gpa = m->map.highest_gpa,
-        .mem = m->mem,
-        .pio = m->pio,
-        .mmio = m->mmio,
-        .clock = m->clock,
-        .events = {vcpu_triple_fault, vcpu_internal_error, m},
-    };
-    struct soft_irqchip *soft;
-
-    if (m->cfg->accels && strcmp(m->cfg->accels, "qtest") == 0) {
-        soft = m->own_irqchip = soft_irqchip_new(m->clock, 1);
-        m->irqchip = soft_irqchip_base(soft);
-        m->accel_sentence = g_strdup("No processor runs: a test drives the board");
-    } else {
-        m->cpus = cpu_set_new(m->cfg->accels, &cfg, &m->accel_sentence, err);
-        if (!m->cpus)
-            return false;
-        m->irqchip = cpu_set_irqchip(m->cpus);
-        soft = cpu_set_soft_irqchip(m->cpus);
-    }
-    if (soft)
-        soft_irqchip_plug(soft, &m->devices, m->pio, m->mmio);
-    return true;
-}
-
-static bool memory(struct machine *m, GError **err)
-{
-    const struct memory_map *map = &m->map;
-
-    m->ram = machine_ram_new(m, err);
-    if (!m->ram)
-        return false;
-    guest_mem_map(m->mem, GPA(0), m->ram, 0, 640 * KiB, GUEST_RAM);
-    if (map->low_bytes > MiB) /* what lies between is the shadow RAM's */
-        guest_mem_map(m->mem, GPA(MiB), m->ram, MiB, map->low_bytes - MiB, GUEST_RAM);
-    if (map->high_bytes)
-        guest_mem_map(m->mem, GPA(map->high_base), m->ram, map->low_bytes, map->high_bytes,
-                      GUEST_RAM);
-    return true;
-}
-
-bool q35_build(struct machine *m, GError **err)
-{
-    m->usb = (struct usb_buses){.devices = &m->devices, .clock = m->clock};
-    m->pio = io_space_new("pio", PORTS);
-    m->mmio = io_space_new("mmio", UINT64_C(1) << 52);
-    if (!memory(m, err) || !processors(m, err))
-        return false;
-    m->fw_cfg = fw_cfg_new(&m->devices, m->pio, m->mem);
-    if (!timers(m, err) || !chipset(m, err))
-        return false;
-    machine_input_add(m, i8042_new(&m->devices, m->pio, m->irqchip, &m->requests));
-    if (!port92_new(&m->devices, m->pio, &m->requests) || !dma8237_new(&m->devices, m->pio))
-        return error_set(err, HANOK_ERROR_INVALID, "the board's ports are taken");
-    if (!serial_ports(m, err) || !debug_consoles(m, err) || !machine_usb_add(m, err) ||
-        !user_devices(m, err))
-        return false;
-    fw_cfg_items(m);
-    if (!firmware_boot_items(m, err) || !fw_cfg_user_items(m, err) || !inventory(m, err))
-        return false;
-    tables(m);
-    return true;
-}
+const struct board board_q35 = {
+    .root_bus = "pcie.0",
+    .pm_driver = "ICH9-LPC",
+    .pm = ACPI_PM_ICH9,
+    .acpi = ACPI_CHIPSET_Q35,
+    .pirq = lpc_pirq_default,
+    .memory_plan = memory_map_plan,
+    .chipset = chipset,
+    .firmware_setup = firmware_setup,
+};

@@ -81,8 +81,10 @@ const struct device_class *const device_classes[] = {
     ROW("pci-testdev", "PCI", "test device of bare-metal test kernels", props_pci_testdev,
         create_pci_testdev),
     ALIASED("ich9-ahci", "ahci", "PCI", "SATA controller with six ports", props_ahci, create_ahci),
-    ROW("ide-hd", "IDE", "disk on a SATA port", props_ide_drive, create_ide_hd),
-    ROW("ide-cd", "IDE", "CD-ROM drive on a SATA port", props_ide_drive, create_ide_cd),
+    ROW("piix3-ide", "PCI", "IDE controller with two cables", props_ahci, create_ide),
+    ROW("ide-hd", "IDE", "disk on a SATA port or an IDE cable", props_ide_drive, create_ide_hd),
+    ROW("ide-cd", "IDE", "CD-ROM drive on a SATA port or an IDE cable", props_ide_drive,
+        create_ide_cd),
     ROW("nvme", "PCI", "NVMe controller with one disk", props_nvme, create_nvme),
     ROW("VGA", "PCI", "standard graphics card", props_vga, create_vga),
     ALIASED("virtio-gpu-pci", "virtio-gpu", "PCI", "graphics card, without VGA", props_virtio_gpu,
@@ -145,7 +147,7 @@ static bool no_such_driver(const char *name, GError **err)
 
 bool device_place_read(struct machine *m, struct props *p, struct device_place *out, GError **err)
 {
-    const char *bus = "pcie.0", *addr = NULL;
+    const char *bus = m->pci.root->name, *addr = NULL;
     uint32_t slot = 0;
     json_t *typed;
 
@@ -156,9 +158,9 @@ bool device_place_read(struct machine *m, struct props *p, struct device_place *
     out->bus = pci_bus_find(&m->pci, bus);
     if (!out->bus)
         return error_set(err, HANOK_ERROR_NOT_FOUND,
-                         "there is no PCI bus '%s'; the root bus is 'pcie.0', and each "
+                         "there is no PCI bus '%s'; the root bus is '%s', and each "
                          "pcie-root-port makes one named after its id",
-                         bus);
+                         bus, m->pci.root->name);
     /* JSON may say the slot as a number: devfn as QEMU's schema has it. */
     typed = props_get_json(p, "addr");
     if (typed && json_is_integer(typed)) {
@@ -228,9 +230,14 @@ bool globals_check(struct machine *m, GError **err)
 {
     /* Read by the board itself, or the policy it has anyway: ticks a guest misses are not made up.
      */
-    static const char *const board[] = {
-        "ICH9-LPC.disable_s3",      "ICH9-LPC.disable_s4",          "ICH9-LPC.noreboot",
-        "kvm-pit.lost_tick_policy", "mc146818rtc.lost_tick_policy", NULL};
+    static const char *const board[] = {"ICH9-LPC.disable_s3",
+                                        "ICH9-LPC.disable_s4",
+                                        "ICH9-LPC.noreboot",
+                                        "PIIX4_PM.disable_s3",
+                                        "PIIX4_PM.disable_s4",
+                                        "kvm-pit.lost_tick_policy",
+                                        "mc146818rtc.lost_tick_policy",
+                                        NULL};
 
     for (guint i = 0; i < m->cfg->globals->len; i++) {
         struct props *g = g_ptr_array_index(m->cfg->globals, i);

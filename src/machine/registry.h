@@ -62,7 +62,7 @@ device_create_fn create_e1000, create_e1000e;
 
 /* registry_ata.c */
 extern const struct prop_desc props_ahci[], props_ide_drive[];
-device_create_fn create_ahci, create_ide_hd, create_ide_cd;
+device_create_fn create_ahci, create_ide, create_ide_hd, create_ide_cd;
 
 /* registry_nvme.c */
 extern const struct prop_desc props_nvme[];

@@ -34,6 +34,10 @@ bool create_root_port(struct machine *m, const struct device_class *cls, struct 
     uint32_t port = 0, chassis = 0, slot = 0;
     bool hotplug = true;
 
+    if (!m->map.ecam.size_bytes)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                         "machine %s has no PCI Express: put devices on bus %s", m->type->name,
+                         m->pci.root->name);
     if (!device_place_read(m, p, &place, err) || !props_get_u32(p, "port", &port, err) ||
         !props_get_u32(p, "chassis", &chassis, err) || !props_get_u32(p, "slot", &slot, err) ||
         !props_get_bool(p, "hotplug", &hotplug, err))

@@ -1,7 +1,7 @@
 /* cmd_block.c - QMP: disks, their images, statistics and limits. */
 #include "commands.h"
 
-#include "ata/ahci.h"
+#include "ata/drives.h"
 #include "block/block.h"
 #include "block/throttle.h"
 #include "bus/pci.h"
@@ -153,13 +153,13 @@ static void add_scsi_drive(struct scsi_lun *lun, const char *path, void *opaque)
     json_array_append_new(l->list, o);
 }
 
-/* Drives on SATA ports; an empty CD-ROM drive has nothing inserted. */
-static void add_sata_drives(struct pci_dev *d, void *opaque)
+/* Drives on SATA ports and IDE cables; an empty CD-ROM drive has nothing inserted. */
+static void add_ata_drives(struct pci_dev *d, void *opaque)
 {
     struct lister *l = opaque;
     struct ata_drive_info info;
-    for (unsigned i = 0; ahci_is(d) && i < AHCI_PORTS; i++) {
-        if (!ahci_drive_info(d, i, &info)) {
+    for (unsigned i = 0; i < ata_places(d); i++) {
+        if (!ata_drive_info(d, i, &info)) {
             continue;
         }
         g_autofree char *path = info.id ? g_strdup_printf("/machine/peripheral/%s", info.id)
@@ -196,7 +196,7 @@ json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
 {
     struct lister l = {.m = call->m, .list = json_array()};
     foreach_pci_dev(call->m, add_disk, &l);
-    foreach_pci_dev(call->m, add_sata_drives, &l);
+    foreach_pci_dev(call->m, add_ata_drives, &l);
     foreach_scsi_lun(call->m, add_scsi_drive, &l);
     add_usb_disks(&l);
     return l.list;

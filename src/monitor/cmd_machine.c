@@ -59,7 +59,7 @@ json_t *cmd_system_powerdown(struct qmp_call *call, json_t *args, GError **err)
 
 json_t *cmd_system_wakeup(struct qmp_call *call, json_t *args, GError **err)
 {
-    return qmp_fail(err, "The machine is not asleep");
+    return machine_wakeup(call->m) ? qmp_ok() : qmp_fail(err, "The machine is not asleep");
 }
 
 json_t *cmd_quit(struct qmp_call *call, json_t *args, GError **err)

@@ -1,15 +1,15 @@
 /* cmd_tray.c - drives with a tray: eject, and the steps it is made of. */
 #include "commands.h"
 
-#include "ata/ahci.h"
+#include "ata/drives.h"
 #include "block/block.h"
 #include "bus/pci.h"
 #include "scsi/scsi.h"
 
 struct tray_search {
     const char *id, *device;
-    struct pci_dev *hba;
-    unsigned port;
+    struct pci_dev *controller;
+    unsigned place;
     struct scsi_lun *lun; /* instead of the two */
 };
 
@@ -18,15 +18,15 @@ static void look_at(struct pci_dev *d, void *opaque)
     struct tray_search *s = opaque;
     struct ata_drive_info info;
 
-    for (unsigned i = 0; ahci_is(d) && i < AHCI_PORTS && !s->hba; i++) {
-        if (!ahci_drive_info(d, i, &info)) {
+    for (unsigned i = 0; i < ata_places(d) && !s->controller; i++) {
+        if (!ata_drive_info(d, i, &info)) {
             continue;
         }
         const char *node = info.node ? blk_node_name(info.node) : NULL;
         if ((s->id && info.id && !strcmp(s->id, info.id)) ||
             (s->device && node && !strcmp(s->device, node))) {
-            s->hba = d;
-            s->port = i;
+            s->controller = d;
+            s->place = i;
         }
     }
 }
@@ -58,24 +58,26 @@ static bool tray_find(struct qmp_call *call, json_t *args, struct tray_search *s
         return false;
     }
     foreach_pci_dev(call->m, look_at, s);
-    if (!s->hba) {
+    if (!s->controller) {
         look_for_lun(call->m, s);
     }
-    if (!s->hba && !s->lun) {
+    if (!s->controller && !s->lun) {
         call->error_class = "DeviceNotFound";
         qmp_fail(err, "Device '%s' not found", s->id ? s->id : s->device);
     }
-    return s->hba || s->lun;
+    return s->controller || s->lun;
 }
 
 static bool tray_open(struct tray_search *s, bool force, GError **err)
 {
-    return s->lun ? scsi_lun_eject(s->lun, force, err) : ahci_eject(s->hba, s->port, force, err);
+    return s->lun ? scsi_lun_eject(s->lun, force, err)
+                  : ata_drive_eject(s->controller, s->place, force, err);
 }
 
 static bool tray_close(struct tray_search *s, struct blk_node *node, GError **err)
 {
-    return s->lun ? scsi_lun_insert(s->lun, node, err) : ahci_insert(s->hba, s->port, node, err);
+    return s->lun ? scsi_lun_insert(s->lun, node, err)
+                  : ata_drive_insert(s->controller, s->place, node, err);
 }
 
 json_t *cmd_eject(struct qmp_call *call, json_t *args, GError **err)
@@ -112,7 +114,7 @@ json_t *cmd_blockdev_remove_medium(struct qmp_call *call, json_t *args, GError *
         closed = info.cdrom && !info.tray_open;
     } else {
         struct ata_drive_info info;
-        closed = ahci_drive_info(s.hba, s.port, &info) && info.cdrom && !info.tray_open;
+        closed = ata_drive_info(s.controller, s.place, &info) && info.cdrom && !info.tray_open;
     }
     if (closed) {
         return qmp_fail(err, "Tray of device '%s' is not open", s.id ? s.id : s.device);

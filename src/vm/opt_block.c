@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 enum drive_if { IF_NONE, IF_VIRTIO, IF_IDE, IF_SCSI, IF_FLOPPY, IF_PFLASH, IF_SD, IF_MTD };
+#define INDEX_KEY "drive-index" /* of a device, until finish_drives() */
+
 static const char *const if_names[] = {"none",   "virtio", "ide", "scsi", "floppy",
                                        "pflash", "sd",     "mtd", NULL};
 
@@ -228,20 +230,12 @@ static void take_limits(const struct drive *d, json_t *node)
 /* Which interface words lead somewhere. */
 static bool check_interface(const struct drive *d, GError **err)
 {
-    const struct device_class *sata = device_class_find("ide-hd");
     switch (d->iface) {
     case IF_NONE:
     case IF_VIRTIO:
+    case IF_IDE:
     case IF_PFLASH:
         return true;
-    case IF_IDE:
-        if (sata && !sata->accepted_only) {
-            return true;
-        }
-        return error_set(
-            err, HANOK_ERROR_UNSUPPORTED,
-            "disks on the SATA controller (if=ide, which is also the default) come with "
-            "a later version: say if=virtio");
     default:
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
                          "if=%s is not possible: there is no such controller, use if=virtio",
@@ -349,8 +343,8 @@ static void drive_device(struct vm_options *o, const struct drive *d, const char
     bool ide = d->iface == IF_IDE;
     const char *driver = !ide ? "virtio-blk-pci" : d->media ? "ide-cd" : "ide-hd";
     json_t *dev = json_pack("{ssss}", "driver", driver, "drive", id);
-    if (ide && d->index != UINT32_MAX) {
-        json_object_set_new(dev, "bus", json_sprintf("ide.%u", d->index));
+    if (ide && d->index != UINT32_MAX) { /* a bus and a unit, once the board is known */
+        json_object_set_new(dev, INDEX_KEY, json_integer(d->index));
     }
     if (d->serial) {
         json_object_set_new(dev, "serial", json_string(d->serial));
@@ -444,9 +438,39 @@ static struct props *find_by(GPtrArray *list, const char *key, const char *value
     return NULL;
 }
 
-/* After all options: a drive's policies to the device that names it, -snapshot to all drives. */
+static unsigned drives_per_bus(struct vm_options *o)
+{
+    const char *type = NULL;
+    props_get_str(o->cfg->machine, "type", &type, NULL);
+    for (const struct machine_type *t = machine_types; t->name; t++) {
+        bool meant =
+            type ? !strcmp(t->name, type) || (t->alias && !strcmp(t->alias, type)) : t->is_default;
+        if (meant && t->drives_per_bus) {
+            return t->drives_per_bus;
+        }
+    }
+    return 1;
+}
+
+static void place_drive(struct props *dev, unsigned per_bus)
+{
+    json_t *said = props_json(dev), *v = json_object_get(said, INDEX_KEY);
+    if (!v) {
+        return;
+    }
+    unsigned index = (unsigned)json_integer_value(v);
+    json_object_set_new(said, "bus", json_sprintf("ide.%u", index / per_bus));
+    json_object_set_new(said, "unit", json_integer(index % per_bus));
+    json_object_del(said, INDEX_KEY);
+}
+
+/* After all options: where IDE drives are, a drive's policies to the device that names it,
+ * -snapshot to all drives. */
 void finish_drives(struct vm_options *o)
 {
+    for (guint i = 0; i < o->cfg->devices->len; i++) {
+        place_drive(g_ptr_array_index(o->cfg->devices, i), drives_per_bus(o));
+    }
     for (guint i = 0; i < o->drive_hints->len; i++) {
         json_t *hints = props_json(g_ptr_array_index(o->drive_hints, i));
         const char *id = json_string_value(json_object_get(hints, "drive"));

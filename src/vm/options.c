@@ -14,7 +14,7 @@ const struct option_desc option_table[] = {
     {"version", ARG_NONE, NULL, "print the version", opt_version},
 
     {"machine", ARG_TEXT, "[type=]NAME[,accel=kvm:jit][,prop=value]",
-     "the board: q35 (default), pc-q35-VERSION or none; given again, the values merge",
+     "the board: q35 (default), pc, a version of them, or none; given again, the values merge",
      opt_machine},
     {"M", ARG_TEXT, NULL, NULL, opt_machine},
     {"accel", ARG_TEXT, "[accel=]NAME[,prop=value]",

@@ -46,8 +46,8 @@ static void step(struct hba *b, struct input *in)
         port_up(b, take(in, 1) & 1 ? 2 : 0);
         break;
     case 4:
-        ahci_eject(b->dev, 2, take(in, 1) & 1, NULL);
-        ahci_insert(b->dev, 2, take(in, 1) & 1 ? b->disc : NULL, NULL);
+        ata_drive_eject(b->dev, 2, take(in, 1) & 1, NULL);
+        ata_drive_insert(b->dev, 2, take(in, 1) & 1 ? b->images.disc : NULL, NULL);
         break;
     default:
         command(b, in);
@@ -64,14 +64,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         hba_up(&board);
     for (unsigned n = 0; n < 200 && in.left; n++)
         step(&board, &in);
-    blk_drain(board.disk);
-    blk_drain(board.disc);
+    blk_drain(board.images.disk);
+    blk_drain(board.images.disc);
     /* whatever has happened, a reset brings it back */
     reset_all(board.f);
     pci_config_write(board.dev, 0x24, 4, ABAR);
     pci_config_write(board.dev, PCI_COMMAND, 2, 7);
     port_up(&board, 0);
-    ahci_insert(board.dev, 2, board.disc, NULL);
+    ata_drive_insert(board.dev, 2, board.images.disc, NULL);
     ata(&board, 0xec, 0, 1, 512, false);
     if (le32_get(at(&board, DATA + 120)) != DISK_SECTORS)
         abort();

@@ -3,7 +3,8 @@
 
 Each cell: the guest comes up, gets an address by DHCP, fetches a token over HTTP from a server on the host,
 sees its CPUs and memory, reports status 42 through a virtio port and powers off; the process then ends with 0.
-ROOT is disk (ext4 over virtio-blk), nvme or scsi (the same over NVMe or virtio-scsi), or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
+ROOT is disk (ext4 over virtio-blk), nvme, scsi, sata or ide (the same over NVMe, virtio-scsi,
+AHCI, or IDE on machine pc), pc (virtio-blk on machine pc), or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
 ROOT pxe-CARD starts SeaBIOS and uefi-CARD OVMF instead: that card's boot code (iPXE) gets an address, a script,
 the kernel and the initramfs from the user network's DHCP and TFTP servers.
 
@@ -29,6 +30,8 @@ ALL = (
     + [f"{k}:{r}:{c}:{m}:jit" for k in ("cloud", "generic") for r, c, m in (("initramfs", 1, 128), ("disk", 1, 128),
                                                                             ("disk", 2, 8192))]
     + ["cloud:nvme:1:256:jit", "cloud:nvme:4:512:jit", "cloud:scsi:1:256:jit", "cloud:scsi:4:512:jit"]
+    + ["cloud:pc:2:512:jit", "cloud:ide:1:256:jit", "cloud:ide:2:4096:jit", "generic:ide:1:256:jit",
+       "686:ide:1:256:jit", "generic:sata:1:384:jit", "generic:sata:2:512:jit"]
     + ["686:disk:1:256:jit", "686-pae:disk:1:256:jit", "686-pae:disk:2:512:jit"]
     + ["cloud-pvh:disk:1:256:jit", "cloud-pvh:disk:2:512:jit"]
     + ["cloud:pxe-virtio-net-pci:1:256:jit", "generic:pxe-e1000:2:384:jit", "generic:pxe-e1000e:1:384:jit",
@@ -41,6 +44,9 @@ ALL = (
 DISKS = {
     "disk": ["/dev/vda", "-device", "virtio-blk-pci,drive=root"],
     "scsi": ["/dev/sda", "-device", "virtio-scsi-pci,id=s", "-device", "scsi-hd,drive=root,bus=s.0,scsi-id=3,lun=1"],
+    "pc": ["/dev/vda", "-machine", "pc", "-device", "virtio-blk-pci,drive=root"],
+    "sata": ["/dev/sda", "-device", "ide-hd,drive=root"],
+    "ide": ["/dev/sda", "-machine", "pc", "-device", "ide-hd,drive=root"],
     "nvme": ["/dev/nvme0n1", "-device", "nvme,drive=root,serial=root-1"],
 }
 

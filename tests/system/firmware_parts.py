@@ -1,9 +1,28 @@
-"""firmware_parts - a disk with GRUB, drives, and a QMP client, for tests that start from firmware."""
+"""firmware_parts - a disk with GRUB, drives, OVMF in flash, and a QMP client, for tests that start from firmware."""
 import json
+import pathlib
+import shutil
 import socket
 import subprocess
 
 from vmtest import SLOWNESS, TOP, Failure, Skip
+
+CODE = pathlib.Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+VARS = pathlib.Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+
+
+def flash(work):
+    if not CODE.exists():
+        raise Skip("OVMF is not installed: scripts/packages.sh guest")
+    copy = pathlib.Path(work) / "vars.fd"
+    if not copy.exists():
+        shutil.copyfile(VARS, copy)
+    return ["-m", "512", "-nic", "none",
+            "-blockdev", f"driver=file,node-name=code-file,filename={CODE},read-only=on",
+            "-blockdev", "driver=raw,node-name=code,file=code-file,read-only=on",
+            "-blockdev", f"driver=file,node-name=vars-file,filename={copy}",
+            "-blockdev", "driver=raw,node-name=vars,file=vars-file",
+            "-machine", "q35,pflash0=code,pflash1=vars"], copy
 
 
 def grub(what):

@@ -1,28 +1,10 @@
 #!/usr/bin/env python3
 """UEFI: OVMF from flash, variables that persist, GRUB from an EFI system partition, a stock Debian kernel."""
-import pathlib
 import shutil
 import tempfile
 
-from firmware_parts import grub
-from vmtest import Failure, Guest, Skip, run_tests
-
-CODE = pathlib.Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-VARS = pathlib.Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
-
-
-def flash(work):
-    if not CODE.exists():
-        raise Skip("OVMF is not installed: scripts/packages.sh guest")
-    copy = pathlib.Path(work) / "vars.fd"
-    if not copy.exists():
-        shutil.copyfile(VARS, copy)
-    return ["-m", "512", "-nic", "none",
-            "-blockdev", f"driver=file,node-name=code-file,filename={CODE},read-only=on",
-            "-blockdev", "driver=raw,node-name=code,file=code-file,read-only=on",
-            "-blockdev", f"driver=file,node-name=vars-file,filename={copy}",
-            "-blockdev", "driver=raw,node-name=vars,file=vars-file",
-            "-machine", "q35,pflash0=code,pflash1=vars"], copy
+from firmware_parts import VARS, flash, grub
+from vmtest import Failure, Guest, run_tests
 
 
 def test_shell_and_variables():

@@ -3,12 +3,9 @@
 #define TESTS_ATA_HBA_H
 
 #include "ata/ahci.h"
-#include "base/props.h"
-#include "block/block.h"
 #include "fixture.h"
+#include "images.h"
 #include "mem/guest_mem.h"
-
-#include <unistd.h>
 
 enum {
     ABAR = 0x10000000,
@@ -25,38 +22,9 @@ struct hba {
     struct guest_mem *mem;
     struct ram_block *ram;
     struct pci_dev *dev;
-    struct blk_node *disk, *disc;
-    char *disk_path, *disc_path;
+    struct images images;
     int trays;
 };
-
-static inline char *image_make(unsigned sectors, unsigned sector_bytes)
-{
-    char *path = NULL;
-    int fd = g_file_open_tmp("hanok-ahci-XXXXXX", &path, NULL);
-    g_autofree uint8_t *all = g_malloc0((size_t)sectors * sector_bytes);
-    for (unsigned i = 0; i < sectors; i++)
-        le32_put(all + (size_t)i * sector_bytes, 0x51000000 + i);
-    g_assert_cmpint(write(fd, all, (size_t)sectors * sector_bytes), ==,
-                    (ssize_t)sectors * sector_bytes);
-    close(fd);
-    return path;
-}
-
-static inline struct blk_node *node_open(const char *name, const char *path, bool ro)
-{
-    g_autofree char *text =
-        g_strdup_printf("{\"driver\":\"raw\",\"node-name\":\"%s\",\"read-only\":%s,"
-                        "\"discard\":\"unmap\",\"file\":{\"driver\":\"file\",\"filename\":\"%s\","
-                        "\"read-only\":%s,\"discard\":\"unmap\"}}",
-                        name, ro ? "true" : "false", path, ro ? "true" : "false");
-    struct props *p = props_parse(text, NULL, NULL);
-    GError *err = NULL;
-    struct blk_node *n = blk_open(p, &err);
-    g_assert_no_error(err);
-    props_free(p);
-    return n;
-}
 
 static inline unsigned hba_route(struct pci_host *h, uint8_t slot, unsigned pin)
 {
@@ -103,16 +71,10 @@ static inline void hba_up(struct hba *b)
     b->host.route_intx = hba_route;
     pci_host_init(&b->host, &b->f->devices, b->f->pio, b->f->mmio, &b->f->chip, b->mem);
     b->dev = ahci_new(b->host.root, PCI_DEVFN(31, 2), false, NULL, b->f->clock, NULL);
-    b->disk_path = image_make(DISK_SECTORS, 512);
-    b->disc_path = image_make(300, 2048);
-    static unsigned boards; /* names of nodes are the process's */
-    g_autofree char *disk_name = g_strdup_printf("disk%u", boards);
-    g_autofree char *disc_name = g_strdup_printf("disc%u", boards++);
-    b->disk = node_open(disk_name, b->disk_path, false);
-    b->disc = node_open(disc_name, b->disc_path, true);
-    struct ata_drive_config disk = {.node = b->disk, .serial = "S1", .id = "d0"};
+    images_open(&b->images, DISK_SECTORS, 300);
+    struct ata_drive_config disk = {.node = b->images.disk, .serial = "S1", .id = "d0"};
     struct ata_drive_config cd = {
-        .node = b->disc, .cdrom = true, .id = "cd0", .tray_moved = hba_tray, .opaque = b};
+        .node = b->images.disc, .cdrom = true, .id = "cd0", .tray_moved = hba_tray, .opaque = b};
     g_assert_true(ahci_attach(b->dev, 0, &disk, NULL));
     g_assert_true(ahci_attach(b->dev, 2, &cd, NULL));
     reset_all(b->f);
@@ -126,12 +88,7 @@ static inline void hba_down(struct hba *b)
 {
     b->dev->dev.ops->destroy(&b->dev->dev);
     pci_host_fini(&b->host);
-    blk_close(b->disk);
-    blk_close(b->disc);
-    unlink(b->disk_path);
-    unlink(b->disc_path);
-    g_free(b->disk_path);
-    g_free(b->disc_path);
+    images_close(&b->images);
     fixture_free(b->f);
     guest_mem_free(b->mem);
     ram_block_free(b->ram);

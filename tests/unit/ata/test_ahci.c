@@ -44,6 +44,41 @@ static void test_identify(struct hba *b, gconstpointer unused)
     g_assert_false(b->f->level[16]);
 }
 
+/* One message for what has come up, and one more when software clears the bit too early. */
+static void test_msi_instead_of_the_pin(struct hba *b, gconstpointer unused)
+{
+    uint8_t cap = b->dev->msi_cap;
+    g_assert_cmphex(pci_config_read(b->dev, cap, 1), ==, 0x05);
+    ata(b, 0xec, 0, 1, 512, false);
+    g_assert_true(b->f->level[16]);
+    pci_config_write(b->dev, cap + 4u, 4, 0xfee01000);
+    pci_config_write(b->dev, cap + 12u, 2, 0x4123);
+    pci_config_write(b->dev, cap + 2u, 2, 1); /* what is pending is told at once */
+    g_assert_false(b->f->level[16]);
+    g_assert_cmpint(b->f->msis, ==, 1);
+    g_assert_cmphex(b->f->msi_addr, ==, 0xfee01000);
+    g_assert_cmphex(b->f->msi_data, ==, 0x4123);
+    reg_set(b, px(0, 0x10), UINT32_MAX);
+    reg_set(b, 0x08, 1);
+    g_assert_cmpint(b->f->msis, ==, 1);
+    ata(b, 0xec, 0, 1, 512, false);
+    g_assert_cmpint(b->f->msis, ==, 2);
+    ata(b, 0xec, 0, 1, 512, false); /* not yet looked at */
+    g_assert_cmpint(b->f->msis, ==, 2);
+    reg_set(b, 0x08, 1);
+    g_assert_cmpint(b->f->msis, ==, 3);
+    reg_set(b, px(0, 0x10), UINT32_MAX);
+    reg_set(b, 0x08, 1);
+    msi_notify(b->dev);
+    g_assert_cmpint(b->f->msis, ==, 4);
+    pci_config_write(b->dev, PCI_COMMAND, 2, 3); /* no bus mastering, no message */
+    msi_notify(b->dev);
+    g_assert_cmpint(b->f->msis, ==, 4);
+    reset_all(b->f);
+    g_assert_cmphex(pci_config_read(b->dev, cap + 2u, 2), ==, 0x80);
+    g_assert_cmphex(pci_config_read(b->dev, cap + 4u, 4), ==, 0);
+}
+
 static void test_write_then_read(struct hba *b, gconstpointer unused)
 {
     memset(at(b, DATA), 0xa5, 1024);
@@ -193,7 +228,7 @@ static void test_resets(struct hba *b, gconstpointer unused)
     g_assert_cmphex(reg(b, px(0, 0x38)), ==, 0);
     reg_set(b, px(0, 0x2c), 0);
     g_assert_cmphex(reg(b, px(0, 0x28)), ==, 0x113);
-    blk_drain(b->disk);
+    blk_drain(b->images.disk);
     ata(b, 0x25, 1, 1, 512, false);
     g_assert_cmphex(le32_get(at(b, DATA)), ==, 0x51000001);
     reg_set(b, 0x04, 1); /* the whole controller */
@@ -247,6 +282,7 @@ int main(int argc, char **argv)
 #define TEST(name, fn) g_test_add("/ahci/" name, struct hba, NULL, up, fn, down)
     TEST("registers", test_what_a_driver_finds);
     TEST("identify", test_identify);
+    TEST("msi", test_msi_instead_of_the_pin);
     TEST("transfer", test_write_then_read);
     TEST("ncq", test_queued_commands);
     TEST("errors", test_errors_stop_the_port_until_st_is_cleared);

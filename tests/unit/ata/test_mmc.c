@@ -94,7 +94,7 @@ static void test_tray_and_lock(struct hba *b, gconstpointer unused)
     g_assert_true(packet(b, lock, 0));
     g_assert_false(packet(b, open, 0));
     g_assert_cmphex(sense(b), ==, 0x055302);
-    g_assert_false(ahci_eject(b->dev, 2, false, &err)); /* tells the guest instead */
+    g_assert_false(ata_drive_eject(b->dev, 2, false, &err)); /* tells the guest instead */
     g_assert_cmpstr(strstr(err->message, "locked"), !=, NULL);
     g_clear_error(&err);
     g_assert_true(packet(b, event, 8));
@@ -118,14 +118,14 @@ static void test_another_disc(struct hba *b, gconstpointer unused)
     static const uint8_t read10[12] = {0x28, 0, 0, 0, 0, 0, 0, 0, 1};
     struct ata_drive_info info;
     packet(b, lock, 0);
-    g_assert_true(ahci_eject(b->dev, 2, true, NULL));
-    g_assert_true(ahci_drive_info(b->dev, 2, &info));
+    g_assert_true(ata_drive_eject(b->dev, 2, true, NULL));
+    g_assert_true(ata_drive_info(b->dev, 2, &info));
     g_assert_true(info.tray_open && !info.node && !info.locked);
     g_assert_false(packet(b, ready, 0));
     g_assert_cmphex(sense(b), ==, 0x023a02);
-    g_assert_true(ahci_insert(b->dev, 2, b->disc, NULL));
-    g_assert_false(ahci_insert(b->dev, 2, b->disc, NULL));
-    g_assert_false(ahci_eject(b->dev, 0, true, NULL)); /* a disk has no tray */
+    g_assert_true(ata_drive_insert(b->dev, 2, b->images.disc, NULL));
+    g_assert_false(ata_drive_insert(b->dev, 2, b->images.disc, NULL));
+    g_assert_false(ata_drive_eject(b->dev, 0, true, NULL)); /* a disk has no tray */
     g_assert_true(packet(b, event, 8));
     g_assert_cmphex(at(b, DATA)[4], ==, 2);
     g_assert_cmphex(at(b, DATA)[5], ==, 2);

@@ -37,6 +37,11 @@ static unsigned pirq(unsigned slot, unsigned pin)
     return slot >= 25 ? pin : 4 + (slot + pin) % 4;
 }
 
+static unsigned pirq_of_four(unsigned slot, unsigned pin)
+{
+    return (slot + pin) % 4;
+}
+
 static struct board *board_new(void)
 {
     struct board *b = g_new0(struct board, 1);
@@ -61,23 +66,29 @@ static void board_free(struct board *b)
     g_free(b);
 }
 
-static void tables_build(struct board *b, unsigned cpus)
+static void tables_build_for(struct board *b, enum acpi_chipset chipset, unsigned cpus)
 {
     g_autofree uint32_t *ids = g_new(uint32_t, cpus);
     for (unsigned i = 0; i < cpus; i++)
         ids[i] = i;
-    struct acpi_config cfg = {.cpu_count = cpus,
+    struct acpi_config cfg = {.chipset = chipset,
+                              .cpu_count = cpus,
                               .apic_id = ids,
-                              .ecam = {0xb0000000, 256 * MiB},
+                              .ecam = {0xb0000000, chipset == ACPI_CHIPSET_Q35 ? 256 * MiB : 0},
                               .pci32 = {0xc0000000, 0x3ec00000},
                               .pci64 = {0x400000000, 32 * GiB},
                               .pm_base = 0x600,
                               .com_mask = 1,
                               .hpet = true,
                               .sleep_s3 = true,
-                              .pirq = pirq};
+                              .pirq = chipset == ACPI_CHIPSET_Q35 ? pirq : pirq_of_four};
     acpi_build(b->f, &cfg);
     g_assert_true(acpi_load(b->f, &b->placer, &b->placed, NULL));
+}
+
+static void tables_build(struct board *b, unsigned cpus)
+{
+    tables_build_for(b, ACPI_CHIPSET_Q35, cpus);
 }
 
 static const uint8_t *at(struct board *b, uint64_t gpa, uint64_t len)
@@ -239,6 +250,42 @@ static void test_aml_is_read_by_the_reference_disassembler(void)
     board_free(b);
 }
 
+/* A pc has links in both interrupt modes, no ECAM, and the PIIX4's general-purpose events. */
+static void test_piix_tables(void)
+{
+    struct board *b = board_new();
+    g_autofree char *dir = g_dir_make_tmp("acpi-XXXXXX", NULL);
+    g_autofree char *ssdt_aml = g_strdup_printf("%s/ssdt.aml", dir);
+    g_autofree char *dsdt_aml = g_strdup_printf("%s/dsdt.aml", dir);
+    g_autofree char *iasl = g_find_program_in_path("iasl");
+    uint32_t len;
+    tables_build_for(b, ACPI_CHIPSET_PIIX, 2);
+    g_assert_null(table(b, "MCFG", &len));
+    const uint8_t *fadt = table(b, "FACP", &len);
+    g_assert_cmphex(le32_get(fadt + 80), ==, 0x60c);
+    g_assert_cmpuint(fadt[92], ==, 4);
+    uint64_t dsdt = le32_get(fadt + 40);
+    const uint8_t *ssdt = table(b, "SSDT", &len);
+    if (!iasl) {
+        g_test_skip("iasl is not installed");
+    } else {
+        g_autofree char *s = disassemble(dir, "ssdt", ssdt, len, NULL);
+        g_assert_null(strstr(s, "PRTA"));
+        g_assert_null(strstr(s, "LNKE"));
+        g_assert_cmpuint(occurrences(s, "LNKD"), >=, 32);
+        len = le32_get(at(b, dsdt, 36) + 4);
+        g_autofree char *d = disassemble(dir, "dsdt", at(b, dsdt, len), len, ssdt_aml);
+        g_assert_nonnull(strstr(d, "PNP0A03"));
+        g_assert_null(strstr(d, "PNP0A08"));
+        g_assert_nonnull(strstr(d, "Name (_ADR, 0x00010000)"));
+        g_assert_nonnull(strstr(d, "Device (COM4)"));
+    }
+    g_unlink(ssdt_aml);
+    g_unlink(dsdt_aml);
+    g_rmdir(dir);
+    board_free(b);
+}
+
 static void test_malformed_commands_are_refused(void)
 {
     struct board *b = board_new();
@@ -351,6 +398,7 @@ static void test_smbios_grows_to_3_0(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/acpi/piix", test_piix_tables);
     g_test_add_func("/acpi/tables", test_root_pointer_and_tables);
     g_test_add_func("/acpi/madt-wide", test_madt_uses_wide_entries_beyond_255);
     g_test_add_func("/acpi/disassembly", test_aml_is_read_by_the_reference_disassembler);

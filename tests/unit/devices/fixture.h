@@ -26,6 +26,9 @@ struct fixture {
     int reset_cause, sleep_state, exit_status;
     int64_t rtc_offset_s;
     bool a20;
+    int msis;
+    uint64_t msi_addr;
+    uint32_t msi_data;
 };
 
 static inline void fix_set_gsi(struct irqchip *c, unsigned gsi, bool level)
@@ -36,6 +39,10 @@ static inline void fix_set_gsi(struct irqchip *c, unsigned gsi, bool level)
 }
 static inline void fix_send_msi(struct irqchip *c, uint64_t addr, uint32_t data)
 {
+    struct fixture *f = container_of(c, struct fixture, chip);
+    f->msis++;
+    f->msi_addr = addr;
+    f->msi_data = data;
 }
 static inline void fix_reset(void *o, enum board_reset_cause cause)
 {
@@ -100,6 +107,19 @@ static inline void fixture_free(struct fixture *f)
     vm_clock_free(f->clock);
     irqchip_fini(&f->chip);
     g_free(f);
+}
+
+/* The last made goes first. */
+static inline void destroy_all(struct fixture *f)
+{
+    io_space_clear(f->pio);
+    io_space_clear(f->mmio);
+    while (f->devices.first) {
+        struct device *d = f->devices.first;
+        while (d->next)
+            d = d->next;
+        d->ops->destroy(d);
+    }
 }
 
 static inline void outb(struct fixture *f, uint16_t port, uint8_t v)

@@ -9,7 +9,7 @@ static struct acpi_pm *pm;
 static struct fixture *pm_fixture(void)
 {
     struct fixture *f = fixture_new();
-    pm = acpi_pm_new(&f->devices, f->pio, &f->chip, f->clock, &f->req);
+    pm = acpi_pm_new(&f->devices, f->pio, &f->chip, f->clock, &f->req, ACPI_PM_ICH9);
     acpi_pm_map(pm, BASE, true);
     return f;
 }

@@ -20,7 +20,7 @@ static struct board *board_new(void)
     b->f = fixture_new();
     pci_host_init(&b->host, &b->f->devices, b->f->pio, b->f->mmio, &b->f->chip, NULL);
     struct acpi_pm *pm =
-        acpi_pm_new(&b->f->devices, b->f->pio, &b->f->chip, b->f->clock, &b->f->req);
+        acpi_pm_new(&b->f->devices, b->f->pio, &b->f->chip, b->f->clock, &b->f->req, ACPI_PM_ICH9);
     b->lpc = lpc_new(&b->host, pm, NULL);
     b->mch = mch_new(&b->host, NULL, NULL);
     device_list_reset(&b->f->devices);
@@ -29,14 +29,7 @@ static struct board *board_new(void)
 
 static void board_free(struct board *b)
 {
-    io_space_clear(b->f->pio);
-    io_space_clear(b->f->mmio);
-    while (b->f->devices.first) {
-        struct device *d = b->f->devices.first;
-        while (d->next)
-            d = d->next;
-        d->ops->destroy(d);
-    }
+    destroy_all(b->f);
     pci_host_fini(&b->host);
     fixture_free(b->f);
     g_free(b);

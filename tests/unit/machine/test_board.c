@@ -1,4 +1,5 @@
 /* The whole board without a processor: what firmware would have left, resets, devices, state. */
+#include "ata/drives.h"
 #include "base/error.h"
 #include "base/evloop.h"
 #include "base/util.h"
@@ -53,6 +54,83 @@ static void test_chip_set_is_enabled(void)
     g_assert_nonnull(io_space_find(mmio, 0xfed1c000));
     g_assert_nonnull(io_space_find(mmio, 0xfed00000));
     g_assert_nonnull(io_space_find(mmio, 0xfec00000));
+    machine_free(m);
+    vm_config_free(c);
+}
+
+static void test_pc_has_its_own_chip_set(void)
+{
+    struct vm_config *c = config_new();
+    props_set_str(c->machine, "type", "pc");
+    add_device(c, "virtio-rng-pci,bus=pci.0,addr=5");
+    struct machine *m = machine_make(c);
+    struct io_space *mmio = machine_mmio(m), *pio = machine_pio(m);
+    g_assert_cmpstr(machine_type_of(m)->name, ==, "pc-i440fx-7.2");
+    g_assert_cmphex(cfg_read(m, 0, PCI_DEVFN(0, 0), 0, 4), ==, 0x12378086);
+    g_assert_cmphex(cfg_read(m, 0, PCI_DEVFN(1, 0), 0, 4), ==, 0x70008086);
+    g_assert_cmphex(cfg_read(m, 0, PCI_DEVFN(1, 3), 0, 4), ==, 0x71138086);
+    g_assert_null(io_space_find(mmio, 0xb0000000)); /* no ECAM, no RCBA */
+    g_assert_null(io_space_find(mmio, 0xfed1c000));
+    g_assert_nonnull(io_space_find(pio, 0x608));
+    g_assert_null(io_space_find(pio, 0x640));
+    /* slot 5, INTA: PIRQA, which the substitute routes to IRQ 10 */
+    g_assert_cmpuint(cfg_read(m, 0, PCI_DEVFN(5, 0), PCI_INT_LINE, 1), ==, 10);
+    g_assert_cmphex(cfg_read(m, 0, PCI_DEVFN(5, 0), PCI_BAR0 + 4, 4) & ~15u, >=, 0x80000000);
+    /* the F segment is RAM with tables in it */
+    const uint8_t *f = guest_mem_ptr(machine_mem(m), GPA(0xf0000), 0x10000, true);
+    g_assert_nonnull(f);
+    g_assert_cmpmem(f, 8, "RSD PTR ", 8);
+    machine_free(m);
+    vm_config_free(c);
+}
+
+/* The file's bytes as a guest reads them: its key from the directory, then byte by byte. */
+static GByteArray *file_read(struct io_space *pio, const char *name)
+{
+    GByteArray *out = g_byte_array_new();
+    uint8_t entry[64];
+    unsigned key = 0;
+    uint32_t len = 0, count = 0;
+    io_space_write(pio, 0x510, 2, 0x19);
+    for (unsigned i = 0; i < 4; i++)
+        count = count << 8 | (uint8_t)io_space_read(pio, 0x511, 1);
+    for (unsigned n = 0; n < count && !key; n++) {
+        for (unsigned i = 0; i < sizeof(entry); i++)
+            entry[i] = (uint8_t)io_space_read(pio, 0x511, 1);
+        if (strcmp((const char *)entry + 8, name) == 0) {
+            key = (unsigned)entry[4] << 8 | entry[5];
+            len = (uint32_t)entry[0] << 24 | (uint32_t)entry[1] << 16 | (uint32_t)entry[2] << 8 |
+                  entry[3];
+        }
+    }
+    g_assert_cmpuint(key, !=, 0);
+    io_space_write(pio, 0x510, 2, key);
+    for (uint32_t i = 0; i < len; i++) {
+        uint8_t byte = (uint8_t)io_space_read(pio, 0x511, 1);
+        g_byte_array_append(out, &byte, 1);
+    }
+    return out;
+}
+
+static unsigned fadt_pm_base(struct machine *m)
+{
+    g_autoptr(GByteArray) t = file_read(machine_pio(m), "etc/acpi/tables");
+    for (unsigned i = 0; i + 64 < t->len; i++)
+        if (memcmp(t->data + i, "FACP", 4) == 0)
+            return le32_get(t->data + i + 56);
+    return 0;
+}
+
+static void test_tables_follow_the_pm_block(void)
+{
+    struct vm_config *c = config_new();
+    props_set_str(c->machine, "type", "pc");
+    struct machine *m = machine_make(c);
+    g_assert_cmphex(fadt_pm_base(m), ==, 0x600);
+    pci_host_write(machine_pci(m), 0, PCI_DEVFN(1, 3), 0x40, 4, 0xb001); /* as OVMF does */
+    g_assert_cmphex(fadt_pm_base(m), ==, 0xb000);
+    machine_reset(m, CAUSE_HOST_QMP_RESET);
+    g_assert_cmphex(fadt_pm_base(m), ==, 0x600);
     machine_free(m);
     vm_config_free(c);
 }
@@ -165,14 +243,46 @@ static void test_machine_none_is_empty(void)
     vm_config_free(c);
 }
 
-static void refuse(const char *device, const char *expected)
+static void refuse_on(const char *type, const char *device, const char *expected)
 {
     struct vm_config *c = config_new();
+    props_set_str(c->machine, "type", type);
     GError *err = NULL;
     add_device(c, device);
     g_assert_null(machine_new(c, &err));
     g_test_message("%s", err->message);
     g_assert_nonnull(strstr(err->message, expected));
+    g_clear_error(&err);
+    vm_config_free(c);
+}
+
+static void refuse(const char *device, const char *expected)
+{
+    refuse_on("q35", device, expected);
+}
+
+/* Drives that do not say where they go take the first free place, in order. */
+static void test_drives_fill_the_cables(void)
+{
+    struct vm_config *c = config_new();
+    GError *err = NULL;
+    props_set_str(c->machine, "type", "pc");
+    add_device(c, "ide-cd,bus=ide.0,unit=1,id=a");
+    add_device(c, "ide-cd,id=b");
+    add_device(c, "ide-cd,bus=ide.1,id=c");
+    add_device(c, "ide-cd,id=d,bootindex=3");
+    struct machine *m = machine_make(c);
+    struct pci_dev *ide = machine_pci(m)->root->slot[PCI_DEVFN(1, 1)];
+    static const char *const ids[] = {"b", "a", "c", "d"};
+    for (unsigned i = 0; i < ata_places(ide); i++) {
+        struct ata_drive_info info;
+        g_assert_true(ata_drive_info(ide, i, &info));
+        g_assert_cmpstr(info.id, ==, ids[i]);
+    }
+    machine_free(m);
+    add_device(c, "ide-cd,id=e");
+    g_assert_null(machine_new(c, &err));
+    g_assert_nonnull(strstr(err->message, "already has a drive"));
     g_clear_error(&err);
     vm_config_free(c);
 }
@@ -190,6 +300,14 @@ static void test_user_errors_are_sentences(void)
     refuse("virtserialport,chardev=c0", "no chardev 'c0'");
     refuse("isa-serial,index=4", "at most 4 serial ports");
     refuse("pcie-root-port,addr=1f", "in use");
+    refuse("ide-cd,bus=ide.1,unit=1", "a SATA port has one drive");
+    refuse("ide-cd,bus=ide.6", "numbered 0 to 5");
+    refuse("ide-cd,bus=scsi0.0", "no controller 'scsi0'");
+    refuse_on("pc", "pcie-root-port", "no PCI Express");
+    refuse_on("pc", "ide-cd,bus=ide.2", "numbered 0 to 1");
+    refuse_on("pc", "ide-cd,bus=ide.0,unit=2", "units 0 and 1");
+    refuse_on("pc", "piix3-ide", "one IDE controller");
+    refuse_on("pc", "virtio-rng-pci,bus=pcie.0", "the root bus is 'pci.0'");
 }
 
 static void test_ids_are_unique(void)
@@ -344,6 +462,9 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/board/chip-set", test_chip_set_is_enabled);
+    g_test_add_func("/board/ide-places", test_drives_fill_the_cables);
+    g_test_add_func("/board/pm-base", test_tables_follow_the_pm_block);
+    g_test_add_func("/board/pc", test_pc_has_its_own_chip_set);
     g_test_add_func("/board/tables", test_tables_lie_where_kernels_look);
     g_test_add_func("/board/addresses", test_addresses_are_assigned_behind_ports);
     g_test_add_func("/board/terabyte", test_large_memory_is_accepted);

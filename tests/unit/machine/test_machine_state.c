@@ -10,7 +10,7 @@
 
 #include <glib.h>
 
-static struct vm_config *config_new(const char *accel)
+static struct vm_config *config_new_of(const char *type, const char *accel)
 {
     static const char *const devices[] = {"pcie-root-port,id=pci.1,chassis=1,addr=2",
                                           "virtio-balloon-pci,bus=pci.1",
@@ -22,11 +22,21 @@ static struct vm_config *config_new(const char *accel)
                                           "ide-cd,bus=ide.1",
                                           "isa-serial"};
     struct vm_config *c = vm_config_new();
+    props_set_str(c->machine, "type", type);
     c->accels = g_strdup(accel);
     c->ram_bytes = 16 * MiB;
-    for (size_t i = 0; i < ARRAY_SIZE(devices); i++)
+    /* a pc has no root port, but places for two drives on a bus */
+    bool pc = strcmp(type, "pc") == 0;
+    if (pc)
+        g_ptr_array_add(c->devices, props_parse("ide-cd,bus=ide.0,unit=1", "driver", NULL));
+    for (size_t i = pc ? 2 : 0; i < ARRAY_SIZE(devices); i++)
         g_ptr_array_add(c->devices, props_parse(devices[i], "driver", NULL));
     return c;
+}
+
+static struct vm_config *config_new(const char *accel)
+{
+    return config_new_of("q35", accel);
 }
 
 static struct machine *machine_make(const struct vm_config *c)
@@ -135,6 +145,22 @@ static void test_cards_come_back(void)
     vm_config_free(c);
 }
 
+static void test_pc_comes_back(void)
+{
+    struct vm_config *c = config_new_of("pc", "qtest");
+    struct machine *a = machine_make(c), *b = machine_make(c);
+    struct pci_dev *isa = machine_pci(a)->root->slot[PCI_DEVFN(1, 0)];
+    pci_config_write(isa, 0x60, 1, 5);
+    g_autoptr(GBytes) one = save(a);
+    load_bytes(b, one);
+    g_autoptr(GBytes) two = save(b);
+    g_assert_true(g_bytes_equal(one, two));
+    g_assert_cmphex(pci_host_read(machine_pci(b), 0, PCI_DEVFN(1, 0), 0x60, 1), ==, 5);
+    machine_free(a);
+    machine_free(b);
+    vm_config_free(c);
+}
+
 static void test_processors_come_back(void)
 {
     struct vm_config *c = config_new("jit");
@@ -220,6 +246,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/machine_state/board", test_board_comes_back);
     g_test_add_func("/machine_state/cards", test_cards_come_back);
+    g_test_add_func("/machine_state/pc", test_pc_comes_back);
     g_test_add_func("/machine_state/processors", test_processors_come_back);
     g_test_add_func("/machine_state/refused", test_other_machines_are_refused);
     g_test_add_func("/machine_state/damaged", test_damaged_streams_break_nothing);

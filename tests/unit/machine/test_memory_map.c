@@ -54,12 +54,13 @@ static void check_e820(const struct memory_map *m, uint64_t ram)
 
 static void test_every_size(gconstpointer amd)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(sizes); i++) {
         struct memory_map m;
-        g_test_message("%llu MiB", sizes[i] / MiB);
-        g_assert_true(memory_map_plan(sizes[i], amd != NULL, &m, NULL));
-        check_map(&m, sizes[i]);
-        check_e820(&m, sizes[i]);
+        uint64_t size = sizes[i / 2];
+        g_test_message("%llu MiB", size / MiB);
+        g_assert_true((i % 2 ? memory_map_plan_pc : memory_map_plan)(size, amd != NULL, &m, NULL));
+        check_map(&m, size);
+        check_e820(&m, size);
     }
 }
 
@@ -72,6 +73,24 @@ static void test_split_is_where_a_q35_has_it(void)
     g_assert_cmphex(m.low_bytes, ==, 0x80000000);
     g_assert_cmphex(m.high_base, ==, 4 * GiB);
     g_assert_cmphex(m.high_bytes, ==, 0x30000000);
+}
+
+/* Where SeaBIOS begins the window, too: the tables say it before firmware does it. */
+static void test_window_of_a_pc_begins_above_its_memory(void)
+{
+    static const struct {
+        uint64_t ram, low, window;
+    } rows[] = {
+        {128 * MiB, 128 * MiB, 2 * GiB},         {2 * GiB, 2 * GiB, 2 * GiB},
+        {2 * GiB + MiB, 2 * GiB + MiB, 3 * GiB}, {0xe0000000 - MiB, 0xe0000000 - MiB, 0xe0000000},
+        {0xe0000000, 3 * GiB, 3 * GiB},          {8 * GiB, 3 * GiB, 3 * GiB}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct memory_map m;
+        g_assert_true(memory_map_plan_pc(rows[i].ram, false, &m, NULL));
+        g_assert_cmphex(m.low_bytes, ==, rows[i].low);
+        g_assert_cmphex(m.pci32.base, ==, rows[i].window);
+        g_assert_cmphex(m.ecam.size_bytes, ==, 0);
+    }
 }
 
 static void test_amd_moves_high_memory_above_the_hole(void)
@@ -113,6 +132,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/memory_map/intel", NULL, test_every_size);
     g_test_add_data_func("/memory_map/amd", "amd", test_every_size);
     g_test_add_func("/memory_map/split", test_split_is_where_a_q35_has_it);
+    g_test_add_func("/memory_map/pc", test_window_of_a_pc_begins_above_its_memory);
     g_test_add_func("/memory_map/amd-hole", test_amd_moves_high_memory_above_the_hole);
     g_test_add_func("/memory_map/few-bits", test_small_machines_need_few_address_bits);
     g_test_add_func("/memory_map/nonsense", test_nonsense_is_refused);

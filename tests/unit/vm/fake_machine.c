@@ -13,7 +13,7 @@ static const struct prop_desc blk_props[] = {
 static const struct device_class blk = {
     .name = "virtio-blk-pci", .bus = "PCI", .help = "disk", .props = blk_props};
 static const struct device_class testdev = {.name = "pc-testdev", .bus = "ISA"};
-static const struct device_class disk = {.name = "ide-hd", .bus = "IDE", .accepted_only = true};
+static const struct device_class disk = {.name = "ide-hd", .bus = "IDE"};
 const struct device_class *const device_classes[] = {&blk, &testdev, &disk, NULL};
 
 const struct device_class *device_class_find(const char *name)
@@ -27,7 +27,8 @@ const struct device_class *device_class_find(const char *name)
 }
 
 const struct machine_type machine_types[] = {
-    {"pc-q35-7.2", "q35", "board", true, 255},
+    {"pc-q35-7.2", "q35", "board", true, 255, 1, NULL},
+    {"pc-i440fx-7.2", "pc", "older board", false, 255, 2, NULL},
     {NULL},
 };
 

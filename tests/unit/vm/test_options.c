@@ -202,14 +202,32 @@ static void test_drive_becomes_node_and_device(void)
                 "\"c.img\",\"read-only\":true},\"node-name\":\"d1\",\"read-only\":true}");
     g_assert_cmpuint(o->cfg->devices->len, ==, 1);
     vm_options_free(o);
-    parse_fails("-drive file=x,format=raw", "if=virtio");
-    parse_fails("-hda x", "if=virtio");
-    parse_fails("disk.img", "if=virtio");
     parse_fails("-drive if=virtio", "file= is needed");
     parse_fails("-drive file=x,if=virtio,snapshot=on,readonly=on", "exclude each other");
     parse_fails("-drive file=http://x/y,if=virtio", "names no protocol");
     parse_fails("-drive file=x,if=virito", "'virtio'");
     parse_fails("-drive file=x,if=virtio,formt=raw", "'format'");
+}
+
+/* A SATA port has one drive, an IDE cable two: an index means another place on each board. */
+static void test_indices_are_places_of_the_board(void)
+{
+    struct vm_options *o = parse_ok("-nodefaults -hdb b.img -cdrom c.iso -drive file=d,format=raw");
+    assert_item(o->cfg->devices, 0,
+                "{\"bus\":\"ide.1\",\"drive\":\"ide0\",\"driver\":\"ide-hd\",\"unit\":0}");
+    assert_item(o->cfg->devices, 1,
+                "{\"bus\":\"ide.2\",\"drive\":\"ide1\",\"driver\":\"ide-cd\",\"unit\":0}");
+    assert_item(o->cfg->devices, 2, "{\"drive\":\"ide2\",\"driver\":\"ide-hd\"}");
+    vm_options_free(o);
+    o = parse_ok(
+        "-nodefaults -hdb b.img -cdrom c.iso -M pc -drive if=ide,index=3,file=d,format=raw");
+    assert_item(o->cfg->devices, 0,
+                "{\"bus\":\"ide.0\",\"drive\":\"ide0\",\"driver\":\"ide-hd\",\"unit\":1}");
+    assert_item(o->cfg->devices, 1,
+                "{\"bus\":\"ide.1\",\"drive\":\"ide1\",\"driver\":\"ide-cd\",\"unit\":0}");
+    assert_item(o->cfg->devices, 2,
+                "{\"bus\":\"ide.1\",\"drive\":\"ide2\",\"driver\":\"ide-hd\",\"unit\":1}");
+    vm_options_free(o);
 }
 
 static void test_drive_options_reach_their_layer(void)
@@ -479,6 +497,7 @@ static void test_format_is_probed_when_not_said(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/options/ide-index", test_indices_are_places_of_the_board);
     g_test_add_func("/options/defaults", test_defaults_are_a_card_and_a_port);
     g_test_add_func("/options/graphics", test_graphics_cards_and_viewers);
     g_test_add_func("/options/nographic", test_nographic_muxes_stdio);

@@ -19,15 +19,18 @@ struct acpi_range {
     uint64_t base, size_bytes; /* size 0: there is none */
 };
 
+enum acpi_chipset { ACPI_CHIPSET_Q35, ACPI_CHIPSET_PIIX };
+
 struct acpi_config {
+    enum acpi_chipset chipset;
     unsigned cpu_count;
     const uint32_t *apic_id; /* cpu_count of them */
     struct acpi_range ecam, pci32, pci64;
-    uint16_t pm_base;      /* the 128-byte PM block's port */
+    uint16_t pm_base;      /* the PM block's port */
     uint8_t com_mask;      /* bit n: COM(n+1) is there */
     uint16_t pvpanic_port; /* 0: none */
     bool hpet, sleep_s3, sleep_s4;
-    unsigned (*pirq)(unsigned slot, unsigned pin); /* 0..7 = PIRQ A..H: becomes _PRT */
+    unsigned (*pirq)(unsigned slot, unsigned pin); /* 0 = PIRQ A, 1 = B ...: becomes _PRT */
 };
 
 /* Adds or replaces the three ACPI files. */

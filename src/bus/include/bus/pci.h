@@ -1,7 +1,7 @@
 /* pci.h - PCI and PCI Express: functions, buses, bridges, BARs, capabilities, MSI-X.
  *
- *   pci_host (0xcf8 + ECAM) -> pci_bus pcie.0 -> pci_dev ... -> bridge/root port -> pci_bus ->
- * pci_dev
+ *   pci_host (0xcf8 + ECAM) -> pci_bus pcie.0 (pci.0) -> pci_dev ... -> bridge/root port -> pci_bus
+ * -> pci_dev
  *
  * A device embeds struct pci_dev, calls pci_dev_init(), declares BARs and capabilities, then
  * pci_dev_plug().  Config space is 4 KiB (PCIe) per function; wmask says which bits the guest may
@@ -51,7 +51,7 @@ enum {
 };
 enum { PCI_CMD_IO = 1, PCI_CMD_MEM = 2, PCI_CMD_MASTER = 4, PCI_CMD_INTX_OFF = 0x400 };
 enum { PCI_STATUS_INTX = 8, PCI_STATUS_CAPS = 0x10 };
-enum { PCI_CAP_VENDOR = 0x09, PCI_CAP_PCIE = 0x10, PCI_CAP_MSIX = 0x11 };
+enum { PCI_CAP_MSI = 0x05, PCI_CAP_VENDOR = 0x09, PCI_CAP_PCIE = 0x10, PCI_CAP_MSIX = 0x11 };
 
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 
@@ -95,6 +95,7 @@ struct pci_dev {
     struct pci_rom *rom;   /* NULL: none */
     uint8_t cap_tail;      /* the last capability, whose "next" the next one fills; 0: none yet */
     uint8_t cap_next_free; /* where the next capability goes */
+    uint8_t msi_cap;       /* offset of the MSI capability, 0: none */
     uint8_t pcie_cap;      /* offset of the PCI Express capability, 0: none */
     uint16_t ext_cap_tail, ext_cap_next_free;
     struct irq_line intx, intx_pic; /* IOAPIC pin of the PIRQ; ISA irq while the PIRQ is routed */
@@ -108,7 +109,9 @@ struct pci_host {
     struct io_space *pio, *mmio;
     struct irqchip *irqchip;
     struct guest_mem *mem;
-    /* INTx pin (0..3, after bridge swizzling) of a root-bus slot -> GSI now */
+    const char *root_name; /* set before pci_host_init(); NULL: "pcie.0" */
+    /* INTx pin (0..3, after bridge swizzling) of a root-bus slot -> GSI now.  NULL: the chip set
+     * only has the route below. */
     unsigned (*route_intx)(struct pci_host *h, uint8_t slot, unsigned pin);
     /* The same pin's ISA irq while the chip set also routes it to the 8259, or -1.  May be NULL. */
     int (*route_intx_pic)(struct pci_host *h, uint8_t slot, unsigned pin);
@@ -122,8 +125,8 @@ struct pci_host {
     pthread_mutex_t intx_lock; /* order: board lock -> intx_lock -> irq router */
 };
 
-/* Fills in the host, makes root bus "pcie.0" and answers at ports 0xcf8/0xcfc.  ECAM stays off
- * until pci_host_ecam().  route_intx is set by the caller before the first plug. */
+/* Fills in the host, makes the root bus and answers at ports 0xcf8/0xcfc.  ECAM stays off
+ * until pci_host_ecam().  Routes are set by the caller before the first plug. */
 void pci_host_init(struct pci_host *h, struct device_list *devices, struct io_space *pio,
                    struct io_space *mmio, struct irqchip *irqchip, struct guest_mem *mem);
 void pci_host_fini(struct pci_host *h); /* all devices are gone */
@@ -184,7 +187,12 @@ bool msix_init(struct pci_dev *d, unsigned bar, unsigned vectors, GError **err);
 void msix_fini(struct pci_dev *d);
 bool msix_enabled(const struct pci_dev *d);
 void msix_notify(struct pci_dev *d, unsigned vector); /* any thread; masked vectors go to the PBA */
-void pci_intx_set(struct pci_dev *d, bool level);     /* honours command.INTx disable; any thread */
+/* MSI with one vector.  Board lock held, so that the address does not change; a message that may
+ * not be sent (off, no bus mastering) is lost. */
+void msi_init(struct pci_dev *d);
+bool msi_enabled(const struct pci_dev *d);
+void msi_notify(struct pci_dev *d);
+void pci_intx_set(struct pci_dev *d, bool level); /* honours command.INTx disable; any thread */
 bool pci_bus_master(const struct pci_dev *d);
 
 /* Type 1 header: windows, bus numbers, bridge control.  Call between pci_dev_init and plug; the bus

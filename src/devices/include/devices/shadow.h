@@ -20,7 +20,13 @@ struct io_space;
 struct ram_block;
 struct shadow;
 
-enum { SHADOW_PAM_COUNT = 7 };
+enum {
+    SHADOW_PAM_COUNT = 7,
+    SHADOW_SMRAM_ENABLE = 0x08, /* bits of the SMRAM register */
+    SHADOW_SMRAM_LOCK = 0x10,
+    SHADOW_SMRAM_CLOSED = 0x20,
+    SHADOW_SMRAM_OPEN = 0x40,
+};
 
 /* ram is mapped by the caller outside 0xa0000-0xfffff; here it backs that range at the same
  * offsets. bios may be NULL; both outlive the device.  high: the image is shown
@@ -30,5 +36,7 @@ struct shadow *shadow_new(struct device_list *devices, struct guest_mem *mem, st
                           const struct board_requests *req);
 /* Board lock held. */
 void shadow_update(struct shadow *s, const uint8_t pam[SHADOW_PAM_COUNT], bool smram_open);
+/* The same from the registers as both host bridges have them. */
+void shadow_registers(struct shadow *s, const uint8_t pam[SHADOW_PAM_COUNT], uint8_t smram);
 
 #endif

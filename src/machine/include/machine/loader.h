@@ -50,6 +50,8 @@ struct boot_env {
 /* cfg->kernel is not NULL; initrd and append may be. */
 struct boot_image *boot_image_open(const struct vm_config *cfg, GError **err);
 bool boot_image_place(struct boot_image *img, const struct boot_env *env, GError **err);
+/* That firmware can start it: a bzImage.  Otherwise a sentence. */
+bool boot_image_under_firmware(const struct boot_image *img, GError **err);
 /* Gives back what open() has read; place() does that itself. */
 void boot_image_unload(struct boot_image *img);
 /* The kernel, initrd and command-line items of fw_cfg (keys 0x07..0x18); img must outlive f. */

@@ -11,6 +11,7 @@
 
 #include "machine/config.h"
 
+struct board;
 struct machine;
 struct device_list;
 struct cpu_set;
@@ -145,6 +146,8 @@ struct machine_type {
     const char *name, *alias, *desc;
     bool is_default;
     unsigned max_cpus;
+    unsigned drives_per_bus;   /* on the buses "ide.N" of the board's controller */
+    const struct board *board; /* NULL: an empty machine */
 };
 extern const struct machine_type machine_types[]; /* ends with name == NULL */
 

@@ -123,7 +123,7 @@ struct scsi_lun_info {
 void scsi_lun_info(struct scsi_lun *l, struct scsi_lun_info *out);
 /* Host error of a task on its bus that waits for the machine to go on; 0: none. */
 int scsi_lun_stop_errnum(struct scsi_lun *l);
-/* As ahci_eject() and ahci_insert(). */
+/* As ata_drive_eject() and ata_drive_insert(). */
 bool scsi_lun_eject(struct scsi_lun *l, bool force, GError **err);
 bool scsi_lun_insert(struct scsi_lun *l, struct blk_node *node, GError **err);
 
