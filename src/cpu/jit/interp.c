@@ -88,8 +88,7 @@ static inline bool beyond_limit(const struct jit_cpu *c, const struct block *b)
     return c->mode != MODE_LONG64 && c->st.rip + b->bytes - 1 > c->st.seg[SEG_CS].limit;
 }
 
-/* The block at st.rip through TLB and jump cache, else NULL. */
-static inline struct block *find_fast(struct jit_cpu *c)
+struct block *interp_find_fast(struct jit_cpu *c)
 {
     const struct jump_cache_entry *jump = ((const struct icache_front *)c->icache)->jump;
     uint64_t linear = c->st.rip;
@@ -117,7 +116,7 @@ static inline void note_link(struct jit_cpu *c, struct block *b)
 
 static struct block *find(struct jit_cpu *c)
 {
-    struct block *b = find_fast(c);
+    struct block *b = interp_find_fast(c);
 
     if (unlikely(!b)) {
         c->cur = NULL;

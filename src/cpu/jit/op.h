@@ -83,6 +83,8 @@ void decode_init(void);
 op_fn op_block_end;
 
 /* ---- interp.c ---- */
+/* The block at st.rip through TLB and jump cache, else NULL. */
+struct block *interp_find_fast(struct jit_cpu *c);
 struct jit_cpu *interp_running(void); /* the vcpu whose loop this thread is in, or NULL */
 static inline void flags_to_state(struct jit_cpu *c)
 {

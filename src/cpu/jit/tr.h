@@ -4,10 +4,10 @@
  *     tr_scan.c   bytes -> fields, what an instruction reads and writes (tables)
  *     tr_block.c  one block: flag liveness, then one emitter per instruction, exits, entries
  *     tr_mem.c    effective addresses and TLB probes       tr_int.c   integer instructions,
- * tr_string.c tr_group.c tr_flow.c   stack, calls, returns, branches          tr_vec.c   vector and
- * x87 instructions tr_evex.c   EVEX prefixes apart and together tr_cache.c  the code cache: space,
- * lookup, links, dropping tr_glue.c   the few hand-made routines translated code and C meet in
- *     tr_run.c    going in, coming out, misses, faults
+ * tr_string.c tr_group.c tr_sys.c tr_flow.c   stack, calls, returns, branches          tr_vec.c
+ * vector and x87 instructions tr_evex.c   EVEX prefixes apart and together tr_cache.c  the code
+ * cache: space, lookup, links, dropping tr_glue.c   the few hand-made routines translated code and
+ * C meet in tr_run.c    going in, coming out, misses, faults
  *
  * A block that is dropped or whose page is mapped elsewhere is never entered again, but its bytes
  * stay until the whole cache is emptied, which happens only outside translated code.
@@ -65,6 +65,7 @@ enum tr_flags { TR_HOST, TR_MEM };
 /* What an opcode is, from the tables of tr_scan.c. */
 enum tr_kind {
     TK_INTERP, /* the interpreter runs it */
+    TK_SYSTEM, /* it runs it too, and the block ends: anything may be different afterwards */
     TK_MODRM,  /* re-encoded with its operands mapped */
     TK_PLAIN,  /* copied: no operands but registers that stand for themselves */
     TK_ACC_IMM,
@@ -91,6 +92,11 @@ enum tr_kind {
     TK_RET,
     TK_NOP,
     TK_VECTOR,
+    TK_CLI,
+    TK_CLD,
+    TK_STD,
+    TK_SWAPGS,
+    TK_PUSHF,
 };
 enum { /* roles of ModRM operands that are general registers or memory */
        ROLE_REG_R = 1,
@@ -269,6 +275,8 @@ bool tr_rep(struct tr *t);
 void tr_rep_make(struct tr *t); /* the routines for it, at t->p */
 void tr_flow(struct tr *t);     /* TK_PUSH_R .. TK_RET */
 void tr_vector(struct tr *t);
+void tr_sys(struct tr *t); /* TK_CLI .. TK_PUSHF */
+bool tr_sys_ok(const struct tr *t, const struct tr_insn *d);
 /* General registers among the operands of a vector instruction. */
 enum tr_general { VEC_NONE, VEC_REG, VEC_RM, VEC_RM_OUT };
 enum tr_general tr_vector_general(const struct tr_insn *d);
@@ -290,8 +298,8 @@ void tr_leave_indirect(struct tr *t);
 
 /* ---- tr_cache.c ---- */
 struct tr_glue { /* offsets in the cache */
-    uint32_t enter, exit_host, exit_mem, exit_indirect, ret_miss, bail, fill, interp, vec_load,
-        x87_load;
+    uint32_t enter, exit_host, exit_mem, exit_indirect, ret_miss, bail, fill, interp, system,
+        vec_load, x87_load;
     uint32_t cross[TLB_CONTEXTS];     /* loads of up to 8 bytes from two pages */
     uint32_t stack[TLB_CONTEXTS][2];  /* read, write */
     uint32_t rep[TLB_CONTEXTS][2][4]; /* MOVS, STOS; by size */
@@ -308,8 +316,8 @@ struct tr_jump { /* indirect targets by address */
 /* Written by the vcpu's thread by TR_COUNT, read by any. */
 struct tr_stats {
     uint64_t blocks, insns, code_bytes, dropped, flushes, translate_ns;
-    uint64_t exits, exits_indirect, fills, bounces, bails, interp_calls, native_faults,
-        ret_overflows, interpreted;
+    uint64_t exits, exits_indirect, fills, bounces, bails, interp_calls, system_calls,
+        system_leaves, native_faults, ret_overflows, interpreted;
 };
 #define TR_COUNT(counter, n)                                                                       \
     __atomic_store_n(&(counter), (counter) + (uint64_t)(n), __ATOMIC_RELAXED)
@@ -385,7 +393,8 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);
 /* ---- tr_run.c ---- */
 static inline uint32_t tr_key(const struct jit_cpu *c)
 {
-    return c->mode_key | (uint32_t)c->tlb_ctx << 8 | (uint32_t)c->units << 12;
+    return c->mode_key | (uint32_t)c->tlb_ctx << 8 | (uint32_t)c->units << 12 |
+           (uint32_t)(c->cpl == 0) << 17;
 }
 struct props;
 /* p may be NULL: the defaults. */
@@ -402,6 +411,8 @@ enum { TR_FILL_AGAIN, TR_FILL_DONE /* the interpreter has run it */, TR_FILL_LEA
 uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc);
 uint64_t tr_x87_load(struct jit_cpu *c, uint64_t unused, uint32_t desc);
 uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index);
+/* The same for the last instruction of a block: the host address to go on at, or 0 to leave. */
+uint64_t tr_system(struct jit_cpu *c, uint64_t unused, uint32_t index);
 /* desc of tr_fill */
 #define TR_DESC_INSN(d)   ((d)&0xff)
 #define TR_DESC_SIZE(d)   ((d) >> 8 & 0xff)

@@ -5,8 +5,8 @@
  *   3. emit         forwards, one emitter per instruction; code that is rarely reached is put aside
  *   4. the rest     what was put aside, the second entry, the tables
  *
- * A translation ends where the decoded block ends, or before the first instruction that can change
- * more than registers, flags and memory: such instructions are the interpreter's (INSN_END). */
+ * A translation ends where the decoded block ends, or with the first instruction that can change
+ * more than registers, flags and memory (INSN_END): the interpreter runs it, called from here. */
 #include "fpu.h"
 #include "tr_emit.h"
 
@@ -64,7 +64,7 @@ static void liveness(struct tr *t)
     for (unsigned k = t->count; k-- > 0;) {
         struct tr_insn *d = &t->insn[k];
         d->live_after = (uint8_t)live;
-        if (d->op.kind == TK_INTERP)
+        if (d->op.kind == TK_INTERP || d->op.kind == TK_SYSTEM)
             live = TF_ALL;
         else
             live = (live & ~(unsigned)d->op.writes) | d->op.reads;
@@ -84,6 +84,18 @@ void tr_interp(struct tr *t)
     e8(t, 0xb8 | HR_S1), e32(t, t->in->index);
     e_call(t, glue(t, t->cache->glue.interp));
     t->vec_known = t->x87_known = false;
+}
+
+/* The interpreter runs the block's last instruction; translated code goes on where that leads. */
+static void system_end(struct tr *t)
+{
+    if (t->flags == TR_HOST)
+        e_flags_save(t);
+    t->flags = TR_MEM;
+    t->in->keep = true;
+    tr_x87_settle(t);
+    e8(t, 0xb8 | HR_S1), e32(t, t->in->index);
+    e_call(t, glue(t, t->cache->glue.system));
 }
 
 static bool is_flow(const struct tr_insn *d)
@@ -123,14 +135,18 @@ static void scan(struct tr *t)
         tr_scan(t->c, &t->from[k], d);
         d->index = (uint8_t)k;
         d->off = d->i->off;
-        if (ends_before(d))
+        if (ends_before(d)) {
+            d->op = (struct tr_op){.kind = TK_SYSTEM};
+            t->count++;
             break;
+        }
         if (odd_operand(t, d->i)) {
             if (is_flow(d))
                 break;
             d->op = (struct tr_op){.kind = TK_INTERP};
         }
-        if (d->op.kind == TK_VECTOR && !tr_vector_ok(t, d))
+        if ((d->op.kind == TK_VECTOR && !tr_vector_ok(t, d)) ||
+            (d->op.kind >= TK_CLI && !tr_sys_ok(t, d)))
             d->op = (struct tr_op){.kind = TK_INTERP};
         t->count++;
     }
@@ -157,10 +173,20 @@ static void emit(struct tr *t)
         if (!tr_rep(t))
             tr_interp(t);
         break;
+    case TK_SYSTEM:
+        system_end(t);
+        break;
     case TK_NOP:
         break;
     case TK_VECTOR:
         tr_vector(t);
+        break;
+    case TK_CLI:
+    case TK_CLD:
+    case TK_STD:
+    case TK_SWAPGS:
+    case TK_PUSHF:
+        tr_sys(t);
         break;
     default:
         if (t->in->op.kind >= TK_PUSH_R && t->in->op.kind <= TK_RET)
@@ -336,7 +362,7 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
             tr_emit_insn(&t);
         n = last;
     }
-    if (!is_flow(t.in)) {
+    if (!is_flow(t.in) && t.in->op.kind != TK_SYSTEM) {
         tr_x87_settle(&t);
         tr_leave_to(&t, tr_next_rip(&t), false, false);
     }

@@ -2,9 +2,9 @@
  *
  *   enter(code)    C calls it: guest registers in, on to the stack of return addresses, off
  *   exit_*         translated code jumps here: guest registers out, back to C behind enter()
- *   fill, interp   translated code calls them: registers out, C on C's own stack, registers in
- *   stack[..]      a stack probe's second chance: the table; moves tlb_ctx.stack
- *   bail           the interpreter is to run an instruction
+ *   fill, interp, system   translated code calls them: registers out, C on C's own stack, registers
+ * in stack[..]      a stack probe's second chance: the table; moves tlb_ctx.stack bail the
+ * interpreter is to run an instruction
  *
  * C may leave a call by siglongjmp (guest faults): registers are in st by then and tr.ret_sp is
  * where the block had it, so nothing is lost.
@@ -204,6 +204,22 @@ static void interp(struct tr *t, uint8_t *rw)
     back_to_c(t);
 }
 
+/* S1 = number of the block's last instruction; goes on where C says. */
+static void system_insn(struct tr *t, uint8_t *rw)
+{
+    t->cache->glue.system = (uint32_t)(t->p - rw);
+    note_caller(t);
+    into_c(t, (const void *)tr_system);
+    e8(t, 0x48), e8(t, 0x83), e8(t, 0xc4), e8(t, 8);  /* add rsp, 8: no way back */
+    e_op(t, 0, E_W, 0, 0x85, HR_RAX, op_reg(HR_RAX)); /* test */
+    uint8_t *leave = e_jcc8(t, J8_JE);
+    e_store64(t, &t->c->tr.code, HR_RAX);
+    registers_in(t);
+    e_op(t, 0, 0, 0, 0xff, 4, op_abs(&t->c->tr.code)); /* jmp [code] */
+    e_here8(t, leave);
+    back_to_c(t);
+}
+
 /* add/sub/cmp/mov of a register and [rax + abs] */
 static void at_rax(struct tr *t, uint8_t opcode, unsigned reg, uint32_t abs)
 {
@@ -352,6 +368,7 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k)
     bail(&t, k->rw);
     uint8_t *inner = fill(&t, k->rw);
     interp(&t, k->rw);
+    system_insn(&t, k->rw);
     vec_load(&t, k->rw);
     x87_load(&t, k->rw);
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {

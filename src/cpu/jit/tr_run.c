@@ -119,21 +119,27 @@ static void done(struct jit_cpu *c, const struct insn *i)
 {
 }
 
-/* One instruction of t by the interpreter; false when translated code cannot go on behind it. */
-static bool interpret(struct jit_cpu *c, const struct tblock *t, const struct insn *i,
-                      unsigned index)
+static void run_alone(struct jit_cpu *c, const struct tblock *t, const struct insn *i)
 {
     struct insn alone[2] = {*i, {.fn = done, .off = i->off}};
-    uint64_t next = t->rip + i->off + i->len;
-    uint32_t key = t->key;
 
     c->block = t->src;
     c->block_rip = t->rip;
     c->cur = i;
-    c->st.rip = next;
+    c->st.rip = t->rip + i->off + i->len;
     alone[0].fn(c, alone);
     c->cur = NULL;
     c->block = NULL;
+}
+
+/* One instruction of t by the interpreter; false when translated code cannot go on behind it. */
+static bool interpret(struct jit_cpu *c, const struct tblock *t, const struct insn *i,
+                      unsigned index)
+{
+    uint64_t next = t->rip + i->off + i->len;
+    uint32_t key = t->key;
+
+    run_alone(c, t, i);
     /* Dropped by its own store, turned back (REP), or asked for. */
     if (t->id && c->st.rip == next && key == tr_key(c) && !interp_must_stop(c))
         return true;
@@ -216,6 +222,110 @@ uint64_t tr_interp_one(struct jit_cpu *c, uint64_t unused, uint32_t index)
 
 /* ---- in and out ---- */
 
+/* The emitters know 64-bit code, and 32-bit code in flat segments. */
+static bool knows_mode(const struct jit_cpu *c)
+{
+    const uint32_t need = KEY_FLAT | KEY_CS32 | KEY_SS32;
+    return c->mode == MODE_LONG64 || (c->mode_key & need) == need;
+}
+
+static bool can_run(const struct jit_cpu *c, const struct block *b)
+{
+    return b->page && c->tlb_ctx != TLB_CTX_ALIGN && !b->cold && knows_mode(c);
+}
+
+static uint32_t page_id(struct jit_cpu *c, uint64_t linear, const struct tlb_exec *e, uint32_t key)
+{
+    return tr_page_id(c->tr.cache, linear & ~(GUEST_PAGE_SIZE - 1), e->host, key);
+}
+
+/* The exec TLB's entry for st.rip, with the number of its page under key. */
+static struct tlb_exec *entry_for(struct jit_cpu *c, uint32_t key)
+{
+    struct tlb_exec *e = tlb_exec_slot(c, c->st.rip);
+
+    if (c->tr.key[c->tlb_ctx] != key) {
+        mmu_flush_exec_ids(c, c->tlb_ctx);
+        c->tr.key[c->tlb_ctx] = key;
+    }
+    if (!e->id)
+        e->id = page_id(c, c->st.rip, e, key);
+    return e;
+}
+
+static void choose_vectors(struct jit_cpu *c)
+{
+    c->tr.vec_mask = c->units & UNIT_AVX512 ? c->tr.vec_all : c->tr.vec_basic;
+}
+
+/* Opcodes of ordinary code: moves, arithmetic, the stack, near branches. */
+static bool is_ordinary(uint8_t op)
+{
+    static const uint32_t set[8] = {
+        0x3f3f3f3f, 0x3f3f3f3f, /* 00-3f: ADD .. CMP */
+        0xffff0000, 0xffff0f08, /* 50-5f PUSH POP, 63 68 6a 6b, 70-7f Jcc */
+        0x00ff3fff, 0xffff0300, /* 80-8d, 90-97, a8 a9, b0-bf */
+        0x000f02cb, 0x40c00b00, /* c0 c1 c3 c6 c7 c9 d0-d3 e8 e9 eb f6 f7 fe */
+    };
+    return set[op >> 5] >> (op & 31) & 1;
+}
+
+/* Is the instruction at st.rip, whose bytes are at hand, ordinary? */
+static bool ordinary_follows(struct jit_cpu *c)
+{
+    const struct tlb_exec *e = tlb_exec_slot(c, c->st.rip);
+
+    if (c->mode != MODE_LONG64 || !TLB_COVERS(e->tag, c->st.rip, 4))
+        return false;
+    const uint8_t *p = (const uint8_t *)(c->st.rip - e->tag + e->host);
+    if (*p == 0x65 || *p == 0x66)
+        p++;
+    if ((*p & 0xf0) == 0x40)
+        p++;
+    if (*p == 0x0f) /* NOP, CMOV, Jcc, SETcc, MOVZX, MOVSX */
+        return p[1] == 0x1f || (p[1] & 0xf0) == 0x40 || (p[1] & 0xe0) == 0x80 ||
+               (p[1] & 0xf6) == 0xb6;
+    return is_ordinary(*p);
+}
+
+/* An interrupt shadow (STI) or RF (IRET from an exception) costs a step of its own in the loop.
+ * When nothing waits that it could hold back, and what follows is ordinary code, it can go: at most
+ * an interrupt that arrives this moment is taken one instruction early.  HLT and the way back to
+ * user mode are where that would matter. */
+static void end_step(struct jit_cpu *c)
+{
+    if (__atomic_load_n(&c->pending, __ATOMIC_RELAXED) != PENDING_STEP || (c->st.rflags & FL_TF) ||
+        (c->st.dr[7] & 0xff) || c->st.int_shadow == 2 || sys_of(c)->alone ||
+        sys_of(c)->dr6_pending || !ordinary_follows(c))
+        return;
+    c->st.int_shadow = 0;
+    c->st.rflags &= ~(uint64_t)FL_RF;
+    pending_clear(c, PENDING_STEP);
+}
+
+uint64_t tr_system(struct jit_cpu *c, uint64_t unused, uint32_t index)
+{
+    struct tr_cache *k = c->tr.cache;
+    struct tblock *t = caller(c);
+
+    TR_COUNT(k->stats.system_calls, 1);
+    run_alone(c, t, tr_kept(t, index));
+    if (__atomic_load_n(&c->pending, __ATOMIC_RELAXED))
+        end_step(c);
+    struct block *b = unlikely(c->cosim != NULL) ? NULL : interp_find_fast(c);
+    if (b && !b->host2 && can_run(c, b) && !k->full) {
+        uint32_t key = tr_key(c);
+        (void)entry_for(c, key);
+        struct tblock *to = tr_find(b, c->st.rip, key);
+        if (to && !interp_must_stop(c)) {
+            choose_vectors(c);
+            return tr_rx(k, to->entry_mem);
+        }
+    }
+    TR_COUNT(k->stats.system_leaves, 1);
+    return 0;
+}
+
 static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t key, uint32_t id)
 {
     struct tblock *t = tr_find(b, c->st.rip, key);
@@ -277,21 +387,9 @@ static void came_out(struct jit_cpu *c)
     }
 }
 
-/* The emitters know 64-bit code, and 32-bit code in flat segments. */
-static bool knows_mode(const struct jit_cpu *c)
-{
-    const uint32_t need = KEY_FLAT | KEY_CS32 | KEY_SS32;
-    return c->mode == MODE_LONG64 || (c->mode_key & need) == need;
-}
-
 bool tr_takes(const struct jit_cpu *c)
 {
     return c->tr.cache && !c->cosim && c->tlb_ctx != TLB_CTX_ALIGN && knows_mode(c);
-}
-
-static uint32_t page_id(struct jit_cpu *c, uint64_t linear, const struct tlb_exec *e, uint32_t key)
-{
-    return tr_page_id(c->tr.cache, linear & ~(GUEST_PAGE_SIZE - 1), e->host, key);
 }
 
 bool tr_run(struct jit_cpu *c, struct block *b)
@@ -302,19 +400,13 @@ bool tr_run(struct jit_cpu *c, struct block *b)
 
     c->tr.left = false;
     c->tr.link = 0;
-    if (!b->page || c->tlb_ctx == TLB_CTX_ALIGN || b->cold || !knows_mode(c))
+    if (!can_run(c, b))
         return false;
     if (unlikely(k->full)) { /* numbers of links mean nothing after that */
         tr_cache_flush(c);
         left = false;
     }
-    struct tlb_exec *e = tlb_exec_slot(c, c->st.rip);
-    if (c->tr.key[c->tlb_ctx] != key) {
-        mmu_flush_exec_ids(c, c->tlb_ctx);
-        c->tr.key[c->tlb_ctx] = key;
-    }
-    if (!e->id)
-        e->id = page_id(c, c->st.rip, e, key);
+    struct tlb_exec *e = entry_for(c, key);
     if (unlikely(b->host2)) { /* icache_lookup has just seen that it is there */
         uint64_t next = c->st.rip + GUEST_PAGE_SIZE;
         struct tlb_exec *second = tlb_exec_slot(c, next);
@@ -335,7 +427,7 @@ bool tr_run(struct jit_cpu *c, struct block *b)
     }
     c->cur = NULL;
     c->block = NULL;
-    c->tr.vec_mask = c->units & UNIT_AVX512 ? c->tr.vec_all : c->tr.vec_basic;
+    choose_vectors(c);
     void (*enter)(uint64_t) = (void (*)(uint64_t))(uintptr_t)tr_rx(k, k->glue.enter);
     c->tr.link = 0;
     if (unlikely(c->cosim != NULL))

@@ -77,11 +77,15 @@ static void one_rows(void)
     row(one, 0x8f, TK_POP_M, 0, 0, 0);
     row(one, 0x98, TK_PLAIN, 0, 0, 0);
     row(one, 0x99, TK_PLAIN, 0, 0, 0);
+    row(one, 0x9c, TK_PUSHF, 0, TF_ALL, 0);
     row(one, 0x9e, TK_PLAIN, 0, 0, TF_ALL & ~TF_O); /* SAHF */
     row(one, 0x9f, TK_PLAIN, 0, TF_ALL & ~TF_O, 0);
     row(one, 0xf5, TK_PLAIN, 0, TF_C, TF_C);
     row(one, 0xf8, TK_PLAIN, 0, 0, TF_C);
     row(one, 0xf9, TK_PLAIN, 0, 0, TF_C);
+    row(one, 0xfa, TK_CLI, 0, 0, 0);
+    row(one, 0xfc, TK_CLD, 0, 0, 0);
+    row(one, 0xfd, TK_STD, 0, 0, 0);
     for (unsigned k = 0; k < 4; k++)
         row(one, 0xa0 + k, TK_MOFFS, k & 1 ? 0 : ROLE_BYTE, 0, 0);
     row(one, 0xa8, TK_ACC_IMM, ROLE_BYTE, 0, TF_ALL);
@@ -242,7 +246,9 @@ static void two_groups(struct tr_insn *d)
 {
     unsigned n = d->modrm >> 3 & 7;
 
-    if (d->opcode == 0xba && n >= 4) /* BT BTS BTR BTC imm8 */
+    if (d->opcode == 0x01 && d->modrm == 0xf8)
+        d->op.kind = TK_SWAPGS;
+    else if (d->opcode == 0xba && n >= 4) /* BT BTS BTR BTC imm8 */
         d->op = (struct tr_op){.kind = TK_MODRM,
                                .roles = n == 4 ? ROLE_RM_R : RW_RM,
                                .writes = TF_C,

@@ -11,7 +11,8 @@ static const size_t cache_at[] = {
     OF_CACHE(translate_ns),  OF_CACHE(dropped),        OF_CACHE(flushes),
     OF_CACHE(exits),         OF_CACHE(exits_indirect), OF_CACHE(bails),
     OF_CACHE(native_faults), OF_CACHE(fills),          OF_CACHE(bounces),
-    OF_CACHE(interp_calls),  OF_CACHE(interpreted),    OF_CACHE(ret_overflows),
+    OF_CACHE(interp_calls),  OF_CACHE(system_calls),   OF_CACHE(system_leaves),
+    OF_CACHE(interpreted),   OF_CACHE(ret_overflows),
 };
 static const size_t cosim_at[] = {
     OF_COSIM(blocks),
@@ -35,6 +36,8 @@ const struct vcpu_counter tr_counter_names[] = {
     {"tlb-fills", "TLB misses of translated code"},
     {"bounces", "of these: loads done through a buffer (devices, page crossings)"},
     {"interpreter-calls", "instructions interpreted from inside translated code"},
+    {"system-calls", "the same at the end of a block: system instructions"},
+    {"system-leaves", "of these: translated code came out behind it"},
     {"interpreted-blocks", "blocks run by the interpreter"},
     {"return-stack-overflows", "times the stack of return addresses ran over"},
     {"cosim-blocks", "runs of blocks that cosim=on compared"},

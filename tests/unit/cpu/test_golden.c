@@ -44,7 +44,7 @@
     X(bits, "bsfl %ecx, %eax; btl $3, %edx; bswapl %ecx; setz %al; cmovneq %rdi, %rax")            \
     X(compare_exchange, "lock; cmpxchgq %rcx, (%rbx); xchgl %eax, (%rdx)")                         \
     X(high_bytes, "movb %ch, %al; addb %ah, (%rbx); movzbl %bh, %eax")                             \
-    X(interpreted, "movl $1, %eax; std; cld; addl $1, %eax")                                       \
+    X(interpreted, "movl $1, %eax; cpuid; addl $1, %eax")                                          \
     X(string, "movl $4, %ecx; rep; stosq; addl $1, %eax")                                          \
     X(sse_registers, "movaps %xmm1, %xmm0; addps %xmm2, %xmm0; pxor %xmm9, %xmm9")                 \
     X(sse_memory, "movups (%rbx), %xmm0; movaps %xmm0, (%rdx); cvtsi2sdq %rcx, %xmm1")             \
@@ -76,12 +76,9 @@ static char *glue_name(const struct tr_cache *k, uint32_t off)
     GLUE(fill)
     GLUE(cross[0])
     GLUE(interp)
-    GLUE(vec_load)
-    GLUE(x87_load)
-    GLUE(stack[0][0])
-    GLUE(stack[0][1])
-    GLUE(rep[0][1][3])
-    return NULL;
+    GLUE(system)
+    GLUE(vec_load) GLUE(x87_load) GLUE(stack[0][0]) GLUE(stack[0][1])
+        GLUE(rep[0][1][3]) return NULL;
 }
 
 static char *field_name(const struct jit_cpu *c, uint64_t at)
