@@ -286,13 +286,13 @@ static struct pci_dev *pci_dev_of(struct machine *m, const struct device *d)
     return NULL;
 }
 
-/* bootindex and option ROM of the PCI function just made; drives on a cable tell the firmware
- * themselves. */
-static bool firmware_props_apply(struct machine *m, const struct device_class *cls, struct props *p,
-                                 GError **err)
+/* bootindex and option ROM of the PCI function just made, if one was made since the list ended at
+ * before; drives on a cable tell the firmware themselves. */
+static bool firmware_props_apply(struct machine *m, const struct device_class *cls,
+                                 struct device **before, struct props *p, GError **err)
 {
     struct device *d = container_of(m->devices.last, struct device, next);
-    struct pci_dev *pci = m->devices.first ? pci_dev_of(m, d) : NULL;
+    struct pci_dev *pci = m->devices.last != before ? pci_dev_of(m, d) : NULL;
     uint32_t index = 0;
 
     if (!pci)
@@ -305,6 +305,7 @@ static bool firmware_props_apply(struct machine *m, const struct device_class *c
 
 bool machine_device_add(struct machine *m, struct props *p, GError **err)
 {
+    struct device **before = m->devices.last;
     const char *driver = NULL;
     const struct device_class *cls;
 
@@ -325,7 +326,8 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err)
     }
     if (!globals_apply(m, cls, p, err) || !names_check(cls, p, err))
         return false;
-    if (id_check(m, p, err) && cls->create(m, cls, p, err) && firmware_props_apply(m, cls, p, err))
+    if (id_check(m, p, err) && cls->create(m, cls, p, err) &&
+        firmware_props_apply(m, cls, before, p, err))
         return true;
     g_prefix_error(err, "device '%s': ", driver);
     return false;

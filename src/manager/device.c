@@ -274,6 +274,16 @@ bool device_plug(struct vm *vm, struct domain *d, const struct device *dev, GErr
     return ok;
 }
 
+static void drop_nodes(struct qmp *q, unsigned first, unsigned depth)
+{
+    for (unsigned node = first; node < first + depth; node++) {
+        g_autofree char *format = g_strdup_printf("libvirt-%u-format", node);
+        g_autofree char *storage = g_strdup_printf("libvirt-%u-storage", node);
+        qmp_call(q, "blockdev-del", json_pack("{ss}", "node-name", format), NULL, NULL);
+        qmp_call(q, "blockdev-del", json_pack("{ss}", "node-name", storage), NULL, NULL);
+    }
+}
+
 /* What stood behind a device that is gone; the machine may keep it, that is no reason to fail. */
 static void drop_backend(struct qmp *q, const struct device *dev)
 {
@@ -286,13 +296,8 @@ static void drop_backend(struct qmp *q, const struct device *dev)
         qmp_call(q, "object-del", json_pack("{ss}", "id", object), NULL, NULL);
     } else if (dev->kind == DEVICE_DISK) {
         const struct disk *k = dev->data;
-        unsigned depth = argv_disk_depth(k);
-        for (unsigned i = 0; k->source.index.set && i < depth; i++) {
-            unsigned node = (unsigned)k->source.index.v + i;
-            g_autofree char *format = g_strdup_printf("libvirt-%u-format", node);
-            g_autofree char *storage = g_strdup_printf("libvirt-%u-storage", node);
-            qmp_call(q, "blockdev-del", json_pack("{ss}", "node-name", format), NULL, NULL);
-            qmp_call(q, "blockdev-del", json_pack("{ss}", "node-name", storage), NULL, NULL);
+        if (k->source.index.set) {
+            drop_nodes(q, (unsigned)k->source.index.v, argv_disk_depth(k));
         }
     }
 }
@@ -311,5 +316,60 @@ bool device_unplug(struct vm *vm, const struct domain *d, const struct device *d
         drop_backend(q, dev);
     }
     qmp_close(q);
+    return ok;
+}
+
+/* ---- media ---- */
+
+void disk_set_source(struct disk *k, const char *path)
+{
+    bool block = path && g_str_has_prefix(path, "/dev/");
+    g_clear_pointer(&k->source.file, g_free);
+    g_clear_pointer(&k->source.dev, g_free);
+    *(block ? &k->source.dev : &k->source.file) = g_strdup(path);
+    k->type = block ? DISK_BLOCK : DISK_FILE;
+    k->source.node.present = path != NULL;
+    k->source.index.set = false;
+}
+
+static bool tray(struct qmp *q, const char *command, const struct disk *k, GError **err)
+{
+    return qmp_call(q, command, json_pack("{ss}", "id", k->info.alias.name), NULL, err);
+}
+
+static bool take_medium_out(struct qmp *q, const struct disk *k, GError **err)
+{
+    return qmp_call(q, "blockdev-open-tray",
+                    json_pack("{sssb}", "id", k->info.alias.name, "force", 1), NULL, err) &&
+           tray(q, "blockdev-remove-medium", k, err);
+}
+
+bool device_change_medium(struct vm *vm, struct domain *d, struct disk *k, const char *path,
+                          GError **err)
+{
+    struct undo u = {.q = vm_qmp(vm, err)};
+    unsigned node = free_node(d, NULL), old = (unsigned)xml_num_or(k->source.index, 0);
+    unsigned old_depth = argv_disk_depth(k);
+    if (!u.q) {
+        return false;
+    }
+    u.commands = g_ptr_array_new_with_free_func((GDestroyNotify)json_decref);
+    disk_set_source(k, path);
+    g_autofree char *top = g_strdup_printf("libvirt-%u-format", node);
+    bool ok = (!path || plug_nodes(&u, k, node, err)) && take_medium_out(u.q, k, err) &&
+              (!path || (qmp_call(u.q, "blockdev-insert-medium",
+                                  json_pack("{ssss}", "id", k->info.alias.name, "node-name", top),
+                                  NULL, err) &&
+                         tray(u.q, "blockdev-close-tray", k, err)));
+    if (!ok) {
+        undo_all(&u);
+    } else {
+        drop_nodes(u.q, old, old ? old_depth : 0);
+    }
+    if (ok && path) {
+        xml_num_set(&k->source.index, node);
+    }
+    g_ptr_array_free(u.commands, TRUE);
+    qmp_close(u.q);
     return ok;
 }

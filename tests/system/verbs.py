@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Verbs that act on a running machine, seen from inside: its firmware, its boot loader or its kernel tells."""
+import json
+import struct
+import sys
+
+from firmware_parts import grub
+from manager import Console, Session, need
+from screen import lit, read_png
+from vmtest import run_tests
+
+SCREEN = "<graphics type='vnc' port='-1' autoport='yes'><listen type='socket'/></graphics><video><model type='vga'/></video>"
+DRIVE = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
+
+
+def nodes(s, name):
+    return json.loads(s.ok("qemu-monitor-command", name, "query-named-block-nodes"))["return"]
+
+
+def media_keys_and_pictures():
+    with Session() as s:
+        bad = s.dir / "bad.qcow2"
+        bad.write_bytes(b"QFI\xfb" + struct.pack(">I", 99) + bytes(1 << 16))
+        text = s.xml("m", kernel=False, memory=256, devices=DRIVE + SCREEN)
+        s.ok("define", "-", stdin=text.replace("</os>", "<boot dev='cdrom'/></os>"))
+        s.ok("start", "m")
+        console = Console(s, "m")
+        need([d["source"] for d in s.json("domblklist", "m")] == [None], "the drive is not empty")
+        disc = grub("cd.iso")
+        s.ok("change-media", "m", "sda", disc)
+        need([d["source"] for d in s.json("domblklist", "m")] == [disc], "domblklist does not show the disc")
+        need("cd.iso" not in s.ok("dumpxml", "m", "--inactive"), "--live changed the definition")
+        s.ok("reset", "m")
+        console.expect("Debian kernel on a GRUB disk")
+
+        # the picture shows the menu; a key pressed at the screen is the boot loader's to read
+        path = s.dir / "shot.png"
+        need("type of image/png" in s.ok("screenshot", "m", str(path)), "screenshot says nothing")
+        width, height, rgb = read_png(path)
+        need(width >= 640 and height >= 350 and lit(rgb) > 1000, f"{width}x{height}, {lit(rgb)} lit dots")
+        s.ok("send-key", "m", "KEY_C")
+        console.expect("grub> ")
+        for key in ("KEY_E", "KEY_C", "KEY_H", "KEY_O", "KEY_SPACE", "35", "0x17", "KEY_ENTER"):
+            s.ok("send-key", "m", key, "--holdtime", "20")
+        console.expect(r"\shi\s")
+        need("no key" in s.fails("send-key", "m", "KEY_NOTHING"), "a key that does not exist")
+        need("shot" in s.fails("screenshot", "m", "/nonexistent/shot.png"), "a picture that cannot be written")
+
+        # an image that cannot be opened leaves the disc where it is
+        text = s.fails("change-media", "m", "sda", "/nonexistent/cd.iso")
+        need("cannot be read" in text, text)
+        s.ok("change-media", "m", "sda", "--eject")
+        need(nodes(s, "m") == [] and [d["source"] for d in s.json("domblklist", "m")] == [None], "eject")
+        s.ok("change-media", "m", "sda", disc, "--live", "--config")
+        need(s.ok("dumpxml", "m", "--inactive").count(disc) == 1, "--config")
+        need(len(nodes(s, "m")) == 2, f"nodes: {nodes(s, 'm')}")
+        need("no drive 'vda'" in s.fails("change-media", "m", "vda", disc), "a drive that is not there")
+
+
+def disk_grows_under_the_guest():
+    with Session() as s:
+        image = s.dir / "d.raw"
+        image.write_bytes(bytes(4 << 20))
+        s.define("g", devices=f"<disk type='file'><driver name='qemu' type='raw'/><source file='{image}'/>"
+                 "<target dev='vda'/></disk>")
+        s.ok("start", "g")
+        console = Console(s, "g")
+        console.expect(r"hanok:.*# ")
+        s.ok("blockresize", "g", "vda", "6M")
+        console.send("until [ $(cat /sys/block/vda/size) = 12288 ]; do sleep 1; done; echo G''ROWN\n")
+        console.expect("GROWN")
+        need(image.stat().st_size == 6 << 20, "the image has another size than the disk")
+        need(s.json("domblkinfo", "g", "vda")["capacity"] == 6 << 20, "domblkinfo")
+        need("no disk 'vdz'" in s.fails("blockresize", "g", "vdz", "6M"), "a disk that is not there")
+
+
+def volumes_grow_shrink_and_are_copied():
+    with Session() as s:
+        s.ok("vol-create-as", "default", "a.qcow2", "64M", "--format", "qcow2")
+        s.ok("vol-resize", "a.qcow2", "128M")
+        s.ok("vol-resize", "a.qcow2", "32M", "--delta")
+        need(s.json("vol-info", "a.qcow2")["capacity"] == 160 << 20, "vol-resize --delta")
+        need("--shrink" in s.fails("vol-resize", "a.qcow2", "16M"), "shrinking must be asked for")
+        s.ok("vol-resize", "a.qcow2", "16M", "--shrink")
+        need("not '+1M'" in s.fails("vol-resize", "a.qcow2", "+1M"), "+ is not --delta")
+        s.ok("vol-resize", "a.qcow2", "20MB")
+        s.ok("vol-clone", "a.qcow2", "b.qcow2")
+        rows = s.json("vol-list", "default", "--details")
+        need([(v["name"], v["capacity"]) for v in rows] == [("a.qcow2", 20000256), ("b.qcow2", 20000256)], f"{rows}")
+        need("not replaced" in s.fails("vol-clone", "a.qcow2", "b.qcow2"), "a volume was overwritten")
+
+
+TESTS = [
+    ("media are changed, keys pressed, pictures taken", media_keys_and_pictures),
+    ("a disk grows under the guest", disk_grows_under_the_guest),
+    ("volumes grow, shrink and are copied", volumes_grow_shrink_and_are_copied),
+]
+if __name__ == "__main__":
+    run_tests([t for t in TESTS if not sys.argv[1:] or any(w in t[0] for w in sys.argv[1:])])
