@@ -12,6 +12,7 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
     External (\_SB.ECML, IntObj)
     External (\_SB.HPEN, IntObj)        // HPET present
     External (\_SB.COMM, IntObj)        // bit n: COM(n+1) present
+    External (\_SB.CPUS.CTFY, MethodObj) // Notify (processor Arg0, Arg1)
 
     Name (PICM, 0)
     Method (_PIC, 1) { PICM = Arg0 }
@@ -218,6 +219,7 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
                 IO (Decode16, 0x0092, 0x0092, 1, 1)
                 IO (Decode16, 0x00B2, 0x00B2, 1, 2)
                 IO (Decode16, 0x0600, 0x0600, 1, 0x80)
+                IO (Decode16, 0x0CD8, 0x0CD8, 1, 0x0C)
                 Memory32Fixed (ReadWrite, 0xB0000000, 0x10000000, ECAM)
                 Memory32Fixed (ReadWrite, 0xFED1C000, 0x00004000)
             })
@@ -228,6 +230,78 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
                 EBAS = ECMB
                 ELEN = ECML
                 Return (MCRS)
+            }
+        }
+
+        /* Processors that come and go; the registers are those of devices/cpu_hotplug.c. */
+        Device (CPUS)
+        {
+            Name (_HID, "ACPI0010")
+            Name (_CID, EisaId ("PNP0A05"))
+            OperationRegion (HPRG, SystemIO, 0x0CD8, 0x0C)
+            Field (HPRG, ByteAcc, NoLock, WriteAsZeros)
+            {
+                Offset (4),
+                CPEN, 1, CINS, 1, CRMV, 1, CEJC, 1,
+                Offset (5),
+                CCMD, 8
+            }
+            Field (HPRG, DWordAcc, NoLock, Preserve)
+            {
+                CSEL, 32,
+                Offset (8),
+                CDAT, 32
+            }
+            Mutex (CPLK, 0)
+            Method (CSTA, 1, Serialized)
+            {
+                Acquire (CPLK, 0xFFFF)
+                CSEL = Arg0
+                Local0 = 0
+                If (CPEN) { Local0 = 0x0F }
+                Release (CPLK)
+                Return (Local0)
+            }
+            Method (CEJ0, 1, Serialized)
+            {
+                Acquire (CPLK, 0xFFFF)
+                CSEL = Arg0
+                CEJC = 1
+                Release (CPLK)
+            }
+            Method (COST, 4, Serialized)
+            {
+                Acquire (CPLK, 0xFFFF)
+                CSEL = Arg0
+                CCMD = 1
+                CDAT = Arg1
+                CCMD = 2
+                CDAT = Arg2
+                Release (CPLK)
+            }
+            /* Tells the OS of every processor that has something to tell. */
+            Method (CSCN, 0, Serialized)
+            {
+                Acquire (CPLK, 0xFFFF)
+                Local0 = 1
+                While (Local0)
+                {
+                    Local0 = 0
+                    CCMD = 0
+                    If (CINS)
+                    {
+                        CTFY (CDAT, 1)
+                        CINS = 1
+                        Local0 = 1
+                    }
+                    ElseIf (CRMV)
+                    {
+                        CTFY (CDAT, 3)
+                        CRMV = 1
+                        Local0 = 1
+                    }
+                }
+                Release (CPLK)
             }
         }
 
@@ -332,5 +406,10 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
             Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQH)) }
             Method (_SRS, 1) { \_SB.PCI0.ISA.PRQH = LSRS (Arg0) }
         }
+    }
+
+    Scope (\_GPE)
+    {
+        Method (_E02, 0) { \_SB.CPUS.CSCN () }
     }
 }

@@ -115,6 +115,7 @@ static bool chipset(struct machine *m, GError **err)
     m->shadow = shadow_new(&m->devices, m->mem, m->mmio, m->ram, low, low == m->bios, &m->requests);
     pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
     m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests);
+    machine_cpu_hotplug_build(m);
     m->lpc = lpc_new(&m->pci, m->pm, err);
     if (m->lpc && m->no_reboot_strap)
         lpc_strap_no_reboot(m->lpc);
@@ -190,8 +191,7 @@ static void fw_cfg_items(struct machine *m)
     fw_cfg_add_bytes(m->fw_cfg, FW_CFG_UUID, uuid, sizeof(uuid));
     fw_cfg_add_u64(m->fw_cfg, FW_CFG_RAM_SIZE, m->map.low_bytes);
     fw_cfg_add_u16(m->fw_cfg, FW_CFG_NOGRAPHIC, m->cfg->nographic);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_NB_CPUS, (uint16_t)m->cfg->topology.cpus);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_MAX_CPUS, (uint16_t)m->cfg->topology.maxcpus);
+    fw_cfg_add_u16(m->fw_cfg, FW_CFG_MAX_CPUS, (uint16_t)machine_cpus_max(m));
     /* Firmware wants whole RAM ranges here; holes inside them it knows itself. */
     for (unsigned i = 0; i < count; i++)
         if (e820[i].base >= 4 * GiB)
@@ -236,12 +236,14 @@ static bool fw_cfg_user_items(struct machine *m, GError **err)
     return true;
 }
 
-static void tables(struct machine *m)
+void q35_cpu_items(struct machine *m)
 {
-    unsigned n = m->cfg->topology.cpus;
+    unsigned n = machine_cpus_max(m);
     g_autofree uint32_t *apic_id = g_new(uint32_t, n);
+    g_autofree bool *there = g_new(bool, n);
     struct acpi_config cfg = {.cpu_count = n,
                               .apic_id = apic_id,
+                              .cpu_there = there,
                               .ecam = m->map.ecam,
                               .pci32 = m->map.pci32,
                               .pci64 = m->map.pci64,
@@ -255,6 +257,7 @@ static void tables(struct machine *m)
 
     for (unsigned i = 0; i < n; i++)
         apic_id[i] = cpu_apic_id(&m->cfg->topology, i);
+    fw_cfg_add_u16(m->fw_cfg, FW_CFG_NB_CPUS, (uint16_t)machine_cpus_there(m, there));
     acpi_build(m->fw_cfg, &cfg);
 }
 
@@ -378,6 +381,6 @@ bool q35_build(struct machine *m, GError **err)
     fw_cfg_items(m);
     if (!firmware_boot_items(m, err) || !fw_cfg_user_items(m, err) || !inventory(m, err))
         return false;
-    tables(m);
+    q35_cpu_items(m);
     return true;
 }

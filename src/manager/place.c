@@ -264,21 +264,26 @@ static const char *pin_of(const struct domain *d, GPtrArray *pins, unsigned numb
     return d->vcpu.cpuset;
 }
 
-bool place_threads(const struct domain *d, pid_t pid, const char *dir, struct qmp *q, GError **err)
+bool place_vcpus(const struct domain *d, struct qmp *q, GError **err)
 {
-    const char *emulator =
-        d->cputune.emulatorpin.cpuset ? d->cputune.emulatorpin.cpuset : d->vcpu.cpuset;
     g_autoptr(GPtrArray) vcpus = vcpu_threads(q, err);
-    if (!vcpus || (emulator && !emulator_pin(pid, q, emulator, err))) {
-        return false;
-    }
-    for (unsigned i = 0; i < vcpus->len; i++) {
+    for (unsigned i = 0; vcpus && i < vcpus->len; i++) {
         const struct vcpu_thread *t = vcpus->pdata[i];
         const char *set = pin_of(d, d->cputune.vcpupins, (unsigned)t->index);
         if (set && !thread_pin(t->tid, set, err)) {
             g_prefix_error(err, "vcpu %d: ", t->index);
             return false;
         }
+    }
+    return vcpus != NULL;
+}
+
+bool place_threads(const struct domain *d, pid_t pid, const char *dir, struct qmp *q, GError **err)
+{
+    const char *emulator =
+        d->cputune.emulatorpin.cpuset ? d->cputune.emulatorpin.cpuset : d->vcpu.cpuset;
+    if ((emulator && !emulator_pin(pid, q, emulator, err)) || !place_vcpus(d, q, err)) {
+        return false;
     }
     for (unsigned i = 0; i < d->cputune.iothreadpins->len; i++) {
         const struct pin *p = d->cputune.iothreadpins->pdata[i];

@@ -74,6 +74,44 @@ def disk_grows_under_the_guest():
         need("no disk 'vdz'" in s.fails("blockresize", "g", "vdz", "6M"), "a disk that is not there")
 
 
+def processors_come_and_go():
+    with Session() as s:
+        text = s.xml("c", vcpus=4, memory=192).replace("<vcpu>", "<vcpu current='2'>")
+        s.ok("define", "-", stdin=text)
+        s.ok("start", "c")
+        console = Console(s, "c")
+        console.expect(r"hanok:.*# ")
+
+        def online(n):
+            # what was plugged in is put online by udev's rules elsewhere; this guest has none
+            console.send("for f in /sys/devices/system/cpu/cpu*/online; do echo 1 > $f; done 2>/dev/null; echo n=$(nproc).\n")
+            console.expect(rf"n={n}\.")
+
+        online(2)
+        s.ok("setvcpus", "c", "4", "--live")
+        console.send("until [ -e /sys/devices/system/cpu/cpu3/online ]; do sleep 1; done; echo H''ERE\n")
+        console.expect("HERE")
+        online(4)
+        # each does work: a process per CPU, bound to it
+        console.send("for i in 0 1 2 3; do taskset $((1 << i)) md5sum /bin/busybox & done; wait; echo W''ORKED\n")
+        console.expect("(busybox(.|\\n)*){4}WORKED")
+        need([v["vcpu"] for v in s.json("vcpuinfo", "c")] == [0, 1, 2, 3], "vcpuinfo")
+        need("<vcpu placement='static' current='2'>4</vcpu>" in s.ok("dumpxml", "c", "--inactive"), "--live changed the definition")
+        need("1 to 4" in s.fails("setvcpus", "c", "5", "--live"), "more than there are places")
+        s.ok("reset", "c")
+        console.expect(r"hanok:.*# ")
+        console.send("echo n=$(nproc).\n")
+        console.expect(r"n=4\.")  # after a reset they are there from the start
+        s.ok("setvcpus", "c", "3", "--live")
+        need([v["vcpu"] for v in s.json("vcpuinfo", "c")] == [0, 1, 2], "the guest gave one back")
+        console.send("echo n=$(nproc).\n")
+        console.expect(r"n=3\.")
+        text = s.fails("setvcpus", "c", "1", "--live")
+        need("2 vcpus are left" in text and s.json("vcpucount", "c")["current-live"] == 2, text)
+        s.ok("setvcpus", "c", "3", "--live")
+        online(3)
+
+
 def volumes_grow_shrink_and_are_copied():
     with Session() as s:
         s.ok("vol-create-as", "default", "a.qcow2", "64M", "--format", "qcow2")
@@ -93,6 +131,7 @@ def volumes_grow_shrink_and_are_copied():
 TESTS = [
     ("media are changed, keys pressed, pictures taken", media_keys_and_pictures),
     ("a disk grows under the guest", disk_grows_under_the_guest),
+    ("processors come and go", processors_come_and_go),
     ("volumes grow, shrink and are copied", volumes_grow_shrink_and_are_copied),
 ]
 if __name__ == "__main__":

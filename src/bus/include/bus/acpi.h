@@ -20,8 +20,9 @@ struct acpi_range {
 };
 
 struct acpi_config {
-    unsigned cpu_count;
+    unsigned cpu_count;      /* those that can be plugged in included */
     const uint32_t *apic_id; /* cpu_count of them */
+    const bool *cpu_there;   /* cpu_count of them; NULL: all */
     struct acpi_range ecam, pci32, pci64;
     uint16_t pm_base;      /* the 128-byte PM block's port */
     uint8_t com_mask;      /* bit n: COM(n+1) is there */
