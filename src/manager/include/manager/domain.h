@@ -1,7 +1,7 @@
 /* domain.h - a virtual machine as libvirt's domain XML describes it, in C.
  *
  * Four stages make a struct domain that can be used: domain_parse() (text to struct, by the tables
- * of domain_table.c), domain_post_parse() (defaults, implied devices, addresses), domain_validate()
+ * of table_*.c), domain_post_parse() (defaults, implied devices, addresses), domain_validate()
  * (what cannot work is said with its line), and domain_format() writes it.  domain_load() does the
  * first three.  Names of members are libvirt's names of elements.
  * Owner: the caller, domain_free().  Cold path; one thread. */
