@@ -203,7 +203,11 @@ static int named_option(struct cmd *c, int argc, char **argv, int *i)
         add_value(c, name, "");
         return 0;
     }
-    if (!value && *i + 1 >= argc) {
+    bool next = *i + 1 < argc && !((o->flags & OPT_MAYBE) && argv[*i + 1][0] == '-');
+    if (!value && !next && (o->flags & OPT_MAYBE)) {
+        value = "";
+    }
+    if (!value && !next) {
         return cmd_fail("--%s needs a value", name);
     }
     if (!(o->flags & OPT_MANY) && g_hash_table_contains(c->values, name)) {

@@ -99,7 +99,8 @@ class Console:
             need(time.monotonic() < end, f"waited for {pattern!r}; last: {self.seen[-800:]}")
             if select.select([self.fd], [], [], 0.2)[0]:
                 self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
-        self.seen = ""
+        seen, self.seen = self.seen, ""
+        return seen
 
     def send(self, text):
         os.write(self.fd, text.encode())
