@@ -190,12 +190,6 @@ static bool choose_ports(struct start *s)
     return true;
 }
 
-static bool is_qemu(const char *emulator)
-{
-    g_autofree char *base = g_path_get_basename(emulator);
-    return !strstr(base, "hanok-vm");
-}
-
 static bool check_files(struct start *s)
 {
     const struct domain *d = s->d;
@@ -213,6 +207,12 @@ static bool check_files(struct start *s)
         return error_set(s->err, HANOK_ERROR_UNSUPPORTED,
                          "this is a domain of type='kvm', and /dev/kvm cannot be used here; "
                          "type='qemu' runs it on the software CPU ('hanok doctor' says more)");
+    }
+    if (!domain_is_qemu(d) && word_is(d->os.loader.secure, "yes")) {
+        return error_set(s->err, HANOK_ERROR_UNSUPPORTED,
+                         "secure boot needs system management mode, which hanok-vm does not have; "
+                         "<loader secure='no'/> starts without, <emulator> can name "
+                         "qemu-system-x86_64");
     }
     if (d->cputune.shares.set || d->cputune.quota.set || d->cputune.period.set) {
         return place_can_limit(s->err);
@@ -323,7 +323,7 @@ static bool spawn(struct start *s)
     vm->since = g_get_real_time() / G_USEC_PER_SEC;
     vm->starting = true;
     vm->destroying = false;
-    vm->qemu = is_qemu(s->d->devices.emulator);
+    vm->qemu = domain_is_qemu(s->d);
     if (!process_start_time(pid, &vm->start_time)) {
         return error_set(s->err, HANOK_ERROR_IO, "the new process is gone already");
     }
@@ -541,7 +541,7 @@ static bool prepare(struct start *s)
     }
     const struct argv_options o = {.dir = vm->dir,
                                    .nvram_dir = vm->store->nvram,
-                                   .two_monitors = is_qemu(s->d->devices.emulator),
+                                   .two_monitors = domain_is_qemu(s->d),
                                    .net_fds = s->net_fds,
                                    .vnc_ports = s->vnc_ports};
     s->argv = domain_argv(s->d, &o, s->err);

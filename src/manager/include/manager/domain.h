@@ -814,6 +814,7 @@ int64_t domain_current_memory_kib(const struct domain *d);
 unsigned domain_vcpus_max(const struct domain *d);
 unsigned domain_vcpus(const struct domain *d);
 bool domain_is_q35(const struct domain *d);
+bool domain_is_qemu(const struct domain *d); /* its emulator is not hanok-vm */
 /* A program of this project: beside the one that runs, or in PATH; NULL when it is nowhere. */
 char *program_beside(const char *name);
 /* What a disk's source is, for people: file, device or URL; NULL when empty. */
