@@ -723,6 +723,14 @@ static void test_default_is_honest(void)
     g_assert_cmpuint(cpu_set_model(b->cpus)->phys_bits, >=, 41); /* reaches highest_gpa */
     g_free(kvm.why);
     cpu_set_free(b->cpus);
+    cfg.cpu_spec = "max"; /* QEMU's width for a processor in software, not the host's */
+    cfg.highest_gpa = 4 * GiB - 1;
+    g_autofree char *again = NULL;
+    b->cpus = cpu_set_new("jit", &cfg, &again, &err);
+    g_assert_no_error(err);
+    g_assert_cmpuint(cpu_set_model(b->cpus)->phys_bits, ==, 40);
+    cpu_set_free(b->cpus);
+    cfg.highest_gpa = TiB;
     b->cpus = NULL;
     const struct {
         const char *accel, *cpu, *says;
