@@ -666,12 +666,10 @@ static bool check_possible(const struct domain *d, GError **err)
     }
     for (unsigned i = 0; i < d->devices.interfaces->len; i++) {
         const struct interface *n = d->devices.interfaces->pdata[i];
-        if (n->filterref.node.present || word_is(n->backend.type, "passt")) {
+        if (n->filterref.node.present) {
             return error_set(
                 err, HANOK_ERROR_UNSUPPORTED,
-                n->filterref.node.present
-                    ? "line %u: <filterref> is not possible: there is no network filter here"
-                    : "line %u: <backend type='passt'/> is not possible yet; leave it out",
+                "line %u: <filterref> is not possible: there is no network filter here",
                 n->node.line);
         }
     }

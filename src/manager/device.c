@@ -3,6 +3,7 @@
 
 #include "base/util.h"
 #include "manager/argv.h"
+#include "passt.h"
 #include "tap.h"
 
 #include <stddef.h>
@@ -153,6 +154,7 @@ bool device_remove(struct domain *d, const struct device *dev, struct device *ou
 /* Steps that a failure undoes, in reverse. */
 struct undo {
     struct qmp *q;
+    const char *dir;     /* the machine's run directory */
     GPtrArray *commands; /* "command\0key\0value" pairs as JSON */
 };
 
@@ -223,7 +225,10 @@ static bool plug_interface(struct undo *u, struct domain *d, struct interface *n
             "only <interface type='user'/> is plugged into a running machine; --config puts "
             "others into the definition");
     }
-    json_t *backend = argv_net_backend(n, -1, err);
+    if (passt_wanted(n) && !passt_start(n, u->dir, err)) {
+        return false;
+    }
+    json_t *backend = argv_net_backend(n, -1, u->dir, err);
     g_autofree char *id = g_strdup_printf("host%s", n->info.alias.name);
     if (!backend || !qmp_call(u->q, "netdev_add", backend, NULL, err)) {
         return false;
@@ -244,7 +249,7 @@ static bool plug_rng(struct undo *u, struct domain *d, struct rng *r, GError **e
 
 bool device_plug(struct vm *vm, struct domain *d, const struct device *dev, GError **err)
 {
-    struct undo u = {.q = vm_qmp(vm, err)};
+    struct undo u = {.q = vm_qmp(vm, err), .dir = vm->dir};
     bool ok = false;
     if (!u.q) {
         return false;

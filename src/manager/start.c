@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "manager/argv.h"
+#include "passt.h"
 #include "place.h"
 #include "tap.h"
 
@@ -188,6 +189,28 @@ static bool choose_ports(struct start *s)
         xml_num_set(&g->port, next++);
     }
     return true;
+}
+
+static bool start_passts(struct start *s)
+{
+    for (unsigned i = 0; i < s->d->devices.interfaces->len; i++) {
+        const struct interface *n = s->d->devices.interfaces->pdata[i];
+        if (passt_wanted(n) && !passt_start(n, s->vm->dir, s->err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Those that no machine came to. */
+static void end_passts(struct start *s)
+{
+    for (unsigned i = 0; s->vm->dir && i < s->d->devices.interfaces->len; i++) {
+        const struct interface *n = s->d->devices.interfaces->pdata[i];
+        if (passt_wanted(n) && n->info.alias.name) {
+            passt_end(n, s->vm->dir);
+        }
+    }
 }
 
 static bool check_files(struct start *s)
@@ -546,7 +569,7 @@ static bool prepare(struct start *s)
                                    .vnc_ports = s->vnc_ports};
     s->argv = domain_argv(s->d, &o, s->err);
     xml_num_set(&s->d->id, vm->id);
-    return s->argv && open_log(s);
+    return s->argv && open_log(s) && start_passts(s);
 }
 
 static void give_up(struct start *s)
@@ -560,6 +583,7 @@ static void give_up(struct start *s)
         kill(vm->pid, SIGKILL); /* our child, not yet waited for: the number is still its own */
         waitpid(vm->pid, NULL, 0);
     }
+    end_passts(s);
     const char *why = s->err && *s->err ? (*s->err)->message : "";
     vm_forget(vm, "failed", why);
 }

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Verbs that act on a running machine, seen from inside: its firmware, its boot loader or its kernel tells."""
 import json
+import shutil
 import struct
+import subprocess
 import sys
+import time
 
 from firmware_parts import grub
 from manager import Console, Session, need
 from screen import lit, read_png
-from vmtest import run_tests
+from vmtest import SLOWNESS, Skip, WebServer, run_tests
 
 SCREEN = "<graphics type='vnc' port='-1' autoport='yes'><listen type='socket'/></graphics><video><model type='vga'/></video>"
 DRIVE = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
@@ -112,6 +115,41 @@ def processors_come_and_go():
         online(3)
 
 
+def passt_carries_the_guests_packets():
+    if not shutil.which("passt"):
+        raise Skip("passt is not installed")
+    with Session() as s:
+        text = s.xml("p", devices="<interface type='user'><mac address='52:54:00:00:00:55'/><backend type='passt'/>"
+                     "</interface>")
+        s.ok("define", "-", stdin=text.replace("console=ttyS0<", "console=ttyS0 hanok.net<"))
+        r = s.run("start", "p")
+        if r.returncode and "passt did not start" in r.stderr:
+            raise Skip(r.stderr.strip())
+        need(r.returncode == 0, r.stderr)
+        console, web = Console(s, "p"), WebServer("by-way-of-passt")
+        console.expect(r"hanok:.*# ")
+        # the gateway's address is the host, seen from inside
+        console.send(f"wget -q -O - http://$(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p'):{web.port}/; echo D''ONE\n")
+        need("by-way-of-passt" in console.expect("DONE"), "the guest does not reach the host")
+        web.close()
+
+        def alive():
+            return subprocess.run(["pgrep", "-f", f"^passt .*{s.dir}"], capture_output=True, text=True).stdout
+        need(alive(), "there is no passt")
+        s.ok("destroy", "p")
+        end = time.monotonic() + 20 * SLOWNESS
+        while alive():
+            need(time.monotonic() < end, "passt outlives the machine")
+            time.sleep(0.05)
+        s.ok("undefine", "p")
+        # nor does it stay when the machine does not come up
+        s.ok("define", "-", stdin=text.replace("initrd.img<", "missing<"))
+        s.fails("start", "p")
+        while alive():
+            need(time.monotonic() < end, "passt stays after a failed start")
+            time.sleep(0.05)
+
+
 def volumes_grow_shrink_and_are_copied():
     with Session() as s:
         s.ok("vol-create-as", "default", "a.qcow2", "64M", "--format", "qcow2")
@@ -132,6 +170,7 @@ TESTS = [
     ("media are changed, keys pressed, pictures taken", media_keys_and_pictures),
     ("a disk grows under the guest", disk_grows_under_the_guest),
     ("processors come and go", processors_come_and_go),
+    ("passt carries the guest's packets", passt_carries_the_guests_packets),
     ("volumes grow, shrink and are copied", volumes_grow_shrink_and_are_copied),
 ]
 if __name__ == "__main__":
