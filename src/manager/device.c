@@ -2,6 +2,7 @@
 #include "manager/device.h"
 
 #include "base/util.h"
+#include "chain.h"
 #include "manager/argv.h"
 #include "passt.h"
 #include "tap.h"
@@ -212,7 +213,10 @@ static bool plug_disk(struct undo *u, struct domain *d, struct disk *k, GError *
             "disks on this bus are not plugged into a running machine; use --targetbus virtio, or "
             "--config");
     }
-    xml_num_set(&k->source.index, node);
+    if (!chain_find(d, err)) {
+        return false;
+    }
+    argv_disk_number(k, node);
     return plug_nodes(u, k, node, err) &&
            qmp_call(u->q, "device_add", argv_disk_device(d, k, node), NULL, err);
 }

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "chain.h"
 #include "manager/argv.h"
 #include "passt.h"
 #include "place.h"
@@ -558,8 +559,8 @@ static bool prepare(struct start *s)
 {
     struct vm *vm = s->vm;
     warn_unenforced(s->d);
-    if (!check_files(s) || !next_id(s) || !make_dir(s) || !write_key(s) || !make_nvram(s) ||
-        !open_taps(s) || !choose_ports(s)) {
+    if (!check_files(s) || !chain_find(s->d, s->err) || !next_id(s) || !make_dir(s) ||
+        !write_key(s) || !make_nvram(s) || !open_taps(s) || !choose_ports(s)) {
         return false;
     }
     const struct argv_options o = {.dir = vm->dir,

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import time
+from xml.etree import ElementTree
 
 from firmware_parts import grub
 from manager import Console, Session, need
@@ -115,6 +116,36 @@ def processors_come_and_go():
         online(3)
 
 
+def backing_files_are_shown_while_it_runs():
+    with Session() as s:
+        images = s.dir / "data/hanok/images"
+        for name, under in (("base", None), ("mid", "base"), ("top", "mid"), ("more", "base")):
+            s.ok("vol-create-as", "default", f"{name}.qcow2", "8M", "--format", "qcow2",
+                 *(["--backing-vol", f"{under}.qcow2"] if under else []))
+        ports = "".join(f"<controller type='pci' index='{i}' model='pcie-root-port'/>" for i in range(1, 9))
+        s.define("b", kernel=False, devices=f"<disk type='file'><driver name='qemu' type='qcow2'/><source file="
+                 f"'{images}/top.qcow2'/><target dev='vda'/></disk><controller type='pci' index='0' model='pcie-root'/>{ports}")
+        s.ok("start", "b", "--paused")
+
+        def chain(target):
+            disk = next(d for d in ElementTree.fromstring(s.ok("dumpxml", "b")).iter("disk")
+                        if d.find("target").get("dev") == target)
+            found, at = [(disk.find("source").get("index"), disk.find("source").get("file"))], disk.find("backingStore")
+            while at is not None and at.get("type"):
+                found.append((at.get("index"), at.find("source").get("file")))
+                at = at.find("backingStore")
+            return [(int(i), f.rsplit("/", 1)[1][:-len(".qcow2")]) for i, f in found]
+        need(chain("vda") == [(1, "top"), (2, "mid"), (3, "base")], f"{chain('vda')}")
+        need("backingStore" not in s.ok("dumpxml", "b", "--inactive"), "--inactive shows what was found at the start")
+        s.ok("attach-disk", "b", str(images / "more.qcow2"), "vdb", "--subdriver", "qcow2")
+        need(chain("vdb") == [(4, "more"), (5, "base")], f"{chain('vdb')}")
+        need(len(nodes(s, "b")) == 10, f"{len(nodes(s, 'b'))} nodes")
+        s.ok("destroy", "b")
+        (images / "mid.qcow2").unlink()
+        text = s.fails("start", "b")
+        need("disk 'vda'" in text and "mid.qcow2" in text, text)
+
+
 def passt_carries_the_guests_packets():
     if not shutil.which("passt"):
         raise Skip("passt is not installed")
@@ -170,6 +201,7 @@ TESTS = [
     ("media are changed, keys pressed, pictures taken", media_keys_and_pictures),
     ("a disk grows under the guest", disk_grows_under_the_guest),
     ("processors come and go", processors_come_and_go),
+    ("backing files are shown while it runs", backing_files_are_shown_while_it_runs),
     ("passt carries the guest's packets", passt_carries_the_guests_packets),
     ("volumes grow, shrink and are copied", volumes_grow_shrink_and_are_copied),
 ]

@@ -31,6 +31,8 @@ json_t *argv_net_device(const struct domain *d, const struct interface *n);
 json_t *argv_net_backend(const struct interface *n, int fd, const char *dir, GError **err);
 json_t *argv_rng_object(const struct rng *r);
 json_t *argv_rng_device(const struct domain *d, const struct rng *r);
+/* Notes the numbers of its nodes, which a running machine's XML shows. */
+void argv_disk_number(struct disk *k, unsigned node);
 /* How many -blockdev numbers the disk takes. */
 unsigned argv_disk_depth(const struct disk *k);
 /* The path of a channel's socket when the definition names none. */
