@@ -12,7 +12,5 @@
 bool place_threads(const struct domain *d, pid_t pid, const char *dir, struct qmp *q, GError **err);
 /* The vcpus' part of that: some may be new. */
 bool place_vcpus(const struct domain *d, struct qmp *q, GError **err);
-/* Whether limits (shares, period, quota) can be set here at all. */
-bool place_can_limit(GError **err);
 
 #endif

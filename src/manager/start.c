@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "cgroup.h"
 #include "chain.h"
 #include "manager/argv.h"
 #include "passt.h"
@@ -238,18 +239,15 @@ static bool check_files(struct start *s)
                          "<loader secure='no'/> starts without, <emulator> can name "
                          "qemu-system-x86_64");
     }
-    if (d->cputune.shares.set || d->cputune.quota.set || d->cputune.period.set) {
-        return place_can_limit(s->err);
-    }
-    return true;
+    return cgroup_possible(d, s->err);
 }
 
 /* What stays in the definition and is not enforced is said at every start. */
 static void warn_unenforced(const struct domain *d)
 {
     const struct cputune *t = &d->cputune;
-    if (d->memtune.node.present || d->blkiotune.node.present) {
-        log_warning("<memtune> and <blkiotune> are kept, but not enforced yet.");
+    if (d->blkiotune.node.present) {
+        log_warning("<blkiotune> is kept, but not enforced yet; <iotune> of a disk is.");
     }
     if (t->global_period.set || t->global_quota.set || t->emulator_period.set ||
         t->emulator_quota.set || t->iothread_period.set || t->iothread_quota.set) {

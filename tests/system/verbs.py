@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 from xml.etree import ElementTree
 
 from firmware_parts import grub
@@ -146,6 +147,33 @@ def backing_files_are_shown_while_it_runs():
         need("disk 'vda'" in text and "mid.qcow2" in text, text)
 
 
+def limits_are_the_kernels():
+    with Session() as s:
+        s.define("l", kernel=False, extra="<memtune><hard_limit unit='MiB'>600</hard_limit><soft_limit unit='MiB'>500"
+                 "</soft_limit></memtune><cputune><shares>2048</shares><period>100000</period><quota>50000</quota>"
+                 "</cputune>")
+        r = s.run("start", "l", "--paused")
+        if r.returncode and "need a cgroup that can be written" in r.stderr:
+            raise Skip(r.stderr.strip())
+        need(r.returncode == 0, r.stderr)
+        root = Path("/sys/fs/cgroup")
+        groups = [line.split(":", 2)[1:] for line in Path(f"/proc/{s.json('dominfo', 'l')['pid']}/cgroup").read_text().split()]
+        own = {c: path for names, path in groups for c in names.split(",") if "/hanok/" in path}
+        if (root / "cgroup.controllers").exists():
+            where = root / own[""].lstrip("/")
+            found = [(where / f).read_text().strip() for f in ("memory.max", "memory.high", "cpu.weight", "cpu.max")]
+            need(found == [str(600 << 20), str(500 << 20), "79", "50000 100000"], f"{found}")
+            made = [where]
+        else:
+            made = [root / c / f"hanok/{s.ok('domuuid', 'l').strip()}" for c in ("memory", "cpu")]
+            need("memory" in own and "cpu" in own, f"the process is in {groups}")
+            found = [(made[0] / "memory.limit_in_bytes").read_text(), (made[0] / "memory.soft_limit_in_bytes").read_text(),
+                     (made[1] / "cpu.shares").read_text(), (made[1] / "cpu.cfs_quota_us").read_text()]
+            need([int(f) for f in found] == [600 << 20, 500 << 20, 2048, 50000], f"{found}")
+        s.ok("destroy", "l")
+        need(not [m for m in made if m.exists()], "the groups stay")
+
+
 def passt_carries_the_guests_packets():
     if not shutil.which("passt"):
         raise Skip("passt is not installed")
@@ -202,6 +230,7 @@ TESTS = [
     ("a disk grows under the guest", disk_grows_under_the_guest),
     ("processors come and go", processors_come_and_go),
     ("backing files are shown while it runs", backing_files_are_shown_while_it_runs),
+    ("limits are the kernel's", limits_are_the_kernels),
     ("passt carries the guest's packets", passt_carries_the_guests_packets),
     ("volumes grow, shrink and are copied", volumes_grow_shrink_and_are_copied),
 ]
