@@ -301,7 +301,7 @@ static int do_vol_resize(struct cmd *c)
 
 #define POOL                                                                                       \
     {                                                                                              \
-        "pool", "default", OPT_REQUIRED                                                            \
+        "pool", "default", 0                                                                       \
     }
 #define VOL_AND_POOL                                                                               \
     {"vol", "name or path", OPT_REQUIRED},                                                         \
@@ -314,7 +314,7 @@ static const struct opt pool_opts[] = {POOL, {NULL}};
 static const struct opt vol_list_opts[] = {POOL, {"details", "sizes too", OPT_FLAG}, {NULL}};
 static const struct opt vol_opts[] = {VOL_AND_POOL, {NULL}};
 static const struct opt create_opts[] = {
-    POOL,
+    {"pool", "default", OPT_REQUIRED},
     {"name", "of the new volume", OPT_REQUIRED},
     {"capacity", "its size: 10G", OPT_REQUIRED},
     {"format", "raw or qcow2", OPT_NAMED},
