@@ -104,7 +104,7 @@ def processors_come_and_go():
         need("<vcpu placement='static' current='2'>4</vcpu>" in s.ok("dumpxml", "c", "--inactive"), "--live changed the definition")
         need("1 to 4" in s.fails("setvcpus", "c", "5", "--live"), "more than there are places")
         s.ok("reset", "c")
-        console.expect(r"hanok:.*# ")
+        console.expect("hanok guest: up after(.|\\n)*hanok:.*# ")  # not the prompt of before
         console.send("echo n=$(nproc).\n")
         console.expect(r"n=4\.")  # after a reset they are there from the start
         s.ok("setvcpus", "c", "3", "--live")
