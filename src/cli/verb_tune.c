@@ -216,6 +216,20 @@ static bool change_live_vcpus(struct vm *vm, int64_t n, GError **err)
     return ok;
 }
 
+/* How many have a lower number: agents list them in no order. */
+static int64_t rank_of(const json_t *list, const json_t *vcpu)
+{
+    json_int_t own = json_integer_value(json_object_get(vcpu, "logical-id"));
+    int64_t below = 0;
+    size_t i;
+    json_t *other;
+    json_array_foreach(list, i, other)
+    {
+        below += json_integer_value(json_object_get(other, "logical-id")) < own;
+    }
+    return below;
+}
+
 /* Puts processors on- or offline inside the guest, by its agent. */
 static bool set_guest_vcpus(struct vm *vm, int64_t n, GError **err)
 {
@@ -230,7 +244,7 @@ static bool set_guest_vcpus(struct vm *vm, int64_t n, GError **err)
     json_array_foreach(list, i, one)
     {
         bool may_go = json_is_true(json_object_get(one, "can-offline"));
-        bool online = (int64_t)i < n || !may_go;
+        bool online = rank_of(list, one) < n || !may_go;
         json_array_append_new(wanted,
                               json_pack("{sOsb}", "logical-id", json_object_get(one, "logical-id"),
                                         "online", online));
