@@ -47,6 +47,8 @@ void acpi_command_checksum(GByteArray *loader, const char *file, uint32_t offset
                            uint32_t length);
 
 uint8_t acpi_checksum(const uint8_t *p, size_t len); /* the byte that makes the sum 0 */
+/* One processor as the MADT and _MAT describe it (§5.2.12.2, .12); returns its bytes: 8 or 16. */
+uint8_t acpi_madt_cpu(uint8_t out[16], unsigned uid, uint32_t apic_id, bool enabled);
 void acpi_ssdt_body(GByteArray *to, const struct acpi_config *cfg);
 
 #endif

@@ -47,21 +47,47 @@ static void sleep_state(GByteArray *to, const char *name, unsigned slp_typ)
     aml_package(to, 4, values);
 }
 
-/* Processor devices carry the MADT's processor ids. */
+/* Method (name, args) { [Return] (target (i, Arg0, ...)) } of processor i; target is in the DSDT.
+ */
+static void forward(GByteArray *to, const char *name, unsigned args, bool value, const char *target,
+                    unsigned i)
+{
+    GByteArray *body = g_byte_array_new();
+
+    if (value)
+        aml_return(body);
+    aml_path(body, target);
+    aml_int(body, i);
+    for (unsigned n = 0; args > 1 && n < args; n++)
+        aml_arg(body, n);
+    aml_method(to, name, args, body);
+}
+
+/* Processor devices carry the MADT's processor ids.  What they do is in the DSDT's \_SB.CPUS. */
 static void cpus(GByteArray *to, const struct acpi_config *cfg)
 {
-    GByteArray *scope = g_byte_array_new();
+    GByteArray *scope = g_byte_array_new(), *tell = g_byte_array_new();
 
     for (unsigned i = 0; i < cfg->cpu_count; i++) {
-        GByteArray *dev = g_byte_array_new();
+        GByteArray *dev = g_byte_array_new(), *notify = g_byte_array_new();
+        uint8_t mat[16];
         char name[8];
         aml_name(dev, "_HID");
         aml_string(dev, "ACPI0007");
         int_name(dev, "_UID", i);
+        aml_name(dev, "_MAT");
+        aml_buffer(dev, mat, acpi_madt_cpu(mat, i, cfg->apic_id[i], true));
+        forward(dev, "_STA", 0, true, "CSTA", i);
+        if (i > 0) /* the boot processor stays */
+            forward(dev, "_EJ0", 1, false, "CEJ0", i);
+        forward(dev, "_OST", 3, false, "COST", i);
         g_snprintf(name, sizeof(name), "C%03X", i & 0xfff);
         aml_device(scope, name, dev);
+        aml_notify_arg(notify, name, 1);
+        aml_if_arg(tell, 0, i, notify);
     }
-    aml_scope(to, "\\_SB", scope);
+    aml_method(scope, "CTFY", 2, tell);
+    aml_scope(to, "\\_SB.CPUS", scope);
 }
 
 /* The port by which guests tell of a panic; the name is the one their drivers look for. */

@@ -181,18 +181,19 @@ static void fadt(struct tables *t, uint32_t facs_at, uint32_t dsdt_at)
     table_end(t, at, true);
 }
 
-/* §5.2.12.  Ids above 254 only fit in x2APIC entries. */
-static void madt_cpu(struct tables *t, unsigned uid, uint32_t apic_id)
+/* Ids above 254 only fit in x2APIC entries. */
+uint8_t acpi_madt_cpu(uint8_t out[16], unsigned uid, uint32_t apic_id, bool enabled)
 {
+    memset(out, 0, 16);
     if (apic_id < 255 && uid < 255) {
-        put(t, (uint8_t[]){0, 8, (uint8_t)uid, (uint8_t)apic_id}, 4);
-        put_u32(t, 1);
-        return;
+        memcpy(out, (uint8_t[]){0, 8, (uint8_t)uid, (uint8_t)apic_id, enabled}, 5);
+        return 8;
     }
-    put(t, (uint8_t[]){9, 16, 0, 0}, 4);
-    put_u32(t, apic_id);
-    put_u32(t, 1);
-    put_u32(t, uid);
+    memcpy(out, (uint8_t[]){9, 16}, 2);
+    le32_put(out + 4, apic_id);
+    out[8] = enabled;
+    le32_put(out + 12, uid);
+    return 16;
 }
 
 static void madt_override(struct tables *t, uint8_t isa_irq, uint32_t gsi, uint16_t flags)
@@ -212,7 +213,9 @@ static void madt(struct tables *t)
     put_u32(t, 0xfee00000);
     put_u32(t, 1); /* 8259 pair present */
     for (unsigned i = 0; i < t->cfg->cpu_count; i++) {
-        madt_cpu(t, i, t->cfg->apic_id[i]);
+        uint8_t entry[16];
+        bool there = !t->cfg->cpu_there || t->cfg->cpu_there[i];
+        put(t, entry, acpi_madt_cpu(entry, i, t->cfg->apic_id[i], there));
         wide |= t->cfg->apic_id[i] >= 255 || i >= 255;
     }
     put(t, (uint8_t[]){1, 12, 0, 0}, 4);

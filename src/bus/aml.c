@@ -17,9 +17,15 @@ enum {
     OP_SCOPE = 0x10,
     OP_BUFFER = 0x11,
     OP_PACKAGE = 0x12,
+    OP_METHOD = 0x14,
     OP_DUAL_NAME = 0x2e,
     OP_MULTI_NAME = 0x2f,
     OP_EXT = 0x5b,
+    OP_ARG0 = 0x68,
+    OP_NOTIFY = 0x86,
+    OP_LEQUAL = 0x93,
+    OP_IF = 0xa0,
+    OP_RETURN = 0xa4,
     OP_EXT_DEVICE = 0x82,
     SEGMENT = 4,
 };
@@ -149,4 +155,43 @@ void aml_device(GByteArray *to, const char *path, GByteArray *body)
     aml_u8(to, OP_EXT);
     aml_u8(to, OP_EXT_DEVICE);
     term(to, path_bytes(path), body);
+}
+
+void aml_method(GByteArray *to, const char *path, unsigned args, GByteArray *body)
+{
+    GByteArray *head = path_bytes(path);
+
+    assert(args <= 7);
+    aml_u8(head, (uint8_t)args);
+    aml_u8(to, OP_METHOD);
+    term(to, head, body);
+}
+
+void aml_arg(GByteArray *to, unsigned arg)
+{
+    assert(arg <= 6);
+    aml_u8(to, (uint8_t)(OP_ARG0 + arg));
+}
+
+void aml_if_arg(GByteArray *to, unsigned arg, uint64_t v, GByteArray *body)
+{
+    GByteArray *head = g_byte_array_new();
+
+    aml_u8(head, OP_LEQUAL);
+    aml_arg(head, arg);
+    aml_int(head, v);
+    aml_u8(to, OP_IF);
+    term(to, head, body);
+}
+
+void aml_notify_arg(GByteArray *to, const char *path, unsigned arg)
+{
+    aml_u8(to, OP_NOTIFY);
+    aml_path(to, path);
+    aml_arg(to, arg);
+}
+
+void aml_return(GByteArray *to)
+{
+    aml_u8(to, OP_RETURN);
 }

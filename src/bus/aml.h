@@ -20,5 +20,13 @@ void aml_package(GByteArray *to, unsigned count, GByteArray *elements); /* at mo
 void aml_buffer(GByteArray *to, const uint8_t *data, uint8_t len);
 void aml_scope(GByteArray *to, const char *path, GByteArray *body);
 void aml_device(GByteArray *to, const char *path, GByteArray *body);
+void aml_method(GByteArray *to, const char *path, unsigned args, GByteArray *body);
+/* If (LEqual (ArgN, v)) { body } */
+void aml_if_arg(GByteArray *to, unsigned arg, uint64_t v, GByteArray *body);
+/* Notify (path, ArgN) */
+void aml_notify_arg(GByteArray *to, const char *path, unsigned arg);
+/* What begins the value a method gives; append it next. */
+void aml_return(GByteArray *to);
+void aml_arg(GByteArray *to, unsigned arg);
 
 #endif

@@ -8,6 +8,7 @@ DefinitionBlock ("dsdt_piix.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
     External (\_SB.PCI0.PRTP, PkgObj)   // routing through the links
     External (\_SB.HPEN, IntObj)        // HPET present
     External (\_SB.COMM, IntObj)        // bit n: COM(n+1) present
+    External (\_SB.CPUS.CTFY, MethodObj) // Notify (processor Arg0, Arg1)
 
     Name (_S5, Package (4) { 0, 0, 0, 0 })
 
@@ -35,6 +36,7 @@ DefinitionBlock ("dsdt_piix.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
         }
 
         Include ("dsdt_board.asl")
+        Include ("dsdt_cpus.asl")
 
         /* Ports of the board that no driver may take. */
         Device (MBRD)
@@ -46,8 +48,14 @@ DefinitionBlock ("dsdt_piix.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
                 IO (Decode16, 0x0092, 0x0092, 1, 1)
                 IO (Decode16, 0x00B2, 0x00B2, 1, 2)
                 IO (Decode16, 0x0600, 0x0600, 1, 0x40)
+                IO (Decode16, 0x0CD8, 0x0CD8, 1, 0x0C)
                 IO (Decode16, 0x0700, 0x0700, 1, 0x10)
             })
         }
+    }
+
+    Scope (\_GPE)
+    {
+        Method (_E02, 0) { \_SB.CPUS.CSCN () }
     }
 }

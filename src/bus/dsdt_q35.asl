@@ -12,6 +12,7 @@ DefinitionBlock ("dsdt_q35.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
     External (\_SB.ECML, IntObj)
     External (\_SB.HPEN, IntObj)        // HPET present
     External (\_SB.COMM, IntObj)        // bit n: COM(n+1) present
+    External (\_SB.CPUS.CTFY, MethodObj) // Notify (processor Arg0, Arg1)
 
     Name (PICM, 0)
     Method (_PIC, 1) { PICM = Arg0 }
@@ -69,6 +70,7 @@ DefinitionBlock ("dsdt_q35.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
         }
 
         Include ("dsdt_board.asl")
+        Include ("dsdt_cpus.asl")
 
         /* Ports and memory of the board that no driver may take. */
         Device (MBRD)
@@ -80,6 +82,7 @@ DefinitionBlock ("dsdt_q35.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
                 IO (Decode16, 0x0092, 0x0092, 1, 1)
                 IO (Decode16, 0x00B2, 0x00B2, 1, 2)
                 IO (Decode16, 0x0600, 0x0600, 1, 0x80)
+                IO (Decode16, 0x0CD8, 0x0CD8, 1, 0x0C)
                 Memory32Fixed (ReadWrite, 0xB0000000, 0x10000000, ECAM)
                 Memory32Fixed (ReadWrite, 0xFED1C000, 0x00004000)
             })
@@ -133,5 +136,10 @@ DefinitionBlock ("dsdt_q35.aml", "DSDT", 2, "HANOK ", "HANOKVM ", 0x00000001)
             Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQH)) }
             Method (_SRS, 1) { \_SB.PCI0.ISA.PRQH = LSRS (Arg0) }
         }
+    }
+
+    Scope (\_GPE)
+    {
+        Method (_E02, 0) { \_SB.CPUS.CSCN () }
     }
 }

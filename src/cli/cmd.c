@@ -203,7 +203,11 @@ static int named_option(struct cmd *c, int argc, char **argv, int *i)
         add_value(c, name, "");
         return 0;
     }
-    if (!value && *i + 1 >= argc) {
+    bool next = *i + 1 < argc && !((o->flags & OPT_MAYBE) && argv[*i + 1][0] == '-');
+    if (!value && !next && (o->flags & OPT_MAYBE)) {
+        value = "";
+    }
+    if (!value && !next) {
         return cmd_fail("--%s needs a value", name);
     }
     if (!(o->flags & OPT_MANY) && g_hash_table_contains(c->values, name)) {
@@ -376,16 +380,52 @@ static const struct verb *find_verb(const char *name)
     return NULL;
 }
 
+/* What virsh has and this program does not, by the beginning of its name. */
+static const char *elsewhere(const char *name)
+{
+    static const char *const what[][2] = {
+        {"net-", "it keeps no networks: <interface type='user'> needs none, and type='bridge' uses "
+                 "a bridge of the host's"},
+        {"nwfilter", "it filters no packets"},
+        {"snapshot", "snapshots of machines are not there yet; 'hanok-img snapshot' makes one of "
+                     "an image that is not in use"},
+        {"save", "a machine's state is not kept yet; 'hanok suspend' holds it in memory"},
+        {"restore", "a machine's state is not kept yet"},
+        {"managedsave", "a machine's state is not kept yet; 'hanok suspend' holds it in memory"},
+        {"migrate", "machines do not move to another host yet"},
+        {"secret-", "it keeps no secrets"},
+        {"blockcommit",
+         "block jobs are not there yet; 'hanok-img commit' works on images not in use"},
+        {"blockpull",
+         "block jobs are not there yet; 'hanok-img rebase' works on images not in use"},
+        {"blockcopy", "block jobs are not there yet; 'hanok-img convert' copies images not in use"},
+        {"blockjob", "block jobs are not there yet"},
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(what); i++) {
+        if (g_str_has_prefix(name, what[i][0])) {
+            return what[i][1];
+        }
+    }
+    return NULL;
+}
+
 static int unknown_verb(const char *name)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *why = elsewhere(name);
+    if (why) {
+        return cmd_fail("there is no verb '%s': %s", name, why);
+    }
     for (unsigned g = 0; verb_groups[g]; g++) {
         for (const struct verb *v = verb_groups[g]->verbs; v->name; v++) {
             g_ptr_array_add(names, (gpointer)v->name);
         }
     }
     g_autofree char *near = error_nearest(name, (const char *const *)names->pdata, names->len);
-    return cmd_fail("there is no verb '%s'; did you mean %s? 'hanok help' lists them", name, near);
+    return strstr(near, ", ...") /* no name is near */
+               ? cmd_fail("there is no verb '%s'; 'hanok help' lists them", name)
+               : cmd_fail("there is no verb '%s'; did you mean %s? 'hanok help' lists them", name,
+                          near);
 }
 
 static void help_verb(const struct verb *v)

@@ -11,7 +11,13 @@
 
 #include <jansson.h>
 
-enum { OPT_FLAG = 1, OPT_REQUIRED = 2, OPT_NAMED = 4 /* never positional */, OPT_MANY = 8 };
+enum {
+    OPT_FLAG = 1,
+    OPT_REQUIRED = 2,
+    OPT_NAMED = 4, /* never positional */
+    OPT_MANY = 8,
+    OPT_MAYBE = 16, /* its value may be left out: "" */
+};
 
 struct opt {
     const char *name, *help;

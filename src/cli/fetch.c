@@ -284,6 +284,30 @@ static void cpio_entry(GString *out, const char *name, const char *data, gsize l
     }
 }
 
+/* The kernel looks for the next archive at a multiple of four. */
+static bool append_archive(const char *initrd, GString *out, GError **err)
+{
+    cpio_entry(out, "TRAILER!!!", "", 0, 0);
+    int fd = open(initrd, O_WRONLY | O_CLOEXEC);
+    off_t end = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+    bool ok = fd >= 0 && !ftruncate(fd, ALIGN_UP(end, (off_t)4)) &&
+              pwrite(fd, out->str, out->len, ALIGN_UP(end, (off_t)4)) == (ssize_t)out->len;
+    if (!ok) {
+        error_errno(err, errno, "could not add to '%s'", initrd);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
+bool initrd_add(const char *initrd, const char *name, const char *data, size_t len, GError **err)
+{
+    g_autoptr(GString) out = g_string_new(NULL);
+    cpio_entry(out, name, data, len, 0100600);
+    return append_archive(initrd, out, err);
+}
+
 bool initrd_inject(const char *initrd, GPtrArray *files, GError **err)
 {
     g_autoptr(GString) out = g_string_new(NULL);
@@ -296,17 +320,5 @@ bool initrd_inject(const char *initrd, GPtrArray *files, GError **err)
         }
         cpio_entry(out, base, data, len, 0100644);
     }
-    cpio_entry(out, "TRAILER!!!", "", 0, 0);
-    int fd = open(initrd, O_WRONLY | O_CLOEXEC);
-    off_t end = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
-    /* the kernel looks for the next archive at a multiple of four */
-    bool ok = fd >= 0 && !ftruncate(fd, ALIGN_UP(end, (off_t)4)) &&
-              pwrite(fd, out->str, out->len, ALIGN_UP(end, (off_t)4)) == (ssize_t)out->len;
-    if (!ok) {
-        error_errno(err, errno, "could not add to '%s'", initrd);
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    return ok;
+    return append_archive(initrd, out, err);
 }

@@ -8,14 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_BODY = 512 * 1024 * 1024, MAX_REDIRECTS = 8, TIMEOUT_S = 60 };
-
-struct answer {
-    int status;
-    char *location;
-    int64_t length; /* -1: not said */
-    bool chunked;
-};
+enum { MAX_BODY = 512 * 1024 * 1024, MAX_LINE = 8192, MAX_LINES = 200 };
+enum { MAX_REDIRECTS = 8, TIMEOUT_S = 60 };
 
 static void show(const char *progress, uint64_t done, int64_t all)
 {
@@ -26,43 +20,71 @@ static void show(const char *progress, uint64_t done, int64_t all)
     }
 }
 
-static bool read_head(GDataInputStream *in, struct answer *a, GError **err)
+/* One line without its end; bounded, because GDataInputStream's is not. */
+static bool read_line(GInputStream *in, char line[MAX_LINE], GError **err)
 {
-    g_autofree char *first = g_data_input_stream_read_line(in, NULL, NULL, err);
-    unsigned lines = 0;
-    if (!first || sscanf(first, "HTTP/1.%*d %d", &a->status) != 1) {
-        return (err && *err) || error_set(err, HANOK_ERROR_IO, "the server does not speak HTTP");
+    for (size_t n = 0; n < MAX_LINE - 1; n++) {
+        gssize got = g_input_stream_read(in, line + n, 1, NULL, err);
+        if (got < 0) {
+            return false;
+        }
+        if (got == 0 || line[n] == '\n' || !line[n]) {
+            bool ok = got == 1 && line[n] == '\n';
+            line[n] = 0;
+            g_strchomp(line);
+            return ok || error_set(err, HANOK_ERROR_IO, "the server's answer is cut off");
+        }
     }
-    a->length = -1;
-    for (;;) {
-        g_autofree char *line = g_data_input_stream_read_line(in, NULL, NULL, err);
-        if (!line || ++lines > 200) {
-            return (err && *err) ||
-                   error_set(err, HANOK_ERROR_IO, "the server's answer is cut off");
-        }
-        g_strchomp(line);
-        if (!*line) {
-            return true;
-        }
-        char *value = strchr(line, ':');
-        if (!value) {
-            continue;
-        }
-        *value++ = 0;
-        g_strstrip(value);
-        if (!g_ascii_strcasecmp(line, "Content-Length")) {
-            a->length = g_ascii_strtoll(value, NULL, 10);
-        } else if (!g_ascii_strcasecmp(line, "Transfer-Encoding")) {
-            a->chunked = strstr(value, "chunked") != NULL;
-        } else if (!g_ascii_strcasecmp(line, "Location")) {
-            g_free(a->location);
-            a->location = g_strdup(value);
-        }
+    return error_set(err, HANOK_ERROR_IO, "the server's answer has a line of more than %d bytes",
+                     MAX_LINE);
+}
+
+static void read_field(char *line, struct http_answer *a)
+{
+    char *value = strchr(line, ':');
+    if (!value) {
+        return;
+    }
+    *value++ = 0;
+    g_strstrip(value);
+    if (!g_ascii_strcasecmp(line, "Content-Length")) {
+        char *end = NULL;
+        guint64 n = g_ascii_strtoull(value, &end, 10);
+        a->length = end > value && !*end && n <= MAX_BODY ? (int64_t)n : HTTP_LENGTH_TOO_MUCH;
+    } else if (!g_ascii_strcasecmp(line, "Transfer-Encoding")) {
+        a->chunked = strstr(value, "chunked") != NULL;
+    } else if (!g_ascii_strcasecmp(line, "Location")) {
+        g_free(a->location);
+        a->location = g_strdup(value);
     }
 }
 
+static bool read_head(GInputStream *in, struct http_answer *a, GError **err)
+{
+    char line[MAX_LINE];
+    if (!read_line(in, line, err)) {
+        return false;
+    }
+    if (sscanf(line, "HTTP/1.%*d %3d", &a->status) != 1) {
+        return error_set(err, HANOK_ERROR_IO, "the server does not speak HTTP");
+    }
+    for (unsigned lines = 0; lines < MAX_LINES; lines++) {
+        if (!read_line(in, line, err)) {
+            return false;
+        }
+        if (!*line) {
+            return true;
+        }
+        read_field(line, a);
+    }
+    return error_set(err, HANOK_ERROR_IO,
+                     "the server's answer has more than %d lines before it "
+                     "begins",
+                     MAX_LINES);
+}
+
 /* Up to n bytes (all that come when n < 0). */
-static bool read_bytes(GInputStream *in, GByteArray *to, int64_t n, const struct answer *a,
+static bool read_bytes(GInputStream *in, GByteArray *to, int64_t n, const struct http_answer *a,
                        const char *progress, GError **err)
 {
     char buf[65536];
@@ -86,29 +108,45 @@ static bool read_bytes(GInputStream *in, GByteArray *to, int64_t n, const struct
     return true;
 }
 
-static bool read_chunks(GDataInputStream *in, GByteArray *to, const struct answer *a,
+static bool read_chunks(GInputStream *in, GByteArray *to, const struct http_answer *a,
                         const char *progress, GError **err)
 {
+    char line[MAX_LINE];
     for (;;) {
-        g_autofree char *line = g_data_input_stream_read_line(in, NULL, NULL, err);
         char *end = NULL;
-        guint64 n = line ? g_ascii_strtoull(line, &end, 16) : 0;
-        if (!line || end == line || n > MAX_BODY) {
-            return (err && *err) ||
-                   error_set(err, HANOK_ERROR_IO, "the server's chunks are broken");
+        if (!read_line(in, line, err)) {
+            return false;
+        }
+        guint64 n = g_ascii_strtoull(line, &end, 16);
+        if (end == line || n > MAX_BODY) {
+            return error_set(err, HANOK_ERROR_IO, "the server's chunks are broken");
         }
         if (!n) {
             return true;
         }
-        if (!read_bytes(G_INPUT_STREAM(in), to, (int64_t)n, a, progress, err)) {
+        if (!read_bytes(in, to, (int64_t)n, a, progress, err) || !read_line(in, line, err)) {
             return false;
         }
-        g_autofree char *rest = g_data_input_stream_read_line(in, NULL, NULL, err);
-        if (!rest) {
-            return (err && *err) ||
-                   error_set(err, HANOK_ERROR_IO, "the server's chunks are cut off");
-        }
     }
+}
+
+bool http_answer_read(GInputStream *from, struct http_answer *a, GByteArray *body,
+                      const char *progress, GError **err)
+{
+    g_autoptr(GInputStream) in = g_buffered_input_stream_new_sized(from, 65536);
+    g_filter_input_stream_set_close_base_stream(G_FILTER_INPUT_STREAM(in), false);
+    *a = (struct http_answer){.length = HTTP_LENGTH_UNKNOWN};
+    if (!read_head(in, a, err)) {
+        return false;
+    }
+    if (a->status != 200) {
+        return true;
+    }
+    if (a->length == HTTP_LENGTH_TOO_MUCH) {
+        return error_set(err, HANOK_ERROR_IO, "the file is larger than %d MiB", MAX_BODY >> 20);
+    }
+    return a->chunked ? read_chunks(in, body, a, progress, err)
+                      : read_bytes(in, body, a->length, a, progress, err);
 }
 
 /* http_proxy of the environment, for plain http. */
@@ -152,7 +190,7 @@ static GSocketConnection *connect_to(GUri *uri, const char *proxy, GError **err)
                                                    NULL, err);
 }
 
-static GByteArray *request(GUri *uri, struct answer *a, const char *progress, GError **err)
+static GByteArray *request(GUri *uri, struct http_answer *a, const char *progress, GError **err)
 {
     g_autofree char *proxy = proxy_for(uri), *whole = g_uri_to_string(uri);
     g_autoptr(GSocketConnection) c = connect_to(uri, proxy, err);
@@ -163,30 +201,27 @@ static GByteArray *request(GUri *uri, struct answer *a, const char *progress, GE
     g_autofree char *target =
         proxy ? g_strdup(whole)
               : g_strdup_printf("%s%s%s", *path ? path : "/", query ? "?" : "", query ? query : "");
+    g_autofree char *port =
+        g_uri_get_port(uri) > 0 ? g_strdup_printf(":%d", g_uri_get_port(uri)) : g_strdup("");
     g_autofree char *text =
-        g_strdup_printf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: hanok/" HANOK_VERSION
+        g_strdup_printf("GET %s HTTP/1.1\r\nHost: %s%s\r\nUser-Agent: hanok/" HANOK_VERSION
                         "\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-                        target, g_uri_get_host(uri));
+                        target, g_uri_get_host(uri), port);
     if (!g_output_stream_write_all(g_io_stream_get_output_stream(G_IO_STREAM(c)), text,
                                    strlen(text), NULL, NULL, err)) {
         return NULL;
     }
-    g_autoptr(GDataInputStream) in =
-        g_data_input_stream_new(g_io_stream_get_input_stream(G_IO_STREAM(c)));
     g_autoptr(GByteArray) body = g_byte_array_new();
-    bool ok = read_head(in, a, err);
-    if (ok && a->status == 200) {
-        ok = a->chunked ? read_chunks(in, body, a, progress, err)
-                        : read_bytes(G_INPUT_STREAM(in), body, a->length, a, progress, err);
-    }
-    return ok ? g_steal_pointer(&body) : NULL;
+    return http_answer_read(g_io_stream_get_input_stream(G_IO_STREAM(c)), a, body, progress, err)
+               ? g_steal_pointer(&body)
+               : NULL;
 }
 
 GBytes *http_get(const char *url, const char *progress, GError **err)
 {
     g_autofree char *now = g_strdup(url);
     for (unsigned i = 0; i < MAX_REDIRECTS; i++) {
-        struct answer a = {0};
+        struct http_answer a = {0};
         g_autoptr(GUri) uri = g_uri_parse(now, G_URI_FLAGS_ENCODED, err);
         g_autofree char *location = NULL;
         if (!uri || !g_uri_get_host(uri) ||

@@ -242,6 +242,7 @@ static int do_detach_interface(struct cmd *c)
 /* ---- media, sizes ---- */
 
 struct media {
+    struct vm *vm; /* NULL: only the definition changes */
     const char *path, *source;
 };
 
@@ -253,30 +254,8 @@ static bool set_medium(struct domain *d, void *opaque, GError **err)
         return error_set(err, HANOK_ERROR_NOT_FOUND, "domain '%s' has no drive '%s' for media",
                          d->name, m->path);
     }
-    g_free(k->source.file);
-    k->source.file = g_strdup(m->source);
-    k->source.node.present = m->source != NULL;
-    k->type = DISK_FILE;
-    return true;
-}
-
-static bool change_live_medium(struct vm *vm, const struct media *m, GError **err)
-{
-    DOMAIN_AUTO d = vm_live(vm, err);
-    QMP_AUTO q = d ? vm_qmp(vm, err) : NULL;
-    const struct disk *k = d ? domain_find_disk(d, m->path) : NULL;
-    if (!q || !k) {
-        return q && error_set(err, HANOK_ERROR_NOT_FOUND, "domain '%s' has no drive '%s'", vm->name,
-                              m->path);
-    }
-    if (!m->source) {
-        return qmp_call(q, "eject", json_pack("{sssb}", "id", k->info.alias.name, "force", 1), NULL,
-                        err);
-    }
-    return qmp_call(q, "blockdev-change-medium",
-                    json_pack("{ssssss}", "id", k->info.alias.name, "filename", m->source, "format",
-                              k->driver.type),
-                    NULL, err);
+    return m->vm ? device_change_medium(m->vm, d, k, m->source, err)
+                 : (disk_set_source(k, m->source), true);
 }
 
 static int do_change_media(struct cmd *c)
@@ -296,10 +275,9 @@ static int do_change_media(struct cmd *c)
     if (full && access(full, R_OK)) {
         return cmd_fail("'%s' cannot be read", full);
     }
-    struct media m = {cmd_str(c, "path"), full};
-    if ((s.config && !scope_change_config(vm, set_medium, &m, &err)) ||
-        (s.live &&
-         (!change_live_medium(vm, &m, &err) || !scope_change_live(vm, set_medium, &m, &err)))) {
+    struct media config = {NULL, cmd_str(c, "path"), full}, live = {vm, config.path, full};
+    if ((s.live && !scope_change_live(vm, set_medium, &live, &err)) ||
+        (s.config && !scope_change_config(vm, set_medium, &config, &err))) {
         return cmd_error(&err);
     }
     cmd_say(c, full ? "Successfully inserted media." : "Successfully ejected media.");

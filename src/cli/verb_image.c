@@ -1,8 +1,9 @@
 /* verb_image.c - hanok image build: a disk image with a system in it, made of packages.
  *
- * mmdebstrap makes the root file system (as root, or in a user namespace), mke2fs puts it into an
- * image without mounting anything, hanok-img makes it qcow2.  Kernel and initial RAM disk lie
- * beside the image as FILE.vmlinuz and FILE.initrd: 'hanok install --import' boots with them. */
+ * mmdebstrap makes the root file system (as root, or in a user namespace), mke2fs puts it into a
+ * partition without mounting anything, hanok-img makes it qcow2.  The disk boots by GRUB, from BIOS
+ * and from UEFI.  With --direct-boot the kernel and its initial RAM disk lie beside the image, too,
+ * as FILE.vmlinuz and FILE.initrd: 'hanok install --import' then starts with them. */
 #include "make.h"
 
 #include "images.h"
@@ -22,8 +23,13 @@ struct image {
     char *out;  /* the qcow2 file */
     char *work; /* a directory for what is in between */
     char *password;
+    char *uuid; /* of the root file system */
     GError **err;
 };
+
+#define ESP_SERIAL      "48414e4f"
+#define ESP_SERIAL_DASH "4841-4E4F" /* as the guest's tools write it */
+#define CMDLINE         "console=tty0 console=ttyS0"
 
 static const struct {
     const char *name, *suite, *kernel;
@@ -47,21 +53,48 @@ static bool step(struct image *b, const char *what, char *const *argv)
     return error_set(b->err, HANOK_ERROR_IO, "%s: %s", what, end);
 }
 
-/* What makes the system one that can be logged into at its serial console. */
+/* What makes the system one that can be logged into at its serial console, and boots by itself.
+ * GRUB's images are made by the system's own GRUB; make_image() puts them in their places. */
 static char *customize(struct image *b)
 {
+    static const char script[] =
+        "set -e; r=\"$1\"; echo %s > \"$r/etc/hostname\"; "
+        "echo 'UUID=%s / ext4 errors=remount-ro 0 1' > \"$r/etc/fstab\"; "
+        "echo 'UUID=" ESP_SERIAL_DASH " /boot/efi vfat umask=0077,nofail 0 1' >> \"$r/etc/fstab\"; "
+        "mkdir -p \"$r/boot/efi\"; "
+        "printf '[Match]\\nName=e*\\n[Network]\\nDHCP=yes\\n' > "
+        "\"$r/etc/systemd/network/80-dhcp.network\"; "
+        "chroot \"$r\" systemctl enable systemd-networkd serial-getty@ttyS0.service >/dev/null "
+        "2>&1; "
+        "echo \"root:$HANOK_ROOT_PASSWORD\" | chroot \"$r\" chpasswd; "
+        ": > \"$r/etc/machine-id\"; rm -f \"$r\"/etc/ssh/ssh_host_*; "
+        /* what update-grub makes of the next kernel */
+        "mkdir -p \"$r/etc/default/grub.d\"; "
+        "printf '%%s\\n' 'GRUB_TIMEOUT=1' 'GRUB_CMDLINE_LINUX=\"" CMDLINE "\"' "
+        "'GRUB_TERMINAL=\"serial console\"' 'GRUB_SERIAL_COMMAND=\"serial --unit=0 "
+        "--speed=115200\"' "
+        "'GRUB_DISABLE_OS_PROBER=true' > \"$r/etc/default/grub.d/hanok.cfg\"; "
+        /* and what this one starts with */
+        "mkdir -p \"$r/boot/grub\"; "
+        "v=$(basename \"$r\"/boot/vmlinuz-*) i=$(basename \"$r\"/boot/initrd.img-*); "
+        "printf '%%s\\n' 'serial --unit=0 --speed=115200' 'terminal_input serial console' "
+        "'terminal_output serial console' 'set timeout=1' 'menuentry \"Debian GNU/Linux\" {' "
+        "'  search --no-floppy --fs-uuid --set=root %s' "
+        "\"  linux /boot/$v root=UUID=%s ro " CMDLINE "\" \"  initrd /boot/$i\" '}' "
+        "> \"$r/boot/grub/grub.cfg\"; "
+        "printf 'search --no-floppy --fs-uuid --set=root %s\\nset prefix=($root)/boot/grub\\n' "
+        "> \"$r/boot/grub/early.cfg\"; "
+        "m='part_gpt ext2 fat normal linux serial terminal echo search search_fs_uuid configfile "
+        "halt reboot test ls cat all_video gfxterm minicmd'; "
+        "cp -r \"$r/usr/lib/grub/i386-pc\" \"$r/usr/lib/grub/x86_64-efi\" \"$r/boot/grub/\"; "
+        "chroot \"$r\" grub-mkimage -O i386-pc -o /boot/grub/core.img -p /boot/grub "
+        "-c /boot/grub/early.cfg biosdisk $m; "
+        "chroot \"$r\" grub-mkimage -O x86_64-efi -o /boot/grub/bootx64.efi -p /boot/grub "
+        "-c /boot/grub/early.cfg $m";
     g_autofree char *host =
         g_shell_quote(cmd_str(b->c, "hostname") ? cmd_str(b->c, "hostname") : "debian");
-    g_autofree char *quoted = g_shell_quote(b->password);
-    return g_strdup_printf("set -e; r=\"$1\"; echo %s > \"$r/etc/hostname\"; "
-                           "echo '/dev/vda / ext4 errors=remount-ro 0 1' > \"$r/etc/fstab\"; "
-                           "printf '[Match]\\nName=e*\\n[Network]\\nDHCP=yes\\n' > "
-                           "\"$r/etc/systemd/network/80-dhcp.network\"; "
-                           "chroot \"$r\" systemctl enable systemd-networkd "
-                           "serial-getty@ttyS0.service >/dev/null 2>&1; "
-                           "p=%s; echo \"root:$p\" | chroot \"$r\" chpasswd; "
-                           ": > \"$r/etc/machine-id\"; rm -f \"$r\"/etc/ssh/ssh_host_*",
-                           host, quoted);
+    g_setenv("HANOK_ROOT_PASSWORD", b->password, true); /* not where ps shows it */
+    return g_strdup_printf(script, host, b->uuid, b->uuid, b->uuid, b->uuid);
 }
 
 static char *package_list(struct image *b, const char *kernel)
@@ -69,7 +102,8 @@ static char *package_list(struct image *b, const char *kernel)
     GPtrArray *more = cmd_all(b->c, "package");
     GString *s = g_string_new(kernel);
     g_string_append(s,
-                    ",systemd-sysv,udev,dbus,iproute2,qemu-guest-agent,e2fsprogs,kmod,procps,less");
+                    ",systemd-sysv,udev,dbus,iproute2,qemu-guest-agent,e2fsprogs,kmod,procps,less,"
+                    "grub2-common,grub-pc-bin,grub-efi-amd64-bin");
     if (cmd_flag(b->c, "cloud-init")) {
         g_string_append(s, ",cloud-init,cloud-guest-utils");
     }
@@ -85,6 +119,7 @@ static bool make_tar(struct image *b, unsigned system, const char *tar)
                     *packages = g_strconcat("--include=", include, NULL);
     g_autofree char *script = customize(b), *hook = g_strconcat("--customize-hook=", script, NULL);
     const char *mirror = cmd_str(b->c, "mirror");
+    /* without a mirror it takes Debian's own, updates and security included */
     const char *argv[] = {"mmdebstrap",
                           geteuid() ? "--mode=unshare" : "--mode=root",
                           "--variant=apt",
@@ -93,7 +128,7 @@ static bool make_tar(struct image *b, unsigned system, const char *tar)
                           "--format=tar",
                           systems[system].suite,
                           tar,
-                          mirror ? mirror : "http://deb.debian.org/debian",
+                          mirror,
                           NULL};
     return step(b, "Fetching and unpacking packages", (char *const *)argv);
 }
@@ -120,16 +155,40 @@ static bool in_shell(struct image *b, const char *what, const char *script,
     return step(b, what, (char *const *)argv->pdata);
 }
 
+/* A GPT disk: GRUB's core image in a BIOS boot partition (sectors 2048 on), an EFI system
+ * partition (4096 on), the root file system behind it.  GRUB's boot sector loads the core image's
+ * first sector, which loads the rest: both places are written into them, as grub-install does. */
 static bool make_image(struct image *b, const char *tar, const char *size)
 {
     static const char script[] =
         "cd \"$1\"; mkdir root; tar -C root --exclude='./dev/*' -xf \"$2\"; "
-        "cp -L root/vmlinuz kernel 2>/dev/null || cp root/boot/vmlinuz-* kernel; "
-        "cp -L root/initrd.img initrd 2>/dev/null || cp root/boot/initrd.img-* initrd; "
-        "truncate -s \"$3\" image.raw; mke2fs -q -t ext4 -L root -d root image.raw; rm -rf root; "
-        "chmod 600 kernel initrd";
-    const char *const words[] = {b->work, tar, size, NULL};
-    return in_shell(b, "Making the file system", script, words);
+        "cp root/boot/vmlinuz-* kernel; cp root/boot/initrd.img-* initrd; "
+        "chmod 600 kernel initrd; "
+        "mv root/boot/grub/core.img root/boot/grub/bootx64.efi .; "
+        "cp root/usr/lib/grub/i386-pc/boot.img .; "
+        "truncate -s \"$3\" image.raw; all=$(stat -c %s image.raw); "
+        "printf '%s\\n' 'label: gpt' "
+        "'start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649' "
+        "'start=4096, size=131072, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B' "
+        "'start=135168, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709' | sfdisk -q image.raw; "
+        "mke2fs -q -t ext4 -L root -U \"$4\" -O ^metadata_csum_seed -E offset=69206016 -d root "
+        "image.raw $(((all - 69206016 - 1048576) / 1024))k; rm -rf root; "
+        "truncate -s 64M esp.img; mformat -i esp.img -F -N " ESP_SERIAL " -v EFI ::; "
+        /* boot code, of no use here, that looks like a partition table to grub-probe */
+        "dd if=/dev/zero of=esp.img bs=1 seek=446 count=64 conv=notrunc status=none; "
+        "mmd -i esp.img ::/EFI ::/EFI/BOOT; "
+        "mcopy -i esp.img bootx64.efi ::/EFI/BOOT/BOOTX64.EFI; "
+        "put() { dd if=\"$1\" of=image.raw bs=512 seek=\"$2\" conv=notrunc,sparse status=none; }; "
+        "test $(stat -c %s core.img) -le 1048576; "
+        "printf '\\000\\010\\000\\000\\000\\000\\000\\000' | "
+        "dd of=boot.img bs=1 seek=92 conv=notrunc status=none; "
+        "printf '\\001\\010\\000\\000\\000\\000\\000\\000' | "
+        "dd of=core.img bs=1 seek=500 conv=notrunc status=none; "
+        "put core.img 2048; put esp.img 4096; "
+        "dd if=boot.img of=image.raw bs=440 count=1 conv=notrunc status=none; "
+        "rm -f core.img boot.img bootx64.efi esp.img";
+    const char *const words[] = {b->work, tar, size, b->uuid, NULL};
+    return in_shell(b, "Making the disk", script, words);
 }
 
 static bool finish(struct image *b)
@@ -148,15 +207,22 @@ static bool finish(struct image *b)
     if (chmod(temp, 0600)) { /* it has a password in it */
         return error_errno(b->err, errno, "'%s'", temp);
     }
-    return image_copy(made_kernel, kernel, IMAGE_COPY_BEST, NULL, b->err) &&
-           image_copy(made_initrd, initrd, IMAGE_COPY_BEST, NULL, b->err) &&
-           image_place(temp, b->out, b->err);
+    if (cmd_flag(b->c, "direct-boot") &&
+        (!image_copy(made_kernel, kernel, IMAGE_COPY_BEST, NULL, b->err) ||
+         !image_copy(made_initrd, initrd, IMAGE_COPY_BEST, NULL, b->err))) {
+        unlink(temp);
+        return false;
+    }
+    return image_place(temp, b->out, b->err);
 }
 
 static bool tools_there(GError **err)
 {
-    static const char *const tools[][2] = {
-        {"mmdebstrap", "mmdebstrap"}, {"mke2fs", "e2fsprogs"}, {"unshare", "util-linux"}};
+    static const char *const tools[][2] = {{"mmdebstrap", "mmdebstrap"},
+                                           {"mke2fs", "e2fsprogs"},
+                                           {"unshare", "util-linux"},
+                                           {"sfdisk", "fdisk"},
+                                           {"mformat", "mtools"}};
     for (unsigned i = 0; i < ARRAY_SIZE(tools); i++) {
         g_autofree char *path = g_find_program_in_path(tools[i][0]);
         if (!path) {
@@ -213,7 +279,11 @@ int image_run(struct cmd *c)
         .out = g_canonicalize_filename(cmd_str(c, "output") ? cmd_str(c, "output") : own, NULL),
         .work = g_strdup_printf("%s/build-%d", s->cache, (int)getpid()),
         .password = make_password(c),
+        .uuid = g_uuid_string_random(),
         .err = &err};
+    /* where Debian has mke2fs and sfdisk, which a user's PATH does not name */
+    g_autofree char *search = g_strconcat(g_getenv("PATH"), ":/usr/sbin:/sbin", NULL);
+    g_setenv("PATH", search, true);
     bool ok = build(&b, system);
     store_remove_dir(b.work);
     if (ok) {
@@ -223,6 +293,7 @@ int image_run(struct cmd *c)
     g_free(b.out);
     g_free(b.work);
     g_free(b.password);
+    g_free(b.uuid);
     return ok ? 0 : cmd_error(&err);
 }
 
@@ -233,6 +304,7 @@ const struct opt image_opts[] = {
     {"size", "of the disk (4G)", OPT_NAMED},
     {"package", "a further package", OPT_NAMED | OPT_MANY},
     {"cloud-init", "with cloud-init", OPT_FLAG},
+    {"direct-boot", "kernel and initial RAM disk beside the image, too: faster starts", OPT_FLAG},
     {"hostname", "debian", OPT_NAMED},
     {"root-password", "root's password; one is made when left out", OPT_NAMED},
     {"mirror", "where packages come from", OPT_NAMED},

@@ -4,6 +4,7 @@
 #include "fetch.h"
 #include "images.h"
 #include "install.h"
+#include "preseed.h"
 #include "seed.h"
 
 #include "base/util.h"
@@ -21,9 +22,72 @@ struct install {
     GPtrArray *wishes; /* disks to be made */
     GPtrArray *made;   /* files made for it: removed when it does not start */
     bool dry;          /* --print-xml, --dry-run, --check */
+    bool answered;     /* the installer's RAM disk has a preseed.cfg */
 };
 
 /* ---- what is started first ---- */
+
+static char *random_password(void)
+{
+    static const char letters[] = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    char text[17] = "";
+    for (unsigned i = 0; i < 16; i++) {
+        text[i] = letters[g_random_int_range(0, sizeof(letters) - 1)];
+    }
+    return g_strdup(text);
+}
+
+/* The first line of a file with a secret; NULL: *err, or none is asked for. */
+static char *secret_of(struct props *p, const char *key, GError **err)
+{
+    const char *file = NULL;
+    if (!props_get_str(p, key, &file, err) || !file) {
+        return NULL;
+    }
+    char *text = read_input(file, err);
+    return text ? g_strchomp(text) : NULL;
+}
+
+static bool inject_preseed(struct install *in, struct props *p, GError **err)
+{
+    g_autofree char *host = seed_host_name(in->d->name);
+    struct preseed want = {.host = host, .disk = "/dev/vda", .serial = true};
+    g_autoptr(GError) why = NULL;
+    if (!props_get_str(p, "user-login", &want.user, err) ||
+        !props_get_str(p, "locale", &want.locale, err) ||
+        !props_get_str(p, "keyboard", &want.keyboard, err) ||
+        !props_get_str(p, "timezone", &want.timezone, err) ||
+        !props_get_str(p, "mirror", &want.mirror, err)) {
+        return false;
+    }
+    g_autofree char *root = secret_of(p, "admin-password-file", &why);
+    g_autofree char *user = why ? NULL : secret_of(p, "user-password-file", &why);
+    if (why) {
+        g_propagate_error(err, g_steal_pointer(&why));
+        return false;
+    }
+    if (!root) {
+        root = random_password();
+        fprintf(stderr, "root's password will be: %s\n", root);
+    }
+    want.root_password = root;
+    want.user_password = user ? user : root;
+    g_autofree char *text =
+        props_check_unused(p, "--unattended", NULL, err) ? preseed_text(&want, err) : NULL;
+    return text && initrd_add(in->boot.initrd, "preseed.cfg", text, strlen(text), err);
+}
+
+/* profile= names desktops and servers in virt-install; Debian's installer has one way here. */
+static bool inject_answers(struct install *in, GError **err)
+{
+    PROPS_AUTO p = props_parse(cmd_str(in->c, "unattended"), "profile", err);
+    if (!p) {
+        return false;
+    }
+    props_mark_used(p, "profile");
+    in->answered = true;
+    return inject_preseed(in, p, err);
+}
 
 static bool get_installer(struct install *in, GError **err)
 {
@@ -39,7 +103,8 @@ static bool get_installer(struct install *in, GError **err)
     }
     g_ptr_array_add(in->made, g_strdup(in->boot.kernel));
     g_ptr_array_add(in->made, g_strdup(in->boot.initrd));
-    return !inject || initrd_inject(in->boot.initrd, inject, err);
+    return (!inject || initrd_inject(in->boot.initrd, inject, err)) &&
+           (!cmd_str(c, "unattended") || inject_answers(in, err));
 }
 
 /* The domain of the installation: the installer's kernel, and an end instead of a reboot. */
@@ -56,7 +121,9 @@ static struct domain *installer_domain(struct install *in, GError **err)
     g_free(d->os.cmdline);
     d->os.kernel = g_strdup(in->boot.kernel);
     d->os.initrd = g_strdup(in->boot.initrd);
-    d->os.cmdline = g_strdup(extra);
+    d->os.cmdline = in->answered ? g_strdup_printf("auto=true priority=critical%s%s",
+                                                   extra ? " " : "", extra ? extra : "")
+                                 : g_strdup(extra);
     d->on_reboot = "destroy";
     return d;
 }
@@ -80,16 +147,6 @@ static bool make_disks(struct install *in, GError **err)
 }
 
 /* ---- cloud-init ---- */
-
-static char *random_password(void)
-{
-    static const char letters[] = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    char text[17] = "";
-    for (unsigned i = 0; i < 16; i++) {
-        text[i] = letters[g_random_int_range(0, sizeof(letters) - 1)];
-    }
-    return g_strdup(text);
-}
 
 static char *cloud_user_data(struct props *p, const char *host, GError **err)
 {
@@ -261,11 +318,10 @@ static bool prepare(struct install *in, GError **err)
         return error_set(err, HANOK_ERROR_INVALID,
                          "--extra-args is for the kernel that --location finds");
     }
-    if (cmd_flag(c, "unattended")) {
-        return error_set(
-            err, HANOK_ERROR_UNSUPPORTED,
-            "--unattended needs installation scripts that are not here; give your answers with "
-            "--initrd-inject preseed.cfg --extra-args auto=true");
+    if (cmd_str(c, "unattended") && !cmd_str(c, "location")) {
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "--unattended answers the questions of an installer: name its tree with "
+                         "--location");
     }
     in->d = install_domain(c, in->store, &in->wishes, err);
     if (!in->d) {
@@ -334,8 +390,11 @@ const struct opt install_opts[] = {
     {"boot", "hd,cdrom,network,menu=on | uefi | kernel=,initrd=,kernel_args=", OPT_NAMED},
     {"cloud-init",
      "root-password-generate=on,ssh-key=FILE,user-data=FILE,meta-data=FILE,network-config=FILE",
-     OPT_NAMED},
-    {"unattended", "see --initrd-inject", OPT_FLAG},
+     OPT_NAMED | OPT_MAYBE},
+    {"unattended",
+     "answer all of Debian's installer's questions: admin-password-file=,user-login=,"
+     "user-password-file=,locale=,keyboard=,timezone=,mirror=",
+     OPT_NAMED | OPT_MAYBE},
     {"disk",
      "path=,size=GIB,format=,bus=,cache=,io=,discard=,backing_store=,device=,readonly=,serial=,"
      "target.dev= | none",

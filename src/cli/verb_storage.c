@@ -105,13 +105,36 @@ static gint by_name(gconstpointer a, gconstpointer b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* Bytes for programs, units for people; a file that is no image has no capacity. */
+static void add_sizes(struct cmd *c, json_t *row, const char *path)
+{
+    struct image_info info;
+    json_object_set_new(row, "type", json_string("file"));
+    if (!image_info(path, &info, NULL)) {
+        return;
+    }
+    g_autofree char *a = g_format_size_full(info.virtual_bytes, G_FORMAT_SIZE_IEC_UNITS);
+    g_autofree char *b = g_format_size_full(info.allocated_bytes, G_FORMAT_SIZE_IEC_UNITS);
+    json_object_set_new(row, "capacity",
+                        c->json ? json_integer((json_int_t)info.virtual_bytes) : json_string(a));
+    json_object_set_new(row, "allocation",
+                        c->json ? json_integer((json_int_t)info.allocated_bytes) : json_string(b));
+}
+
 static int do_vol_list(struct cmd *c)
 {
     static const struct column columns[] = {{"name", "Name"}, {"path", "Path"}, {NULL}};
+    static const struct column details[] = {{"name", "Name"},
+                                            {"path", "Path"},
+                                            {"type", "Type"},
+                                            {"capacity", "Capacity"},
+                                            {"allocation", "Allocation"},
+                                            {NULL}};
     struct store *s = need_pool(c);
     if (!s) {
         return 1;
     }
+    bool detailed = cmd_flag(c, "details");
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GDir) d = g_dir_open(s->images, 0, NULL);
     for (const char *e = d ? g_dir_read_name(d) : NULL; e; e = g_dir_read_name(d)) {
@@ -124,9 +147,13 @@ static int do_vol_list(struct cmd *c)
     json_t *rows = json_array();
     for (unsigned i = 0; i < names->len; i++) {
         g_autofree char *path = g_build_filename(s->images, names->pdata[i], NULL);
-        json_array_append_new(rows, json_pack("{ssss}", "name", names->pdata[i], "path", path));
+        json_t *row = json_pack("{ssss}", "name", names->pdata[i], "path", path);
+        if (detailed) {
+            add_sizes(c, row, path);
+        }
+        json_array_append_new(rows, row);
     }
-    return cmd_table(c, columns, rows);
+    return cmd_table(c, detailed ? details : columns, rows);
 }
 
 static int do_vol_path(struct cmd *c)
@@ -180,12 +207,12 @@ static bool size_bytes(struct cmd *c, const char *name, int64_t *out)
     double v = text ? g_ascii_strtod(text, &end) : 0;
     const char *units = "BKMGTP", *at = end && *end ? strchr(units, g_ascii_toupper(*end)) : units;
     bool rest_ok = !end || !*end || !end[1] || !strcmp(end + 1, "iB") || !strcmp(end + 1, "B");
-    if (!text || end == text || !at || !rest_ok || v < 0) {
+    if (!text || !g_ascii_isdigit(*text) || !at || !rest_ok) {
         cmd_fail("--%s is a size such as 10G, not '%s'", name, text ? text : "");
         return false;
     }
     for (; at > units; at--) {
-        v *= 1024;
+        v *= *end && !strcmp(end + 1, "B") ? 1000 : 1024; /* GB and GiB, as virsh has it */
     }
     if (v > 9e18) {
         cmd_fail("--%s is too large", name);
@@ -259,20 +286,22 @@ static int do_vol_resize(struct cmd *c)
     if (!path || !size_bytes(c, "capacity", &bytes)) {
         return 1;
     }
-    g_autofree char *tool = image_tool(), *size = g_strdup_printf("%" G_GINT64_FORMAT, bytes);
+    const char *sign = !cmd_flag(c, "delta") ? "" : cmd_flag(c, "shrink") ? "-" : "+";
+    g_autofree char *tool = image_tool(),
+                    *size = g_strdup_printf("%s%" G_GINT64_FORMAT, sign, bytes);
     char *grow[] = {tool, "resize", "-q", path, size, NULL};
     char *shrink[] = {tool, "resize", "-q", "--shrink", path, size, NULL};
     if (!run_tool(cmd_flag(c, "shrink") ? shrink : grow, NULL, &err)) {
         return cmd_error(&err);
     }
-    cmd_say(c, "Size of volume '%s' successfully changed to %s", cmd_str(c, "vol"),
-            cmd_str(c, "capacity"));
+    cmd_say(c, "Size of volume '%s' successfully changed %s %s", cmd_str(c, "vol"),
+            cmd_flag(c, "delta") ? "by" : "to", cmd_str(c, "capacity"));
     return 0;
 }
 
 #define POOL                                                                                       \
     {                                                                                              \
-        "pool", "default", OPT_REQUIRED                                                            \
+        "pool", "default", 0                                                                       \
     }
 #define VOL_AND_POOL                                                                               \
     {"vol", "name or path", OPT_REQUIRED},                                                         \
@@ -282,9 +311,10 @@ static int do_vol_resize(struct cmd *c)
 static const struct opt pool_list_opts[] = {
     {"all", "accepted", OPT_FLAG}, {"details", "accepted", OPT_FLAG}, {NULL}};
 static const struct opt pool_opts[] = {POOL, {NULL}};
+static const struct opt vol_list_opts[] = {POOL, {"details", "sizes too", OPT_FLAG}, {NULL}};
 static const struct opt vol_opts[] = {VOL_AND_POOL, {NULL}};
 static const struct opt create_opts[] = {
-    POOL,
+    {"pool", "default", OPT_REQUIRED},
     {"name", "of the new volume", OPT_REQUIRED},
     {"capacity", "its size: 10G", OPT_REQUIRED},
     {"format", "raw or qcow2", OPT_NAMED},
@@ -301,6 +331,7 @@ static const struct opt resize_opts[] = {
     {"vol", "name or path", OPT_REQUIRED},
     {"capacity", "its new size", OPT_REQUIRED},
     {"pool", "default", OPT_NAMED},
+    {"delta", "the capacity is how much more (with --shrink: less)", OPT_FLAG},
     {"shrink", "make it smaller, and lose what is behind", OPT_FLAG},
     {NULL}};
 static const struct verb verbs[] = {
@@ -308,7 +339,7 @@ static const struct verb verbs[] = {
      "hanok pool-list"},
     {"pool-info", "where it is and how full", true, do_pool_info, pool_opts,
      "hanok pool-info default"},
-    {"vol-list", "images in the pool", true, do_vol_list, pool_opts, "hanok vol-list default"},
+    {"vol-list", "images in the pool", true, do_vol_list, vol_list_opts, "hanok vol-list default"},
     {"vol-info", "what an image is", true, do_vol_info, vol_opts,
      "hanok vol-info web.qcow2 --pool default"},
     {"vol-path", "where an image is", true, do_vol_path, vol_opts,

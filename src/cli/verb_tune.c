@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { AGENT_MS = 10000 };
+
 /* ---- pins ---- */
 
 struct pin_change {
@@ -186,46 +188,73 @@ static bool set_max_vcpus(struct domain *d, void *opaque, GError **err)
     return true;
 }
 
-/* The next processor that is not there is plugged in. */
-static bool plug_vcpu(struct qmp *q, unsigned number, GError **err)
+struct live_vcpus {
+    struct vm *vm;
+    int64_t n;
+    GError *why; /* how many there are is written down whether it worked or not */
+};
+
+static bool set_live_vcpus(struct domain *d, void *opaque, GError **err)
 {
-    JSON_AUTO ret = NULL;
-    json_t *one;
-    size_t i;
-    if (!qmp_call(q, "query-hotpluggable-cpus", NULL, &ret, err)) {
-        return false;
+    struct live_vcpus *l = opaque;
+    if (l->n < 1 || l->n > domain_vcpus_max(d)) {
+        return set_vcpus(d, &l->n, err);
     }
-    for (i = json_array_size(ret); i > 0; i--) {
-        one = json_array_get(ret, i - 1);
-        if (json_object_get(one, "qom-path")) {
-            continue;
-        }
-        g_autofree char *id = g_strdup_printf("vcpu%u", number);
-        json_t *a = json_pack("{sOss}", "driver", json_object_get(one, "type"), "id", id);
-        json_object_update(a, json_object_get(one, "props"));
-        return qmp_call(q, "device_add", a, NULL, err);
-    }
-    return error_set(err, HANOK_ERROR_INVALID, "the machine has no place for one more vcpu");
+    vm_set_vcpus(l->vm, d, (unsigned)l->n, &l->why);
+    return true;
 }
 
-static bool set_live_vcpus(struct vm *vm, int64_t n, GError **err)
+static bool change_live_vcpus(struct vm *vm, int64_t n, GError **err)
 {
-    QMP_AUTO q = vm_qmp(vm, err);
-    g_autoptr(GPtrArray) list = q ? vcpu_threads(q, err) : NULL;
-    if (!list) {
+    struct live_vcpus l = {vm, n, NULL};
+    bool ok = scope_change_live(vm, set_live_vcpus, &l, err);
+    if (ok && l.why) {
+        g_propagate_error(err, l.why);
         return false;
     }
-    if (n < list->len) {
-        return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "vcpus are not taken out of a running machine yet; --config changes the "
-                         "definition, or let the guest put them offline");
+    g_clear_error(&l.why);
+    return ok;
+}
+
+/* How many have a lower number: agents list them in no order. */
+static int64_t rank_of(const json_t *list, const json_t *vcpu)
+{
+    json_int_t own = json_integer_value(json_object_get(vcpu, "logical-id"));
+    int64_t below = 0;
+    size_t i;
+    json_t *other;
+    json_array_foreach(list, i, other)
+    {
+        below += json_integer_value(json_object_get(other, "logical-id")) < own;
     }
-    for (unsigned i = list->len; i < n; i++) {
-        if (!plug_vcpu(q, i, err)) {
-            return false;
-        }
+    return below;
+}
+
+/* Puts processors on- or offline inside the guest, by its agent. */
+static bool set_guest_vcpus(struct vm *vm, int64_t n, GError **err)
+{
+    g_autofree char *path = agent_socket(vm, err);
+    json_auto_t *list = NULL;
+    json_t *wanted = json_array(), *one;
+    size_t i;
+    bool ok = path && agent_call(path, "guest-get-vcpus", NULL, AGENT_MS, &list, err);
+    if (ok && (n < 1 || (size_t)n > json_array_size(list))) {
+        ok = error_set(err, HANOK_ERROR_INVALID, "the guest has %zu vcpus", json_array_size(list));
     }
-    return true;
+    json_array_foreach(list, i, one)
+    {
+        bool may_go = json_is_true(json_object_get(one, "can-offline"));
+        bool online = rank_of(list, one) < n || !may_go;
+        json_array_append_new(wanted,
+                              json_pack("{sOsb}", "logical-id", json_object_get(one, "logical-id"),
+                                        "online", online));
+    }
+    if (!ok) {
+        json_decref(wanted);
+        return false;
+    }
+    return agent_call(path, "guest-set-vcpus", json_pack("{so}", "vcpus", wanted), AGENT_MS, NULL,
+                      err);
 }
 
 static int do_setvcpus(struct cmd *c)
@@ -237,13 +266,16 @@ static int do_setvcpus(struct cmd *c)
     if (!vm || !cmd_number(c, "count", &n) || !scope_read(c, vm, &s)) {
         return 1;
     }
+    if (cmd_flag(c, "guest")) {
+        return vm_need_active(vm, &err) && set_guest_vcpus(vm, n, &err) ? 0 : cmd_error(&err);
+    }
     if (cmd_flag(c, "maximum")) {
         if (s.live) {
             return cmd_fail("the maximum is changed in the definition: add --config");
         }
         return scope_change_config(vm, set_max_vcpus, &n, &err) ? 0 : cmd_error(&err);
     }
-    if ((s.live && (!set_live_vcpus(vm, n, &err) || !scope_change_live(vm, set_vcpus, &n, &err))) ||
+    if ((s.live && !change_live_vcpus(vm, n, &err)) ||
         (s.config && !scope_change_config(vm, set_vcpus, &n, &err))) {
         return cmd_error(&err);
     }
@@ -321,11 +353,13 @@ static const struct opt vcpupin_opts[] = {DOMAIN_OPT,
                                           {NULL}};
 static const struct opt emulatorpin_opts[] = {
     DOMAIN_OPT, {"cpulist", "host CPUs", 0}, SCOPE_OPTS, {NULL}};
-static const struct opt setvcpus_opts[] = {DOMAIN_OPT,
-                                           {"count", "how many", OPT_REQUIRED},
-                                           {"maximum", "the maximum, in the definition", OPT_FLAG},
-                                           SCOPE_OPTS,
-                                           {NULL}};
+static const struct opt setvcpus_opts[] = {
+    DOMAIN_OPT,
+    {"count", "how many", OPT_REQUIRED},
+    {"maximum", "the maximum, in the definition", OPT_FLAG},
+    {"guest", "on- and offline, by the guest's agent", OPT_FLAG},
+    SCOPE_OPTS,
+    {NULL}};
 static const struct opt setmem_opts[] = {
     DOMAIN_OPT, {"size", "KiB, or with a unit", OPT_REQUIRED}, SCOPE_OPTS, {NULL}};
 
@@ -334,7 +368,7 @@ static const struct verb verbs[] = {{"vcpupin", "show or set where virtual CPUs 
                                     {"emulatorpin", "show or set where the other threads run", true,
                                      do_emulatorpin, emulatorpin_opts, "hanok emulatorpin web 0"},
                                     {"setvcpus", "change how many virtual CPUs it has", false,
-                                     do_setvcpus, setvcpus_opts, "hanok setvcpus web 2 --config"},
+                                     do_setvcpus, setvcpus_opts, "hanok setvcpus web 2 --live"},
                                     {"setmem", "change how much memory it may use now", false,
                                      do_setmem, setmem_opts, "hanok setmem web 512M"},
                                     {"setmaxmem", "change how much memory it has", false,

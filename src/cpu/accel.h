@@ -33,6 +33,9 @@ struct vcpu {
     bool halted;
     /* under set->lock */
     bool started, stalled; /* stalled: after a triple fault or internal error, until reset */
+    bool leaving;          /* its thread is to end */
+    /* main thread writes, paused */
+    bool present; /* false: unplugged; kept, because other threads walk cpu_set.vcpu */
     /* vcpu thread only */
     struct vcpu_io io;
     struct vcpu_stats stats; /* without place_ns, which vcpu_stats() makes of `clock` */
@@ -56,6 +59,8 @@ struct accel_ops {
     bool (*vcpu_init)(struct vcpu *v, GError **err);
     void (*vcpu_thread_start)(struct vcpu *v); /* in the vcpu's thread, once */
     void (*vcpu_fini)(struct vcpu *v);
+    /* Its thread has ended: nothing must reach it until a reset; may be NULL. */
+    void (*unplugged)(struct vcpu *v);
     enum vcpu_exit (*run)(struct vcpu *v); /* vcpu thread */
     /* vcpu thread, before it parks: finishes an I/O exit's instruction; may be NULL. Returns a
      * further I/O exit, or NONE. */
@@ -79,8 +84,9 @@ struct cpu_set {
     const struct accel_ops *ops;
     struct cpu_config cfg;
     struct cpu_model *model;
-    struct vcpu **vcpu;
-    unsigned count;
+    struct vcpu **vcpu; /* room for maxcpus; only ever grows */
+    unsigned count;     /* made so far, whether present or not */
+    unsigned present;   /* under lock: those with a thread */
     struct irqchip *irqchip;
     struct soft_irqchip *soft;
     bool kernel_pit;

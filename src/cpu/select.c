@@ -50,6 +50,8 @@ static bool names_check(char *const *names, GError **err)
     return true;
 }
 
+enum { SOFT_PHYS_BITS = 40 }; /* unless memory needs more, or the user says so */
+
 /* The widths of physical addresses a guest is told must reach its memory and devices. */
 static bool check_phys_bits(struct cpu_model *m, uint64_t highest_gpa, bool chosen, GError **err)
 {
@@ -98,6 +100,10 @@ static struct cpu_set *try_accel(unsigned which, const struct cpu_config *cfg, G
     if (!m)
         return NULL;
     bool chosen = strstr(spec, "phys-bits=") != NULL;
+    /* The host's width says nothing about a processor in software; page tables for all of 46 bits
+     * and more are beyond what firmware has room for. */
+    if (!chosen && !strcmp(accels[which].ops->name, "jit"))
+        m->phys_bits = MIN_OF(m->phys_bits, (uint32_t)SOFT_PHYS_BITS);
     if (!check_phys_bits(m, cfg->highest_gpa, chosen, err)) {
         cpu_model_free(m);
         return NULL;

@@ -176,9 +176,9 @@ static void park(struct cpu_set *s, struct vcpu *v)
         handle_exit(v, exit);
     vcpu_at(v, VCPU_PAUSED);
     pthread_mutex_lock(&s->lock);
-    if (++s->parked == s->count)
+    if (++s->parked == s->present)
         pthread_cond_broadcast(&s->main_cond);
-    while (!s->quitting && (!s->running || v->stalled))
+    while (!s->quitting && !v->leaving && (!s->running || v->stalled))
         pthread_cond_wait(&s->vcpu_cond, &s->lock);
     s->parked--;
     pthread_mutex_unlock(&s->lock);
@@ -200,7 +200,8 @@ static void *vcpu_thread(void *opaque)
     pthread_cond_broadcast(&s->main_cond);
     pthread_mutex_unlock(&s->lock);
 
-    while (!__atomic_load_n(&s->quitting, __ATOMIC_SEQ_CST)) {
+    while (!__atomic_load_n(&s->quitting, __ATOMIC_SEQ_CST) &&
+           !__atomic_load_n(&v->leaving, __ATOMIC_SEQ_CST)) {
         __atomic_store_n(&v->exit_request, 0, __ATOMIC_SEQ_CST);
         if (!__atomic_load_n(&s->running, __ATOMIC_SEQ_CST) || v->stalled) {
             park(s, v);
@@ -263,7 +264,7 @@ void cpu_set_pause(struct cpu_set *s)
     assert(!current || current->set != s);
     pthread_mutex_lock(&s->lock);
     stop_locked(s);
-    while (s->parked < s->count)
+    while (s->parked < s->present)
         pthread_cond_wait(&s->main_cond, &s->lock);
     if (s->clock_on)
         s->ops->clock_stopped(s);
@@ -287,6 +288,8 @@ void cpu_set_reset(struct cpu_set *s)
 {
     assert_paused(s);
     for (unsigned i = 0; i < s->count; i++) {
+        if (!s->vcpu[i]->present)
+            continue;
         s->ops->reset(s->vcpu[i]);
         unstall(s->vcpu[i]);
     }
@@ -371,13 +374,33 @@ const struct cpu_model *cpu_set_model(const struct cpu_set *s)
 
 unsigned cpu_set_count(const struct cpu_set *s)
 {
-    return s->count;
+    return s->present;
 }
 
 struct vcpu *cpu_set_get(struct cpu_set *s, unsigned index)
 {
-    assert(index < s->count);
-    return s->vcpu[index];
+    unsigned at = 0;
+
+    assert(index < s->present);
+    for (;; at++)
+        if (s->vcpu[at]->present && index-- == 0)
+            return s->vcpu[at];
+}
+
+/* One that is made, present or not. */
+static struct vcpu *made_at(struct cpu_set *s, unsigned place)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->vcpu[i]->index == place)
+            return s->vcpu[i];
+    return NULL;
+}
+
+struct vcpu *cpu_set_find(struct cpu_set *s, unsigned place)
+{
+    struct vcpu *v = made_at(s, place);
+
+    return v && v->present ? v : NULL;
 }
 
 struct irqchip *cpu_set_irqchip(struct cpu_set *s)
@@ -427,25 +450,87 @@ static bool thread_start(struct vcpu *v, GError **err)
     return true;
 }
 
+static bool vcpu_make(struct cpu_set *s, unsigned place, GError **err)
+{
+    struct vcpu *v = g_new0(struct vcpu, 1);
+
+    v->set = s;
+    v->index = place;
+    v->apic_id = cpu_apic_id(&s->cfg.topology, place);
+    v->cpuid_count = cpuid_build(s->model, &s->cfg.topology, place, v->cpuid);
+    if (!s->ops->vcpu_init(v, err)) {
+        s->ops->vcpu_fini(v);
+        g_free(v);
+        return false;
+    }
+    s->vcpu[s->count] = v; /* whole before others can see it */
+    __atomic_store_n(&s->count, s->count + 1, __ATOMIC_RELEASE);
+    return true;
+}
+
+static bool vcpu_join_in(struct vcpu *v, GError **err)
+{
+    struct cpu_set *s = v->set;
+
+    pthread_mutex_lock(&s->lock);
+    v->present = true;
+    s->present++;
+    pthread_mutex_unlock(&s->lock);
+    if (thread_start(v, err))
+        return true;
+    pthread_mutex_lock(&s->lock);
+    v->present = false;
+    s->present--;
+    pthread_mutex_unlock(&s->lock);
+    return false;
+}
+
 static bool vcpus_start(struct cpu_set *s, GError **err)
 {
     unsigned count = MAX_OF(s->cfg.topology.cpus, 1u);
-    s->vcpu = g_new0(struct vcpu *, count);
-    for (unsigned i = 0; i < count; i++) {
-        struct vcpu *v = g_new0(struct vcpu, 1);
-        v->set = s;
-        v->index = i;
-        v->apic_id = cpu_apic_id(&s->cfg.topology, i);
-        v->cpuid_count = cpuid_build(s->model, &s->cfg.topology, i, v->cpuid);
-        s->vcpu[i] = v;
-        s->count = i + 1;
-        if (!s->ops->vcpu_init(v, err))
-            return false;
-    }
+
+    s->vcpu = g_new0(struct vcpu *, MAX_OF(count, s->cfg.topology.maxcpus));
     for (unsigned i = 0; i < count; i++)
-        if (!thread_start(s->vcpu[i], err))
+        if (!vcpu_make(s, i, err))
+            return false;
+    for (unsigned i = 0; i < count; i++)
+        if (!vcpu_join_in(s->vcpu[i], err))
             return false;
     return true;
+}
+
+bool cpu_set_plug(struct cpu_set *s, unsigned place, GError **err)
+{
+    struct vcpu *v = made_at(s, place);
+
+    assert_paused(s);
+    assert(place < s->cfg.topology.maxcpus && !(v && v->present));
+    if (!v && !vcpu_make(s, place, err))
+        return false;
+    v = made_at(s, place);
+    s->ops->reset(v);
+    unstall(v);
+    return vcpu_join_in(v, err);
+}
+
+void cpu_set_unplug(struct cpu_set *s, unsigned place)
+{
+    struct vcpu *v = made_at(s, place);
+
+    assert_paused(s);
+    assert(v && v->present && place > 0);
+    pthread_mutex_lock(&s->lock);
+    __atomic_store_n(&v->leaving, true, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&s->vcpu_cond);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(v->thread, NULL);
+    pthread_mutex_lock(&s->lock);
+    v->leaving = v->started = v->present = false;
+    s->present--;
+    pthread_mutex_unlock(&s->lock);
+    s->ops->reset(v);
+    if (s->ops->unplugged)
+        s->ops->unplugged(v);
 }
 
 void cpu_set_free(struct cpu_set *s)

@@ -114,6 +114,7 @@ static bool first_megabyte(struct machine *m, GError **err)
     m->pci.root_name = m->board->root_bus;
     pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
     m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests, m->board->pm);
+    machine_cpu_hotplug_build(m);
     return true;
 }
 
@@ -181,8 +182,7 @@ static void fw_cfg_items(struct machine *m)
     fw_cfg_add_bytes(m->fw_cfg, FW_CFG_UUID, uuid, sizeof(uuid));
     fw_cfg_add_u64(m->fw_cfg, FW_CFG_RAM_SIZE, m->map.low_bytes);
     fw_cfg_add_u16(m->fw_cfg, FW_CFG_NOGRAPHIC, m->cfg->nographic);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_NB_CPUS, (uint16_t)m->cfg->topology.cpus);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_MAX_CPUS, (uint16_t)m->cfg->topology.maxcpus);
+    fw_cfg_add_u16(m->fw_cfg, FW_CFG_MAX_CPUS, (uint16_t)machine_cpus_max(m));
     /* Firmware wants whole RAM ranges here; holes inside them it knows itself. */
     for (unsigned i = 0; i < count; i++)
         if (e820[i].base >= 4 * GiB)
@@ -227,13 +227,15 @@ static bool fw_cfg_user_items(struct machine *m, GError **err)
     return true;
 }
 
-static void tables(struct machine *m)
+void board_cpu_items(struct machine *m)
 {
-    unsigned n = m->cfg->topology.cpus;
+    unsigned n = machine_cpus_max(m);
     g_autofree uint32_t *apic_id = g_new(uint32_t, n);
+    g_autofree bool *there = g_new(bool, n);
     struct acpi_config cfg = {.chipset = m->board->acpi,
                               .cpu_count = n,
                               .apic_id = apic_id,
+                              .cpu_there = there,
                               .ecam = m->map.ecam,
                               .pci32 = m->map.pci32,
                               .pci64 = m->map.pci64,
@@ -247,6 +249,7 @@ static void tables(struct machine *m)
 
     for (unsigned i = 0; i < n; i++)
         apic_id[i] = cpu_apic_id(&m->cfg->topology, i);
+    fw_cfg_add_u16(m->fw_cfg, FW_CFG_NB_CPUS, (uint16_t)machine_cpus_there(m, there));
     acpi_build(m->fw_cfg, &cfg);
 }
 
@@ -258,7 +261,7 @@ void board_tables_follow(struct machine *m)
     if (base == m->tables_pm_base)
         return;
     m->tables_pm_base = base;
-    tables(m);
+    board_cpu_items(m);
 }
 
 static void directory_read(void *opaque)

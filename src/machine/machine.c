@@ -177,6 +177,7 @@ static bool board_reset(struct machine *m, GError **err)
 {
     pthread_mutex_lock(&m->devices.lock);
     device_list_reset(&m->devices);
+    board_cpu_items(m);
     firmware_reset(m);
     mem_layouts_apply(m->mem);
     machine_map_settled(m);
@@ -349,10 +350,10 @@ static bool build(struct machine *m, GError **err)
         m->accel_sentence = g_strdup("No processor: the machine is empty");
         return true;
     }
-    if (m->cfg->topology.cpus > m->type->max_cpus)
+    if (machine_cpus_max(m) > m->type->max_cpus)
         return error_set(err, HANOK_ERROR_INVALID,
                          "a machine of type %s has at most %u CPUs, not %u", m->type->name,
-                         m->type->max_cpus, m->cfg->topology.cpus);
+                         m->type->max_cpus, machine_cpus_max(m));
     if (!globals_check(m, err) || !board_options(m, err) || !cpu_is_amd(m->cfg, &amd, err) ||
         !m->board->memory_plan(m->cfg->ram_bytes, amd, &m->map, err))
         return false;

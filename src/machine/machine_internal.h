@@ -15,6 +15,7 @@
 
 struct acpi_pm;
 struct board;
+struct cpu_hotplug;
 struct chardev;
 struct fw_cfg;
 struct hpet;
@@ -51,6 +52,7 @@ struct machine {
     struct board_requests requests;
     struct fw_cfg *fw_cfg;
     struct acpi_pm *pm;
+    struct cpu_hotplug *cpu_hotplug;
     struct rtc *rtc;
     struct pit *pit; /* NULL under KVM's in-kernel PIT */
     struct pci_host pci;
@@ -105,6 +107,21 @@ void machine_wake_check(struct machine *m); /* wakes it when an enabled event is
 /* registry.c */
 bool globals_check(struct machine *m, GError **err);
 void machine_grant_ejects(struct machine *m); /* functions whose slots the guest powered off */
+
+/* The device is gone: says so to whoever listens, and frees it. */
+void machine_device_destroy(struct machine *m, struct device *d);
+
+/* hotplug_cpu.c */
+unsigned machine_cpus_max(const struct machine *m);
+/* How many are present; out (may be NULL) gets machine_cpus_max() answers. */
+unsigned machine_cpus_there(const struct machine *m, bool *out);
+void machine_cpu_hotplug_build(struct machine *m);
+/* False: d is no processor. */
+bool machine_cpu_request_removal(struct machine *m, struct device *d);
+void machine_grant_cpu_ejects(struct machine *m); /* vcpus paused */
+
+/* board.c: what the guest reads of its processors; anew before each start. */
+void board_cpu_items(struct machine *m);
 
 /* registry_usb.c */
 bool machine_usb_add(struct machine *m, GError **err);

@@ -180,7 +180,7 @@ static void vcpus_save(struct machine *m, struct state_writer *w)
 
     for (unsigned i = 0; i < cpu_set_count(m->cpus); i++) {
         char name[16];
-        g_snprintf(name, sizeof(name), "cpu%u", i);
+        g_snprintf(name, sizeof(name), "cpu%u", vcpu_index(cpu_set_get(m->cpus, i)));
         vcpu_get_state(cpu_set_get(m->cpus, i), s);
         state_save(w, &x86_state_desc, name, s);
     }
@@ -193,7 +193,7 @@ static bool vcpus_load(struct machine *m, struct state_reader *r, GError **err)
 
     for (unsigned i = 0; i < cpu_set_count(m->cpus); i++) {
         char name[16];
-        g_snprintf(name, sizeof(name), "cpu%u", i);
+        g_snprintf(name, sizeof(name), "cpu%u", vcpu_index(cpu_set_get(m->cpus, i)));
         if (!state_load(r, &x86_state_desc, name, s, err) ||
             !vcpu_set_state(cpu_set_get(m->cpus, i), s, err)) {
             g_prefix_error(err, "vcpu %u: ", i);

@@ -90,6 +90,8 @@ const struct device_class *const device_classes[] = {
     ALIASED("virtio-gpu-pci", "virtio-gpu", "PCI", "graphics card, without VGA", props_virtio_gpu,
             create_virtio_gpu),
     ROW("virtio-vga", "PCI", "graphics card, VGA compatible", props_virtio_vga, create_virtio_vga),
+    ROW("MODEL" CPU_DEVICE_SUFFIX, NULL, "one more processor of the machine's model", props_cpu,
+        create_cpu),
     ROW("qemu-xhci", "PCI", "USB 3 controller", props_xhci, create_xhci),
     ROW("nec-usb-xhci", "PCI", "USB 3 controller of another maker", props_xhci, create_xhci),
     USB2("ich9-usb-ehci1"),
@@ -124,8 +126,11 @@ const struct device_class *const device_classes[] = {
 
 const struct device_class *device_class_find(const char *name)
 {
+    bool cpu = g_str_has_suffix(name, CPU_DEVICE_SUFFIX);
+
     for (const struct device_class *const *c = device_classes; *c; c++)
-        if (strcmp((*c)->name, name) == 0 || ((*c)->alias && strcmp((*c)->alias, name) == 0))
+        if (strcmp((*c)->name, name) == 0 || (cpu && (*c)->create == create_cpu) ||
+            ((*c)->alias && strcmp((*c)->alias, name) == 0))
             return *c;
     return NULL;
 }
@@ -293,13 +298,13 @@ static struct pci_dev *pci_dev_of(struct machine *m, const struct device *d)
     return NULL;
 }
 
-/* bootindex and option ROM of the PCI function just made; drives on a cable tell the firmware
- * themselves. */
-static bool firmware_props_apply(struct machine *m, const struct device_class *cls, struct props *p,
-                                 GError **err)
+/* bootindex and option ROM of the PCI function just made, if one was made since the list ended at
+ * before; drives on a cable tell the firmware themselves. */
+static bool firmware_props_apply(struct machine *m, const struct device_class *cls,
+                                 struct device **before, struct props *p, GError **err)
 {
     struct device *d = container_of(m->devices.last, struct device, next);
-    struct pci_dev *pci = m->devices.first ? pci_dev_of(m, d) : NULL;
+    struct pci_dev *pci = m->devices.last != before ? pci_dev_of(m, d) : NULL;
     uint32_t index = 0;
 
     if (!pci)
@@ -312,6 +317,7 @@ static bool firmware_props_apply(struct machine *m, const struct device_class *c
 
 bool machine_device_add(struct machine *m, struct props *p, GError **err)
 {
+    struct device **before = m->devices.last;
     const char *driver = NULL;
     const struct device_class *cls;
 
@@ -332,7 +338,8 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err)
     }
     if (!globals_apply(m, cls, p, err) || !names_check(cls, p, err))
         return false;
-    if (id_check(m, p, err) && cls->create(m, cls, p, err) && firmware_props_apply(m, cls, p, err))
+    if (id_check(m, p, err) && cls->create(m, cls, p, err) &&
+        firmware_props_apply(m, cls, before, p, err))
         return true;
     g_prefix_error(err, "device '%s': ", driver);
     return false;
@@ -340,7 +347,7 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err)
 
 /* ---- removing ---- */
 
-static void device_destroy(struct machine *m, struct device *d)
+void machine_device_destroy(struct machine *m, struct device *d)
 {
     g_autofree char *id = g_strdup(d->id);
     g_autofree char *path = id ? g_strconcat("/machine/peripheral/", id, NULL) : g_strdup(d->path);
@@ -365,9 +372,11 @@ bool machine_device_del(struct machine *m, const char *id, GError **err)
         return error_set(err, HANOK_ERROR_NOT_FOUND, "there is no device '%s'", id);
     if (strcmp(d->ops->type, "virtserialport") == 0 || strcmp(d->ops->type, "virtconsole") == 0 ||
         scsi_lun_of_device(d) || usb_device_is(d)) {
-        device_destroy(m, d);
+        machine_device_destroy(m, d);
         return true;
     }
+    if (machine_cpu_request_removal(m, d))
+        return true;
     if (!pci || !pci->bus->hotplug)
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
                          "device '%s' cannot be removed: it is not in the slot of a "
@@ -391,8 +400,9 @@ void machine_grant_ejects(struct machine *m)
             continue;
         for (unsigned fn = 0; fn < 8; fn++)
             if (b->slot[fn])
-                device_destroy(m, &b->slot[fn]->dev);
+                machine_device_destroy(m, &b->slot[fn]->dev);
     }
+    machine_grant_cpu_ejects(m);
     if (running)
         cpu_set_resume(m->cpus);
 }

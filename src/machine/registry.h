@@ -86,6 +86,11 @@ device_create_fn create_intel_hda, create_ich9_intel_hda, create_hda_output, cre
 extern const struct prop_desc props_vga[], props_virtio_gpu[], props_virtio_vga[];
 device_create_fn create_vga, create_virtio_gpu, create_virtio_vga;
 
+/* hotplug_cpu.c */
+#define CPU_DEVICE_SUFFIX "-x86_64-cpu"
+extern const struct prop_desc props_cpu[];
+device_create_fn create_cpu;
+
 /* registry_board.c */
 extern const struct prop_desc props_root_port[], props_pci_testdev[], props_isa_serial[],
     props_debugcon[], props_debug_exit[], props_pc_testdev[], props_i6300esb[], props_pvpanic[],

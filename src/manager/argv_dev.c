@@ -1,5 +1,6 @@
 /* argv_dev.c - network cards, character devices, controllers, screens and the small devices. */
 #include "argv_int.h"
+#include "passt.h"
 
 #include "base/util.h"
 
@@ -170,12 +171,25 @@ static void json_forwards(json_t *o, const struct interface *n)
     json_decref(list);
 }
 
-json_t *argv_net_backend(const struct interface *n, int fd, GError **err)
+/* libvirt's, word by word */
+static void json_passt(json_t *o, const struct interface *n, const char *dir)
+{
+    g_autofree char *socket = passt_socket(n, dir);
+    json_str(o, "type", "stream");
+    json_object_set_new(o, "addr", json_pack("{ssss}", "type", "unix", "path", socket));
+    json_object_set_new(o, "server", json_false());
+}
+
+json_t *argv_net_backend(const struct interface *n, int fd, const char *dir, GError **err)
 {
     json_t *o = json_object();
     g_autofree char *id = g_strdup_printf("host%s", n->info.alias.name);
     switch (n->type) {
     case NET_USER:
+        if (passt_wanted(n)) {
+            json_passt(o, n, dir);
+            break;
+        }
         json_str(o, "type", "user");
         for (unsigned i = 0; i < n->ips->len; i++) {
             const struct net_address *ip = n->ips->pdata[i];
@@ -266,7 +280,7 @@ bool argv_nets(struct argv *a)
     for (unsigned i = 0; i < a->d->devices.interfaces->len; i++) {
         const struct interface *n = a->d->devices.interfaces->pdata[i];
         json_t *backend =
-            argv_net_backend(n, a->o->net_fds ? a->o->net_fds[i] : 26 + (int)i, a->err);
+            argv_net_backend(n, a->o->net_fds ? a->o->net_fds[i] : 26 + (int)i, a->o->dir, a->err);
         if (!backend) {
             return false;
         }

@@ -94,6 +94,14 @@ static json_t *format_node(const struct disk *k, const char *format, bool top, c
     return o;
 }
 
+void argv_disk_number(struct disk *k, unsigned node)
+{
+    xml_num_set(&k->source.index, node);
+    for (struct backing_store *b = k->backing; b && b->type; b = b->next) {
+        xml_num_set(&b->index, ++node);
+    }
+}
+
 unsigned argv_disk_depth(const struct disk *k)
 {
     unsigned n = 1;
@@ -293,7 +301,7 @@ bool argv_disks(struct argv *a)
         }
         g_autofree char *text = disk_source_text(k);
         if (text) {
-            xml_num_set(&k->source.index, node); /* a running machine's XML shows it */
+            argv_disk_number(k, node);
             json_t *nodes = json_array();
             bool ok = argv_disk_nodes(k, node, nodes, a->err);
             size_t n;

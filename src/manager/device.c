@@ -2,7 +2,9 @@
 #include "manager/device.h"
 
 #include "base/util.h"
+#include "chain.h"
 #include "manager/argv.h"
+#include "passt.h"
 #include "tap.h"
 
 #include <stddef.h>
@@ -153,6 +155,7 @@ bool device_remove(struct domain *d, const struct device *dev, struct device *ou
 /* Steps that a failure undoes, in reverse. */
 struct undo {
     struct qmp *q;
+    const char *dir;     /* the machine's run directory */
     GPtrArray *commands; /* "command\0key\0value" pairs as JSON */
 };
 
@@ -210,7 +213,10 @@ static bool plug_disk(struct undo *u, struct domain *d, struct disk *k, GError *
             "disks on this bus are not plugged into a running machine; use --targetbus virtio, or "
             "--config");
     }
-    xml_num_set(&k->source.index, node);
+    if (!chain_find(d, err)) {
+        return false;
+    }
+    argv_disk_number(k, node);
     return plug_nodes(u, k, node, err) &&
            qmp_call(u->q, "device_add", argv_disk_device(d, k, node), NULL, err);
 }
@@ -223,7 +229,10 @@ static bool plug_interface(struct undo *u, struct domain *d, struct interface *n
             "only <interface type='user'/> is plugged into a running machine; --config puts "
             "others into the definition");
     }
-    json_t *backend = argv_net_backend(n, -1, err);
+    if (passt_wanted(n) && !passt_start(n, u->dir, err)) {
+        return false;
+    }
+    json_t *backend = argv_net_backend(n, -1, u->dir, err);
     g_autofree char *id = g_strdup_printf("host%s", n->info.alias.name);
     if (!backend || !qmp_call(u->q, "netdev_add", backend, NULL, err)) {
         return false;
@@ -244,7 +253,7 @@ static bool plug_rng(struct undo *u, struct domain *d, struct rng *r, GError **e
 
 bool device_plug(struct vm *vm, struct domain *d, const struct device *dev, GError **err)
 {
-    struct undo u = {.q = vm_qmp(vm, err)};
+    struct undo u = {.q = vm_qmp(vm, err), .dir = vm->dir};
     bool ok = false;
     if (!u.q) {
         return false;
@@ -274,6 +283,16 @@ bool device_plug(struct vm *vm, struct domain *d, const struct device *dev, GErr
     return ok;
 }
 
+static void drop_nodes(struct qmp *q, unsigned first, unsigned depth)
+{
+    for (unsigned node = first; node < first + depth; node++) {
+        g_autofree char *format = g_strdup_printf("libvirt-%u-format", node);
+        g_autofree char *storage = g_strdup_printf("libvirt-%u-storage", node);
+        qmp_call(q, "blockdev-del", json_pack("{ss}", "node-name", format), NULL, NULL);
+        qmp_call(q, "blockdev-del", json_pack("{ss}", "node-name", storage), NULL, NULL);
+    }
+}
+
 /* What stood behind a device that is gone; the machine may keep it, that is no reason to fail. */
 static void drop_backend(struct qmp *q, const struct device *dev)
 {
@@ -286,13 +305,8 @@ static void drop_backend(struct qmp *q, const struct device *dev)
         qmp_call(q, "object-del", json_pack("{ss}", "id", object), NULL, NULL);
     } else if (dev->kind == DEVICE_DISK) {
         const struct disk *k = dev->data;
-        unsigned depth = argv_disk_depth(k);
-        for (unsigned i = 0; k->source.index.set && i < depth; i++) {
-            unsigned node = (unsigned)k->source.index.v + i;
-            g_autofree char *format = g_strdup_printf("libvirt-%u-format", node);
-            g_autofree char *storage = g_strdup_printf("libvirt-%u-storage", node);
-            qmp_call(q, "blockdev-del", json_pack("{ss}", "node-name", format), NULL, NULL);
-            qmp_call(q, "blockdev-del", json_pack("{ss}", "node-name", storage), NULL, NULL);
+        if (k->source.index.set) {
+            drop_nodes(q, (unsigned)k->source.index.v, argv_disk_depth(k));
         }
     }
 }
@@ -311,5 +325,60 @@ bool device_unplug(struct vm *vm, const struct domain *d, const struct device *d
         drop_backend(q, dev);
     }
     qmp_close(q);
+    return ok;
+}
+
+/* ---- media ---- */
+
+void disk_set_source(struct disk *k, const char *path)
+{
+    bool block = path && g_str_has_prefix(path, "/dev/");
+    g_clear_pointer(&k->source.file, g_free);
+    g_clear_pointer(&k->source.dev, g_free);
+    *(block ? &k->source.dev : &k->source.file) = g_strdup(path);
+    k->type = block ? DISK_BLOCK : DISK_FILE;
+    k->source.node.present = path != NULL;
+    k->source.index.set = false;
+}
+
+static bool tray(struct qmp *q, const char *command, const struct disk *k, GError **err)
+{
+    return qmp_call(q, command, json_pack("{ss}", "id", k->info.alias.name), NULL, err);
+}
+
+static bool take_medium_out(struct qmp *q, const struct disk *k, GError **err)
+{
+    return qmp_call(q, "blockdev-open-tray",
+                    json_pack("{sssb}", "id", k->info.alias.name, "force", 1), NULL, err) &&
+           tray(q, "blockdev-remove-medium", k, err);
+}
+
+bool device_change_medium(struct vm *vm, struct domain *d, struct disk *k, const char *path,
+                          GError **err)
+{
+    struct undo u = {.q = vm_qmp(vm, err)};
+    unsigned node = free_node(d, NULL), old = (unsigned)xml_num_or(k->source.index, 0);
+    unsigned old_depth = argv_disk_depth(k);
+    if (!u.q) {
+        return false;
+    }
+    u.commands = g_ptr_array_new_with_free_func((GDestroyNotify)json_decref);
+    disk_set_source(k, path);
+    g_autofree char *top = g_strdup_printf("libvirt-%u-format", node);
+    bool ok = (!path || plug_nodes(&u, k, node, err)) && take_medium_out(u.q, k, err) &&
+              (!path || (qmp_call(u.q, "blockdev-insert-medium",
+                                  json_pack("{ssss}", "id", k->info.alias.name, "node-name", top),
+                                  NULL, err) &&
+                         tray(u.q, "blockdev-close-tray", k, err)));
+    if (!ok) {
+        undo_all(&u);
+    } else {
+        drop_nodes(u.q, old, old ? old_depth : 0);
+    }
+    if (ok && path) {
+        xml_num_set(&k->source.index, node);
+    }
+    g_ptr_array_free(u.commands, TRUE);
+    qmp_close(u.q);
     return ok;
 }

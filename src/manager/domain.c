@@ -349,6 +349,12 @@ unsigned domain_vcpus(const struct domain *d)
     return (unsigned)xml_num_or(d->vcpu.current, domain_vcpus_max(d));
 }
 
+bool domain_is_qemu(const struct domain *d)
+{
+    g_autofree char *base = g_path_get_basename(d->devices.emulator ? d->devices.emulator : "");
+    return *base && !strstr(base, "hanok-vm");
+}
+
 bool domain_is_q35(const struct domain *d)
 {
     const char *m = d->os.type.machine;

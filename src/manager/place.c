@@ -1,6 +1,8 @@
 /* place.c - affinities and limits of a machine's threads. */
 #include "place.h"
 
+#include "cgroup.h"
+
 #include "base/util.h"
 #include "manager/store.h"
 #include "manager/threads.h"
@@ -162,95 +164,6 @@ bool thread_times(pid_t pid, pid_t tid, uint64_t *user_ns, uint64_t *system_ns, 
     return true;
 }
 
-/* ---- limits ---- */
-
-/* cgroup v2 wants its files written in a group of our own below one we may write; v1 has a tree for
- * the cpu controller. */
-static char *cgroup_base(bool *v2)
-{
-    *v2 = g_file_test("/sys/fs/cgroup/cgroup.controllers", G_FILE_TEST_EXISTS);
-    return g_strdup(*v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu");
-}
-
-bool place_can_limit(GError **err)
-{
-    bool v2;
-    g_autofree char *base = cgroup_base(&v2);
-    g_autofree char *file =
-        g_build_filename(base, v2 ? "cgroup.subtree_control" : "cpu.shares", NULL);
-    return !access(file, W_OK) ||
-           error_set(
-               err, HANOK_ERROR_UNSUPPORTED,
-               "<shares>, <period> and <quota> need a cgroup that can be written (%s: %s); leave "
-               "them out, or start as root",
-               file, strerror(errno));
-}
-
-static bool write_limit(const char *dir, const char *name, const char *text, GError **err)
-{
-    g_autofree char *path = g_build_filename(dir, name, NULL);
-    FILE *f = fopen(path, "we");
-    bool ok = f && fputs(text, f) >= 0;
-    ok = f && !fclose(f) && ok;
-    return ok || error_errno(err, errno, "could not write '%s'", path);
-}
-
-static bool limit_values(const struct cputune *t, const char *dir, bool v2, GError **err)
-{
-    int64_t period = xml_num_or(t->period, 100000), quota = xml_num_or(t->quota, -1);
-    char text[64];
-    if (t->shares.set) {
-        /* v2 weights: 1..10000 for 2..262144 shares */
-        int64_t shares = MIN_OF(MAX_OF(t->shares.v, 2), 262144);
-        g_snprintf(text, sizeof(text), "%" G_GINT64_FORMAT,
-                   v2 ? 1 + (shares - 2) * 9999 / 262142 : shares);
-        if (!write_limit(dir, v2 ? "cpu.weight" : "cpu.shares", text, err)) {
-            return false;
-        }
-    }
-    if (!t->period.set && !t->quota.set) {
-        return true;
-    }
-    if (v2) {
-        if (quota < 0) {
-            g_snprintf(text, sizeof(text), "max %" G_GINT64_FORMAT, period);
-        } else {
-            g_snprintf(text, sizeof(text), "%" G_GINT64_FORMAT " %" G_GINT64_FORMAT, quota, period);
-        }
-        return write_limit(dir, "cpu.max", text, err);
-    }
-    g_snprintf(text, sizeof(text), "%" G_GINT64_FORMAT, period);
-    if (!write_limit(dir, "cpu.cfs_period_us", text, err)) {
-        return false;
-    }
-    g_snprintf(text, sizeof(text), "%" G_GINT64_FORMAT, quota);
-    return write_limit(dir, "cpu.cfs_quota_us", text, err);
-}
-
-static bool apply_limits(const struct domain *d, pid_t pid, const char *note_dir, GError **err)
-{
-    const struct cputune *t = &d->cputune;
-    bool v2;
-    g_autofree char *base = cgroup_base(&v2);
-    g_autofree char *dir = g_strdup_printf("%s/hanok/%s", base, d->uuid);
-    g_autofree char *parent = g_strdup_printf("%s/hanok", base);
-    g_autofree char *note = g_build_filename(note_dir, "cgroup", NULL);
-    char text[32];
-    if (!t->shares.set && !t->period.set && !t->quota.set) {
-        return true;
-    }
-    if (!store_make_dirs(parent, 0755, err)) {
-        return false;
-    }
-    if (v2 && (!write_limit(base, "cgroup.subtree_control", "+cpu", err) ||
-               !write_limit(parent, "cgroup.subtree_control", "+cpu", err))) {
-        return false;
-    }
-    g_snprintf(text, sizeof(text), "%d", (int)pid);
-    return store_replace_file(note, dir, 0600, err) && store_make_dirs(dir, 0755, err) &&
-           limit_values(t, dir, v2, err) && write_limit(dir, "cgroup.procs", text, err);
-}
-
 /* ---- all of it ---- */
 
 static const char *pin_of(const struct domain *d, GPtrArray *pins, unsigned number)
@@ -264,21 +177,26 @@ static const char *pin_of(const struct domain *d, GPtrArray *pins, unsigned numb
     return d->vcpu.cpuset;
 }
 
-bool place_threads(const struct domain *d, pid_t pid, const char *dir, struct qmp *q, GError **err)
+bool place_vcpus(const struct domain *d, struct qmp *q, GError **err)
 {
-    const char *emulator =
-        d->cputune.emulatorpin.cpuset ? d->cputune.emulatorpin.cpuset : d->vcpu.cpuset;
     g_autoptr(GPtrArray) vcpus = vcpu_threads(q, err);
-    if (!vcpus || (emulator && !emulator_pin(pid, q, emulator, err))) {
-        return false;
-    }
-    for (unsigned i = 0; i < vcpus->len; i++) {
+    for (unsigned i = 0; vcpus && i < vcpus->len; i++) {
         const struct vcpu_thread *t = vcpus->pdata[i];
         const char *set = pin_of(d, d->cputune.vcpupins, (unsigned)t->index);
         if (set && !thread_pin(t->tid, set, err)) {
             g_prefix_error(err, "vcpu %d: ", t->index);
             return false;
         }
+    }
+    return vcpus != NULL;
+}
+
+bool place_threads(const struct domain *d, pid_t pid, const char *dir, struct qmp *q, GError **err)
+{
+    const char *emulator =
+        d->cputune.emulatorpin.cpuset ? d->cputune.emulatorpin.cpuset : d->vcpu.cpuset;
+    if ((emulator && !emulator_pin(pid, q, emulator, err)) || !place_vcpus(d, q, err)) {
+        return false;
     }
     for (unsigned i = 0; i < d->cputune.iothreadpins->len; i++) {
         const struct pin *p = d->cputune.iothreadpins->pdata[i];
@@ -288,5 +206,5 @@ bool place_threads(const struct domain *d, pid_t pid, const char *dir, struct qm
             return false;
         }
     }
-    return apply_limits(d, pid, dir, err);
+    return cgroup_apply(d, pid, dir, err);
 }

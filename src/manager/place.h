@@ -10,7 +10,7 @@
 /* Applies vcpupin, emulatorpin, iothreadpin and <vcpu cpuset> to a running process, and the limits
  * of <cputune> by cgroup. */
 bool place_threads(const struct domain *d, pid_t pid, const char *dir, struct qmp *q, GError **err);
-/* Whether limits (shares, period, quota) can be set here at all. */
-bool place_can_limit(GError **err);
+/* The vcpus' part of that: some may be new. */
+bool place_vcpus(const struct domain *d, struct qmp *q, GError **err);
 
 #endif

@@ -7,7 +7,10 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "cgroup.h"
+#include "chain.h"
 #include "manager/argv.h"
+#include "passt.h"
 #include "place.h"
 #include "tap.h"
 
@@ -190,10 +193,26 @@ static bool choose_ports(struct start *s)
     return true;
 }
 
-static bool is_qemu(const char *emulator)
+static bool start_passts(struct start *s)
 {
-    g_autofree char *base = g_path_get_basename(emulator);
-    return !strstr(base, "hanok-vm");
+    for (unsigned i = 0; i < s->d->devices.interfaces->len; i++) {
+        const struct interface *n = s->d->devices.interfaces->pdata[i];
+        if (passt_wanted(n) && !passt_start(n, s->vm->dir, s->err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Those that no machine came to. */
+static void end_passts(struct start *s)
+{
+    for (unsigned i = 0; s->vm->dir && i < s->d->devices.interfaces->len; i++) {
+        const struct interface *n = s->d->devices.interfaces->pdata[i];
+        if (passt_wanted(n) && n->info.alias.name) {
+            passt_end(n, s->vm->dir);
+        }
+    }
 }
 
 static bool check_files(struct start *s)
@@ -214,18 +233,21 @@ static bool check_files(struct start *s)
                          "this is a domain of type='kvm', and /dev/kvm cannot be used here; "
                          "type='qemu' runs it on the software CPU ('hanok doctor' says more)");
     }
-    if (d->cputune.shares.set || d->cputune.quota.set || d->cputune.period.set) {
-        return place_can_limit(s->err);
+    if (!domain_is_qemu(d) && word_is(d->os.loader.secure, "yes")) {
+        return error_set(s->err, HANOK_ERROR_UNSUPPORTED,
+                         "secure boot needs system management mode, which hanok-vm does not have; "
+                         "<loader secure='no'/> starts without, <emulator> can name "
+                         "qemu-system-x86_64");
     }
-    return true;
+    return cgroup_possible(d, s->err);
 }
 
 /* What stays in the definition and is not enforced is said at every start. */
 static void warn_unenforced(const struct domain *d)
 {
     const struct cputune *t = &d->cputune;
-    if (d->memtune.node.present || d->blkiotune.node.present) {
-        log_warning("<memtune> and <blkiotune> are kept, but not enforced yet.");
+    if (d->blkiotune.node.present) {
+        log_warning("<blkiotune> is kept, but not enforced yet; <iotune> of a disk is.");
     }
     if (t->global_period.set || t->global_quota.set || t->emulator_period.set ||
         t->emulator_quota.set || t->iothread_period.set || t->iothread_quota.set) {
@@ -323,7 +345,7 @@ static bool spawn(struct start *s)
     vm->since = g_get_real_time() / G_USEC_PER_SEC;
     vm->starting = true;
     vm->destroying = false;
-    vm->qemu = is_qemu(s->d->devices.emulator);
+    vm->qemu = domain_is_qemu(s->d);
     if (!process_start_time(pid, &vm->start_time)) {
         return error_set(s->err, HANOK_ERROR_IO, "the new process is gone already");
     }
@@ -535,18 +557,18 @@ static bool prepare(struct start *s)
 {
     struct vm *vm = s->vm;
     warn_unenforced(s->d);
-    if (!check_files(s) || !next_id(s) || !make_dir(s) || !write_key(s) || !make_nvram(s) ||
-        !open_taps(s) || !choose_ports(s)) {
+    if (!check_files(s) || !chain_find(s->d, s->err) || !next_id(s) || !make_dir(s) ||
+        !write_key(s) || !make_nvram(s) || !open_taps(s) || !choose_ports(s)) {
         return false;
     }
     const struct argv_options o = {.dir = vm->dir,
                                    .nvram_dir = vm->store->nvram,
-                                   .two_monitors = is_qemu(s->d->devices.emulator),
+                                   .two_monitors = domain_is_qemu(s->d),
                                    .net_fds = s->net_fds,
                                    .vnc_ports = s->vnc_ports};
     s->argv = domain_argv(s->d, &o, s->err);
     xml_num_set(&s->d->id, vm->id);
-    return s->argv && open_log(s);
+    return s->argv && open_log(s) && start_passts(s);
 }
 
 static void give_up(struct start *s)
@@ -560,6 +582,7 @@ static void give_up(struct start *s)
         kill(vm->pid, SIGKILL); /* our child, not yet waited for: the number is still its own */
         waitpid(vm->pid, NULL, 0);
     }
+    end_passts(s);
     const char *why = s->err && *s->err ? (*s->err)->message : "";
     vm_forget(vm, "failed", why);
 }

@@ -1,6 +1,8 @@
 /* vm.c - finding machines, their states, and their ends. */
 #include "manager/vm.h"
 
+#include "cgroup.h"
+
 #include "base/util.h"
 
 #include <errno.h>
@@ -150,11 +152,7 @@ void vm_forget(struct vm *vm, const char *reason, const char *text)
         unlink(last);
     }
     if (vm->dir && g_str_has_prefix(vm->dir, vm->store->run)) {
-        g_autofree char *note = g_build_filename(vm->dir, "cgroup", NULL), *cgroup = NULL;
-        if (g_file_get_contents(note, &cgroup, NULL, NULL) &&
-            g_str_has_prefix(cgroup, "/sys/fs/cgroup/")) {
-            rmdir(cgroup);
-        }
+        cgroup_remove(vm->dir);
         store_remove_dir(vm->dir);
     }
     unlink(status);

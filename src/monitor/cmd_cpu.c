@@ -3,36 +3,31 @@
 
 #include "cpu/vcpu.h"
 
-/* Position of CPU index in the arrangement: threads innermost (as APIC ids are given out). */
 static json_t *cpu_props(const struct cpu_topology *t, unsigned index)
 {
-    unsigned threads = MAX_OF(t->threads, 1u), cores = MAX_OF(t->cores, 1u),
-             dies = MAX_OF(t->dies, 1u);
-    json_t *o = json_pack("{sisisi}", "thread-id", (int)(index % threads), "core-id",
-                          (int)(index / threads % cores), "socket-id",
-                          (int)(index / threads / cores / dies));
-    if (dies > 1) {
-        json_object_set_new(o, "die-id", json_integer(index / threads / cores % dies));
+    struct cpu_place p = cpu_place_of(t, index);
+    json_t *o = json_pack("{sisisi}", "thread-id", (int)p.thread, "core-id", (int)p.core,
+                          "socket-id", (int)p.socket);
+    if (t->dies > 1) {
+        json_object_set_new(o, "die-id", json_integer(p.die));
     }
     return o;
-}
-
-static char *cpu_path(unsigned index)
-{
-    return g_strdup_printf("/machine/unattached/device[%u]", index);
 }
 
 json_t *cmd_query_cpus_fast(struct qmp_call *call, json_t *args, GError **err)
 {
     struct cpu_set *cpus = machine_cpus(call->m);
     json_t *list = json_array();
+    g_autofree char *type = machine_cpu_type(call->m);
     for (unsigned i = 0; cpus && i < cpu_set_count(cpus); i++) {
-        g_autofree char *path = cpu_path(i);
-        json_array_append_new(list, json_pack("{sisisssssoss}", "cpu-index", (int)i, "thread-id",
-                                              vcpu_tid(cpu_set_get(cpus, i)), "qom-path", path,
-                                              "target", "x86_64", "props",
-                                              cpu_props(&machine_config(call->m)->topology, i),
-                                              "qom-type", "qemu64-x86_64-cpu"));
+        struct vcpu *v = cpu_set_get(cpus, i);
+        unsigned place = vcpu_index(v);
+        g_autofree char *path = machine_cpu_path(call->m, place);
+        json_array_append_new(list,
+                              json_pack("{sisisssssoss}", "cpu-index", (int)place, "thread-id",
+                                        vcpu_tid(v), "qom-path", path, "target", "x86_64", "props",
+                                        cpu_props(&machine_config(call->m)->topology, place),
+                                        "qom-type", type));
     }
     return list;
 }
@@ -54,8 +49,9 @@ json_t *cmd_query_jit(struct qmp_call *call, json_t *args, GError **err)
     struct cpu_set *cpus = machine_cpus(call->m);
     json_t *list = json_array();
     for (unsigned i = 0; cpus && i < cpu_set_count(cpus); i++) {
-        json_array_append_new(
-            list, json_pack("{siso}", "cpu-index", (int)i, "counters", counters_of(cpus, i)));
+        json_array_append_new(list, json_pack("{siso}", "cpu-index",
+                                              (int)vcpu_index(cpu_set_get(cpus, i)), "counters",
+                                              counters_of(cpus, i)));
     }
     return json_pack("{ssso}", "accelerator", accel_name(call->m), "cpus", list);
 }
@@ -68,14 +64,12 @@ json_t *cmd_query_hotpluggable_cpus(struct qmp_call *call, json_t *args, GError 
         json_decref(list);
         return qmp_fail(err, "This machine has no CPUs");
     }
-    g_autofree char *model =
-        g_strndup(c->cpu ? c->cpu : "qemu64", strcspn(c->cpu ? c->cpu : "qemu64", ","));
-    g_autofree char *type = g_strdup_printf("%s-x86_64-cpu", model);
+    g_autofree char *type = machine_cpu_type(call->m);
     for (unsigned i = c->topology.maxcpus; i-- > 0;) {
+        g_autofree char *path = machine_cpu_path(call->m, i);
         json_t *o = json_pack("{sssiso}", "type", type, "vcpus-count", 1, "props",
                               cpu_props(&c->topology, i));
-        if (i < c->topology.cpus) {
-            g_autofree char *path = cpu_path(i);
+        if (path) {
             json_object_set_new(o, "qom-path", json_string(path));
         }
         json_array_append_new(list, o);

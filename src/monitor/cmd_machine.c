@@ -217,7 +217,7 @@ json_t *cmd_query_iothreads(struct qmp_call *call, json_t *args, GError **err)
 
 json_t *cmd_query_acpi_ospm_status(struct qmp_call *call, json_t *args, GError **err)
 {
-    return json_array();
+    return machine_ospm_status(call->m);
 }
 
 json_t *cmd_rtc_reset(struct qmp_call *call, json_t *args, GError **err)

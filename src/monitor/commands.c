@@ -350,6 +350,9 @@ OPEN_OBJECT(ev_shutdown, "q_obj_SHUTDOWN-arg", NEED("guest", qmp_bool), NEED("re
 OBJECT(ev_balloon, "q_obj_BALLOON_CHANGE-arg", NEED("actual", qmp_int));
 OBJECT(ev_port, "q_obj_VSERPORT_CHANGE-arg", NEED("id", qmp_str), NEED("open", qmp_bool));
 OBJECT(ev_deleted, "q_obj_DEVICE_DELETED-arg", MAY("device", qmp_str), NEED("path", qmp_str));
+OBJECT(ospm_info, "ACPIOSTInfo", MAY("device", qmp_str), NEED("slot", qmp_str),
+       NEED("slot-type", qmp_str), NEED("source", qmp_int), NEED("status", qmp_int));
+OBJECT(ev_ost, "q_obj_ACPI_DEVICE_OST-arg", NEED("info", ospm_info));
 OBJECT(ev_tray_moved, "q_obj_DEVICE_TRAY_MOVED-arg", NEED("device", qmp_str), NEED("id", qmp_str),
        NEED("tray-open", qmp_bool));
 OPEN_OBJECT(ev_io_error, "q_obj_BLOCK_IO_ERROR-arg", NEED("device", qmp_str),
@@ -371,6 +374,7 @@ const struct qmp_event qmp_events[] = {
     {"VSERPORT_CHANGE", &ev_port},
     {"DEVICE_DELETED", &ev_deleted},
     {"BLOCK_IO_ERROR", &ev_io_error},
+    {"ACPI_DEVICE_OST", &ev_ost},
     {"DEVICE_TRAY_MOVED", &ev_tray_moved},
     {"GUEST_PANICKED", &ev_panicked},
     {"WATCHDOG", &ev_watchdog},

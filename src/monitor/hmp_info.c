@@ -75,7 +75,7 @@ static void print_registers(struct hmp *h, struct cpu_set *s, void *opaque)
         struct x86_state *state = g_aligned_alloc0(1, sizeof(*state), 64);
         vcpu_get_state(cpu_set_get(s, i), state);
         g_autofree char *text = x86_state_format(state);
-        hmp_printf(h, "\nCPU#%u\n%s", i, text);
+        hmp_printf(h, "\nCPU#%u\n%s", vcpu_index(cpu_set_get(s, i)), text);
         g_aligned_free(state);
     }
 }
@@ -90,8 +90,8 @@ static void info_cpus(struct hmp *h, const char *args)
     struct cpu_set *s = machine_cpus(h->m);
     for (unsigned i = 0; s && i < cpu_set_count(s); i++) {
         struct vcpu *v = cpu_set_get(s, i);
-        hmp_printf(h, "%s CPU #%u: thread_id=%d apic_id=%u%s\n", i ? " " : "*", i, vcpu_tid(v),
-                   vcpu_apic_id(v), vcpu_halted(v) ? " (halted)" : "");
+        hmp_printf(h, "%s CPU #%u: thread_id=%d apic_id=%u%s\n", i ? " " : "*", vcpu_index(v),
+                   vcpu_tid(v), vcpu_apic_id(v), vcpu_halted(v) ? " (halted)" : "");
     }
 }
 

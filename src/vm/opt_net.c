@@ -1,7 +1,7 @@
 /* opt_net.c - -netdev, and the spellings that are a card and its host side in one: -nic, -net. */
 #include "opt_int.h"
 
-const char *const netdev_types[] = {"user", "tap", NULL};
+const char *const netdev_types[] = {"user", "tap", "stream", NULL};
 static const char *const known_types[] = {"user",   "tap",   "stream",  "dgram",      "socket",
                                           "bridge", "vde",   "hubport", "vhost-user", "vhost-vdpa",
                                           "l2tpv3", "passt", NULL};
@@ -13,9 +13,10 @@ static bool check_type(const char *type, GError **err)
     }
     if (type && g_strv_contains(known_types, type)) {
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "the type '%s' is not possible yet: use user or tap", type);
+                         "the type '%s' is not possible yet: use user, tap or stream", type);
     }
-    g_autofree char *near = error_nearest(type ? type : "", netdev_types, 2);
+    g_autofree char *near =
+        error_nearest(type ? type : "", netdev_types, ARRAY_SIZE(netdev_types) - 1);
     return error_set(err, HANOK_ERROR_INVALID, "there is no type '%s'; did you mean %s?",
                      type ? type : "", near);
 }

@@ -137,6 +137,30 @@ def injected_file_is_in_the_guest():
         console.expect("d-i was here")
 
 
+def unattended_install_has_all_answers():
+    with Session() as s:
+        tree = tree_of(s)
+        (s.dir / "pw").write_text("s3cret word\n")
+        s.ok(*INSTALL, "--name", "un attended", "--disk", "none", "--location", str(tree), "--unattended",
+             f"admin-password-file={s.dir}/pw,user-login=ann,timezone=Asia/Seoul", "--extra-args", "console=ttyS0")
+        console = Console(s, "un attended")
+        console.expect(r"hanok:.*# ")
+        console.send("cat /proc/cmdline /preseed.cfg; echo E''ND\n")
+        seen = console.expect("END")
+        for part in ("auto=true priority=critical console=ttyS0", "netcfg/get_hostname string un-attended",
+                     "passwd/root-password password s3cret word", "passwd/username string ann",
+                     "time/zone string Asia/Seoul", "partman-auto/disk string /dev/vda"):
+            need(part in seen, f"no {part!r} in {seen}")
+        text = s.fails(*INSTALL, "--name", "x", "--disk", "none", "--location", str(tree), "--unattended", "nonsense=1")
+        need("nonsense" in text, text)
+        (s.dir / "pw").write_text("one\ntwo\n")
+        text = s.fails(*INSTALL, "--name", "x", "--disk", "none", "--location", str(tree), "--unattended",
+                       f"admin-password-file={s.dir}/pw")
+        need("line break" in text, text)
+        r = s.run(*INSTALL, "--name", "y", "--disk", "none", "--location", str(tree), "--unattended")
+        need(r.returncode == 0 and "root's password will be: " in r.stderr, r.stderr)
+
+
 def debian_installer_reaches_its_first_screen():
     if not NETBOOT.exists():
         raise Skip("the package debian-installer-12-netboot-amd64 is not installed")
@@ -271,8 +295,15 @@ def image_to_nothing():
         if r.returncode and re.search("Could not (resolve|connect)|Failed to fetch|Temporary failure", r.stderr):
             raise Skip("no Debian mirror can be reached")
         need(r.returncode == 0, r.stderr)
+        # the disk boots by itself, from BIOS and from UEFI
+        s.ok("install", "--name", "efi", "--memory", "512", "--import", "--disk", str(images / "debian12.qcow2"),
+             "--noautoconsole", "--virt-type", "qemu", "--boot", "uefi", "--network", "none", "--graphics", "none")
+        Console(s, "efi").expect("login: ", 600)
+        s.ok("destroy", "efi")
+        s.ok("undefine", "efi", "--nvram")
         s.ok("install", "--name", "deb", "--memory", "512", "--vcpus", "2", "--import", "--disk",
-             str(images / "debian12.qcow2"), "--noautoconsole", "--virt-type", "qemu")
+             str(images / "debian12.qcow2"), "--noautoconsole", "--virt-type", "qemu", "--graphics", "none")
+        need("<kernel>" not in s.ok("dumpxml", "deb"), "the disk is not what boots")
 
         def log_in(name):
             console = Console(s, name)
@@ -286,6 +317,12 @@ def image_to_nothing():
 
         log_in("deb")
         need(s.json("list")[0]["name"] == "deb" and s.json("dominfo", "deb")["vcpus"] == 2, "list, dominfo")
+        need(s.json("guestinfo", "deb")["os.id"] == "debian", "the guest's agent does not answer")
+        need(any(a["address"].startswith("10.0.2.15/") for a in s.json("domifaddr", "deb")), "domifaddr")
+        s.ok("setvcpus", "deb", "1", "--guest")
+        online = json.loads(s.ok("qemu-agent-command", "deb", "guest-get-vcpus"))["return"]
+        need(sorted((v["logical-id"], v["online"]) for v in online) == [(0, True), (1, False)], f"setvcpus --guest: {online}")
+        s.ok("setvcpus", "deb", "2", "--guest")
         s.ok("vcpupin", "deb", "1", "0")
         tid = s.json("vcpuinfo", "deb")[1]["thread-id"]
         shown = subprocess.run(["taskset", "-p", str(tid)], capture_output=True, text=True, check=True).stdout
@@ -311,6 +348,7 @@ TESTS = [
     ("a tree on a web server is fetched and checked", tree_on_a_web_server_is_fetched_and_checked),
     ("a CD image is a tree too", cd_image_is_a_tree_too),
     ("an injected file is in the guest", injected_file_is_in_the_guest),
+    ("an unattended install has all answers", unattended_install_has_all_answers),
     ("a cloud-init seed tells the guest who it is", cloud_init_seed_tells_the_guest_who_it_is),
     ("copies run beside their original", copies_run_beside_their_original),
     ("what virt-install writes starts", what_virt_install_writes_starts),

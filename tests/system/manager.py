@@ -99,7 +99,8 @@ class Console:
             need(time.monotonic() < end, f"waited for {pattern!r}; last: {self.seen[-800:]}")
             if select.select([self.fd], [], [], 0.2)[0]:
                 self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
-        self.seen = ""
+        seen, self.seen = self.seen, ""
+        return seen
 
     def send(self, text):
         os.write(self.fd, text.encode())
@@ -125,6 +126,8 @@ def life_of_a_machine():
         console.expect(r"hanok:.*# ")
         console.send("dd if=/dev/vda of=/dev/null bs=64k count=16; echo D''ONE\n")
         console.expect("DONE")
+        stats = s.json("domstats", "web", "--vcpu", "--block")[0]["stats"]
+        need(stats and {k.split(".")[0] for k in stats} == {"vcpu", "block"}, f"domstats by group: {stats}")
         need(s.json("domblkstat", "web", "vda")["rd_bytes"] >= 1 << 20, "domblkstat does not count reads")
 
         live = s.ok("dumpxml", "web")
@@ -360,6 +363,8 @@ def words_that_are_wrong_are_answered_with_a_sentence():
     with Session() as s:
         need("did you mean" in s.fails("lst"), "a verb nobody knows")
         need("did you mean 'all'" in s.fails("list", "--al"), "an option nobody knows")
+        need(s.fails("frobnicate").endswith("there is no verb 'frobnicate'; 'hanok help' lists them\n"), "far from all")
+        need("no networks" in s.fails("net-list") and "not there yet" in s.fails("snapshot-list", "x"), "virsh's, not ours")
         need("needs --domain" in s.fails("start"), "a missing name")
         need("there is no domain 'x'" in s.fails("start", "x"), "a domain that is not there")
         need("qemu:///session" in s.fails("-c", "xen:///", "list"), "another connection")

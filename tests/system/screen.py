@@ -124,9 +124,10 @@ def test_modules_path_is_named_when_the_module_is_missing():
         del os.environ["HANOK_MODULES"]
 
 
-run_tests([
-    ("a VNC viewer sees the screen and types; screendump writes it", test_viewer_sees_the_screen_and_types),
-    ("a password is asked for", test_password_is_asked_for),
-    ("mistakes are sentences", test_mistakes_are_sentences),
-    ("a socket that cannot be made is named", test_modules_path_is_named_when_the_module_is_missing),
-])
+if __name__ == "__main__":
+    run_tests([
+        ("a VNC viewer sees the screen and types; screendump writes it", test_viewer_sees_the_screen_and_types),
+        ("a password is asked for", test_password_is_asked_for),
+        ("mistakes are sentences", test_mistakes_are_sentences),
+        ("a socket that cannot be made is named", test_modules_path_is_named_when_the_module_is_missing),
+    ])

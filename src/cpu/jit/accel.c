@@ -200,7 +200,9 @@ static void jit_reset(struct vcpu *v)
     x86_state_reset(&c->st, v->index == 0, s->signature);
     lapic_reset(c->lapic, false);
     c->st.apic_base = lapic_base_get(c->lapic);
-    c->tsc_offset = 0 - jit_tsc_now(set_of(c));
+    /* one that joins later counts as the others do */
+    c->tsc_offset = v->set->count && v->set->vcpu[0] != v ? jit_of(v->set->vcpu[0])->tsc_offset
+                                                          : 0 - jit_tsc_now(set_of(c));
     __atomic_store_n(&c->pending, 0, __ATOMIC_SEQ_CST);
     c->delivering_vector = -1;
     s->step_armed = s->init_held = s->shutdown = false;
@@ -248,6 +250,12 @@ static bool jit_vcpu_init(struct vcpu *v, GError **err)
     lapic_attach_cpu(c->lapic, v->apic_id, &apic_ops, c);
     jit_reset(v);
     return true;
+}
+
+/* The local APIC is off, which takes it off the bus; other threads may still hold a pointer. */
+static void jit_unplugged(struct vcpu *v)
+{
+    lapic_base_set(jit_of(v)->lapic, lapic_base_get(jit_of(v)->lapic) & ~APIC_BASE_ENABLE);
 }
 
 static void jit_vcpu_fini(struct vcpu *v)
@@ -396,6 +404,7 @@ const struct accel_ops jit_accel = {
     .vcpu_init = jit_vcpu_init,
     .vcpu_thread_start = jit_thread_start,
     .vcpu_fini = jit_vcpu_fini,
+    .unplugged = jit_unplugged,
     .run = jit_run,
     .kick = jit_kick,
     .reset = jit_reset,

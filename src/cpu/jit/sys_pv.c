@@ -133,6 +133,7 @@ static void wall_clock_write(struct jit_cpu *c, uint64_t gpa)
 
 void pv_thread_start(struct jit_cpu *c)
 {
+    pv_fini(c); /* the thread of a vcpu that comes again is another */
     sys_of(c)->schedstat_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
 }
 

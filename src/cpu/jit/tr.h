@@ -374,6 +374,12 @@ static inline unsigned tr_jump_index(uint64_t rip)
 {
     return ((uint32_t)rip >> 9 ^ (uint32_t)rip) & (TR_JUMPS - 1);
 }
+/* An entry that no target finds: none of rip is looked for at its index.  (Zero is an address that
+ * guests jump to.) */
+static inline void tr_jump_empty(struct tr_jump *j, unsigned index)
+{
+    *j = (struct tr_jump){.rip = index ? 0 : 1};
+}
 void *tr_low_alloc(size_t bytes); /* zeroed, below 2 GiB; NULL when there is none; munmap */
 bool tr_in_guard(const struct tr_cache *k, uint64_t addr);   /* the return stack has run over */
 uint64_t tr_ret_wrap(const struct tr_cache *k, uint64_t sp); /* where it goes on then */

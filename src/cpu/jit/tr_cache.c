@@ -130,6 +130,12 @@ static FILE *perf_open(void)
     return f;
 }
 
+static void jumps_forget(struct tr_cache *k)
+{
+    for (unsigned i = 0; i < TR_JUMPS; i++)
+        tr_jump_empty(&k->jump[i], i);
+}
+
 struct tr_cache *tr_cache_new(struct jit_cpu *c)
 {
     struct tr_cache *k = tr_low_alloc(sizeof(*k));
@@ -156,6 +162,7 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
     memory_area_add("jit-tables", k->tblocks, TBLOCK_BYTES);
     memory_area_add("jit-code", k->rw, k->bytes);
     memory_area_add("jit-code", k->rx, k->bytes);
+    jumps_forget(k);
     k->links = 1;
     k->next_id = 1;
     k->aside = k->aside_used = ALIGN_UP(k->bytes / 2, 64);
@@ -209,7 +216,7 @@ void tr_cache_flush(struct jit_cpu *c)
     k->pages = 0;
     k->full = false;
     memset(k->page, 0, (k->page_mask + 1) * sizeof(*k->page));
-    memset(k->jump, 0, sizeof(k->jump));
+    jumps_forget(k);
     memset(k->again, 0, sizeof(k->again));
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
         mmu_flush_exec_ids(c, ctx);
@@ -412,7 +419,7 @@ void tr_drop(struct jit_cpu *c, struct block *b)
         unlink_all(k, t);
         t->id = 0;
         if (j->rip == t->rip)
-            *j = (struct tr_jump){0};
+            tr_jump_empty(j, tr_jump_index(t->rip));
         TR_COUNT(k->stats.dropped, 1);
     }
     b->tr = NULL;

@@ -53,14 +53,21 @@ static struct shape shape_of(const struct cpu_topology *t)
     return s;
 }
 
+struct cpu_place cpu_place_of(const struct cpu_topology *t, unsigned index)
+{
+    struct shape s = shape_of(t);
+    return (struct cpu_place){.thread = index % s.threads,
+                              .core = index / s.threads % s.cores,
+                              .die = index / (s.threads * s.cores) % s.dies,
+                              .socket = index / (s.threads * s.cores * s.dies)};
+}
+
 uint32_t cpu_apic_id(const struct cpu_topology *t, unsigned index)
 {
     struct shape s = shape_of(t);
-    uint32_t thread = index % s.threads, core = index / s.threads % s.cores;
-    uint32_t die = index / (s.threads * s.cores) % s.dies;
-    uint32_t socket = index / (s.threads * s.cores * s.dies);
-    return thread | core << s.thread_bits | die << (s.thread_bits + s.core_bits) |
-           socket << (s.thread_bits + s.core_bits + s.die_bits);
+    struct cpu_place p = cpu_place_of(t, index);
+    return p.thread | p.core << s.thread_bits | p.die << (s.thread_bits + s.core_bits) |
+           p.socket << (s.thread_bits + s.core_bits + s.die_bits);
 }
 
 static void vendor_leaf(struct out *o, uint32_t number, uint32_t eax, const char vendor[13])

@@ -232,6 +232,11 @@ static void test_aml_is_read_by_the_reference_disassembler(void)
     const uint8_t *ssdt = table(b, "SSDT", &len);
     g_autofree char *s = disassemble(dir, "ssdt", ssdt, len, NULL);
     g_assert_cmpuint(occurrences(s, "ACPI0007"), ==, 20);
+    g_assert_cmpuint(occurrences(s, "Name (_MAT, Buffer"), ==, 20);
+    g_assert_cmpuint(occurrences(s, "Method (_EJ0"), ==, 19); /* the boot processor stays */
+    g_assert_cmpuint(occurrences(s, "Notify (C0"), ==, 20);
+    g_assert_nonnull(strstr(s, "Method (CTFY, 2"));
+    g_assert_nonnull(strstr(s, "COST (0x13, Arg0, Arg1, Arg2)"));
     g_assert_nonnull(strstr(s, "Name (\\_S3"));
     g_assert_null(strstr(s, "Name (\\_S4"));
     g_assert_nonnull(strstr(s, "Name (\\_SB.PCI0.M64B, 0x0000000400000000)"));
@@ -244,6 +249,7 @@ static void test_aml_is_read_by_the_reference_disassembler(void)
     g_autofree char *d = disassemble(dir, "dsdt", at(b, dsdt, len), len, ssdt_aml);
     g_assert_nonnull(strstr(d, "PNP0A08"));
     g_assert_nonnull(strstr(d, "Name (_S5"));
+    g_assert_nonnull(strstr(d, "Method (_E02"));
     g_unlink(ssdt_aml);
     g_unlink(dsdt_aml);
     g_rmdir(dir);

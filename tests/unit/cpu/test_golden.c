@@ -77,8 +77,8 @@ static char *glue_name(const struct tr_cache *k, uint32_t off)
     GLUE(cross[0])
     GLUE(interp)
     GLUE(system)
-    GLUE(vec_load) GLUE(x87_load) GLUE(stack[0][0]) GLUE(stack[0][1])
-        GLUE(rep[0][1][3]) return NULL;
+    GLUE(vec_load)
+    GLUE(x87_load) GLUE(stack[0][0]) GLUE(stack[0][1]) GLUE(rep[0][1][3]) return NULL;
 }
 
 static char *field_name(const struct jit_cpu *c, uint64_t at)

@@ -301,6 +301,24 @@ static void test_targets_that_are_not_canonical(void)
     out_of_canon(ret_out, ret_out_end, FLAT_STACK - 8);
 }
 
+FLAT_CODE(to_zero, "leaq 2f(%rip), %rbx\n\t"
+                   "movl $1000, %ecx\n\t"
+                   "xorl %eax, %eax\n"
+                   "1: jmp *%rax\n"
+                   "2: decl %ecx\n\t"
+                   "jnz 1b\n\t" FLAT_EXIT);
+
+/* Address zero is a target like any other, also while nobody has been there. */
+static void test_jumps_to_address_zero(void)
+{
+    struct flat *f = load(to_zero, to_zero_end);
+
+    memcpy(flat_ram(f), "\xff\xe3", 2); /* jmp *%rbx */
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RCX), ==, 0);
+    flat_free(f);
+}
+
 FLAT_CODE(divide, "movl $7, %eax\n\txorl %edx, %edx\n\tdivl %ecx\n");
 FLAT_CODE(misaligned, "movl $7, %eax\n\tmovl $0x400004, %edx\n\tmovaps %xmm0, (%rdx)\n");
 FLAT_CODE(not_there, "movl $7, %eax\n\tmovl $0xf00004, %edx\n\taddl %eax, (%rdx)\n");
@@ -575,6 +593,7 @@ int main(int argc, char **argv)
     ADD(page_is_remapped_under_a_linked_call);
     ADD(the_cache_is_emptied_under_calls);
     ADD(targets_that_are_not_canonical);
+    ADD(jumps_to_address_zero);
     ADD(faults_are_precise);
     ADD(instruction_in_two_pages_follows_its_second_page);
     ADD(operands_in_two_pages);

@@ -154,7 +154,7 @@ static void load_code(struct board *b, uint64_t gpa, const uint8_t *begin, const
 }
 #define LOAD(b, gpa, name) load_code(b, gpa, name##_begin, name##_end)
 
-static struct board *board_new(const char *accel, unsigned cpus)
+static struct board *board_with_room(const char *accel, unsigned cpus, unsigned max)
 {
     struct board *b = g_new0(struct board, 1);
     g_autoptr(GError) err = NULL;
@@ -178,7 +178,7 @@ static struct board *board_new(const char *accel, unsigned cpus)
     io_space_add(b->mmio, &b->mmio_region, MMIO_GPA);
     b->clock = vm_clock_new();
     struct cpu_config cfg = {
-        .topology = {.cpus = cpus, .maxcpus = cpus, .sockets = 1, .cores = cpus, .threads = 1},
+        .topology = {.cpus = cpus, .maxcpus = max, .sockets = 1, .cores = max, .threads = 1},
         .cpu_spec = "qemu64,check=off,+popcnt",
         .highest_gpa = 4 * GiB - 1,
         .mem = b->mem,
@@ -192,6 +192,11 @@ static struct board *board_new(const char *accel, unsigned cpus)
     g_assert_cmpstr(cpu_set_accel(b->cpus), ==, accel);
     g_assert_nonnull(why);
     return b;
+}
+
+static struct board *board_new(const char *accel, unsigned cpus)
+{
+    return board_with_room(accel, cpus, cpus);
 }
 
 static void board_free(struct board *b)
@@ -396,6 +401,35 @@ static void test_start_up_of_a_second_processor(gconstpointer accel)
     wait_marks(b, 2);
     g_assert_cmphex(b->marks[0] + b->marks[1], ==, 0xa0 + 0xb0);
     halt(b);
+    board_free(b);
+}
+
+static void test_processors_come_go_and_come_again(gconstpointer accel)
+{
+    struct board *b = board_with_room(accel, 1, 3);
+    g_autoptr(GError) err = NULL;
+    LOAD(b, CODE_GPA, sipi);
+    LOAD(b, AP_GPA, ap);
+    g_assert_null(cpu_set_find(b->cpus, 1));
+    for (unsigned round = 0; round < 3; round++) {
+        /* place 2 comes first: places need not be taken in order */
+        g_assert_true(cpu_set_plug(b->cpus, 2, &err));
+        g_assert_true(cpu_set_plug(b->cpus, 1, &err));
+        g_assert_no_error(err);
+        g_assert_cmpuint(cpu_set_count(b->cpus), ==, 3);
+        g_assert_cmpuint(vcpu_index(cpu_set_find(b->cpus, 1)), ==, 1);
+        cpu_set_unplug(b->cpus, 2);
+        g_assert_null(cpu_set_find(b->cpus, 2));
+        g_assert_cmpuint(cpu_set_count(b->cpus), ==, 2);
+        g_assert_cmpuint(vcpu_index(cpu_set_get(b->cpus, 1)), ==, 1);
+        run(b);
+        wait_marks(b, 2 * round + 2); /* the start-up message reaches the one that is there */
+        halt(b);
+        cpu_set_unplug(b->cpus, 1);
+        g_assert_cmpuint(cpu_set_count(b->cpus), ==, 1);
+        cpu_set_reset(b->cpus);
+    }
+    g_assert_cmpuint(mark_count(b), ==, 6);
     board_free(b);
 }
 
@@ -689,6 +723,14 @@ static void test_default_is_honest(void)
     g_assert_cmpuint(cpu_set_model(b->cpus)->phys_bits, >=, 41); /* reaches highest_gpa */
     g_free(kvm.why);
     cpu_set_free(b->cpus);
+    cfg.cpu_spec = "max"; /* QEMU's width for a processor in software, not the host's */
+    cfg.highest_gpa = 4 * GiB - 1;
+    g_autofree char *again = NULL;
+    b->cpus = cpu_set_new("jit", &cfg, &again, &err);
+    g_assert_no_error(err);
+    g_assert_cmpuint(cpu_set_model(b->cpus)->phys_bits, ==, 40);
+    cpu_set_free(b->cpus);
+    cfg.highest_gpa = TiB;
     b->cpus = NULL;
     const struct {
         const char *accel, *cpu, *says;
@@ -729,6 +771,7 @@ int main(int argc, char **argv)
     add("stop_from_a_device", test_stop_from_a_device_executes_nothing_more);
     add("reset", test_reset_runs_from_the_vector_again);
     add("second_processor", test_start_up_of_a_second_processor);
+    add("come_and_go", test_processors_come_go_and_come_again);
     add("msi_and_nmi", test_msi_route_and_nmi_wake_a_halted_vcpu);
     add("ioeventfd", test_ioeventfd);
     add("dirty_log", test_dirty_log);

@@ -283,7 +283,7 @@ static void test_network_spellings(void)
     vm_options_free(o);
     parse_fails("-netdev usr,id=n", "'user'");
     parse_fails("-netdev user", "id= is needed");
-    parse_fails("-netdev stream,id=n", "not possible yet");
+    parse_fails("-netdev dgram,id=n", "not possible yet");
     parse_fails("-net nic", "add -net user");
 }
 

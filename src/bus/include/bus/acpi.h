@@ -23,8 +23,9 @@ enum acpi_chipset { ACPI_CHIPSET_Q35, ACPI_CHIPSET_PIIX };
 
 struct acpi_config {
     enum acpi_chipset chipset;
-    unsigned cpu_count;
+    unsigned cpu_count;      /* those that can be plugged in included */
     const uint32_t *apic_id; /* cpu_count of them */
+    const bool *cpu_there;   /* cpu_count of them; NULL: all */
     struct acpi_range ecam, pci32, pci64;
     uint16_t pm_base;      /* the PM block's port */
     uint8_t com_mask;      /* bit n: COM(n+1) is there */

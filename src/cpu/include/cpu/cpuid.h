@@ -61,6 +61,10 @@ bool cpuid_bit_find(const char *name, enum cpuid_word *w, unsigned *bit);
 struct cpu_topology {
     unsigned cpus, maxcpus, sockets, dies, cores, threads;
 };
+struct cpu_place {
+    unsigned socket, die, core, thread;
+};
+struct cpu_place cpu_place_of(const struct cpu_topology *t, unsigned index); /* threads innermost */
 uint32_t cpu_apic_id(const struct cpu_topology *t, unsigned index);
 /* All leaves for one vcpu (topology leaves 4, 0xb, 0x1f, 0x8000001e depend on it). Returns the
  * count. */

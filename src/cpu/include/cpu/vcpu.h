@@ -60,8 +60,15 @@ struct cpu_set *cpu_set_new(const char *accels, const struct cpu_config *cfg, ch
 void cpu_set_free(struct cpu_set *s);               /* joins the threads; accepts NULL */
 const char *cpu_set_accel(const struct cpu_set *s); /* "kvm" or "jit" */
 const struct cpu_model *cpu_set_model(const struct cpu_set *s);
+/* Those that are present, in the order they came; index < count. */
 unsigned cpu_set_count(const struct cpu_set *s);
 struct vcpu *cpu_set_get(struct cpu_set *s, unsigned index);
+/* The one at a place of the topology, 0..maxcpus-1; NULL: nobody is there. */
+struct vcpu *cpu_set_find(struct cpu_set *s, unsigned place);
+/* Processors that come and go while the machine exists; paused.  A new one waits for SIPI.  The
+ * boot processor, at place 0, stays. */
+bool cpu_set_plug(struct cpu_set *s, unsigned place, GError **err);
+void cpu_set_unplug(struct cpu_set *s, unsigned place);
 struct irqchip *cpu_set_irqchip(struct cpu_set *s);           /* soft or in-kernel */
 struct soft_irqchip *cpu_set_soft_irqchip(struct cpu_set *s); /* NULL under in-kernel irqchip */
 bool cpu_set_kernel_pit(const struct cpu_set *s); /* KVM made the PIT: do not create ours */
@@ -81,7 +88,7 @@ void vcpu_get_state(struct vcpu *v, struct x86_state *out); /* paused */
 bool vcpu_set_state(struct vcpu *v, const struct x86_state *in, GError **err);
 void vcpu_kick(struct vcpu *v);
 void vcpu_nmi(struct vcpu *v);
-unsigned vcpu_index(const struct vcpu *v);
+unsigned vcpu_index(const struct vcpu *v); /* its place in the topology */
 uint32_t vcpu_apic_id(const struct vcpu *v);
 int vcpu_tid(const struct vcpu *v);
 bool vcpu_halted(const struct vcpu *v);

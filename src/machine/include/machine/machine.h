@@ -131,6 +131,11 @@ const struct device_class *device_class_find(const char *name);
 bool machine_device_add(struct machine *m, struct props *p, GError **err);
 /* Asks the guest to let go of it; DEVICE_DELETED follows when it has. */
 bool machine_device_del(struct machine *m, const char *id, GError **err);
+/* "qemu64-x86_64-cpu"; where the processor at a place of the topology is in the object tree, NULL
+ * when none is there; and what the guest has said of each place by _OST.  The caller frees. */
+char *machine_cpu_type(const struct machine *m);
+char *machine_cpu_path(struct machine *m, unsigned place);
+json_t *machine_ospm_status(struct machine *m);
 bool machine_object_add(struct machine *m, struct props *p, GError **err);
 bool machine_object_del(struct machine *m, const char *id, GError **err);
 /* A block node as -blockdev makes it; and its end, when nothing uses it. */

@@ -27,9 +27,12 @@ json_t *argv_disk_device(const struct domain *d, const struct disk *k, unsigned 
 /* Appends the nodes of the disk's chain, the deepest first; node is the number of the top one. */
 bool argv_disk_nodes(const struct disk *k, unsigned node, json_t *nodes, GError **err);
 json_t *argv_net_device(const struct domain *d, const struct interface *n);
-json_t *argv_net_backend(const struct interface *n, int fd, GError **err);
+/* fd: of a tap; dir: where passt listens. */
+json_t *argv_net_backend(const struct interface *n, int fd, const char *dir, GError **err);
 json_t *argv_rng_object(const struct rng *r);
 json_t *argv_rng_device(const struct domain *d, const struct rng *r);
+/* Notes the numbers of its nodes, which a running machine's XML shows. */
+void argv_disk_number(struct disk *k, unsigned node);
 /* How many -blockdev numbers the disk takes. */
 unsigned argv_disk_depth(const struct disk *k);
 /* The path of a channel's socket when the definition names none. */

@@ -43,6 +43,13 @@ bool device_plug(struct vm *vm, struct domain *d, const struct device *dev, GErr
 /* Asks the guest to give it up and waits for that. */
 bool device_unplug(struct vm *vm, const struct domain *d, const struct device *dev, GError **err);
 
+/* Takes the medium out of drive k of d (the running domain) and, unless path is NULL, puts that
+ * image or device in.  One that cannot be opened leaves the old one where it is. */
+bool device_change_medium(struct vm *vm, struct domain *d, struct disk *k, const char *path,
+                          GError **err);
+/* The file or device path is k's source now; NULL: none. */
+void disk_set_source(struct disk *k, const char *path);
+
 struct disk *domain_find_disk(const struct domain *d, const char *target_or_source);
 
 #endif

@@ -1,7 +1,7 @@
 /* domain.h - a virtual machine as libvirt's domain XML describes it, in C.
  *
  * Four stages make a struct domain that can be used: domain_parse() (text to struct, by the tables
- * of domain_table.c), domain_post_parse() (defaults, implied devices, addresses), domain_validate()
+ * of table_*.c), domain_post_parse() (defaults, implied devices, addresses), domain_validate()
  * (what cannot work is said with its line), and domain_format() writes it.  domain_load() does the
  * first three.  Names of members are libvirt's names of elements.
  * Owner: the caller, domain_free().  Cold path; one thread. */
@@ -814,6 +814,7 @@ int64_t domain_current_memory_kib(const struct domain *d);
 unsigned domain_vcpus_max(const struct domain *d);
 unsigned domain_vcpus(const struct domain *d);
 bool domain_is_q35(const struct domain *d);
+bool domain_is_qemu(const struct domain *d); /* its emulator is not hanok-vm */
 /* A program of this project: beside the one that runs, or in PATH; NULL when it is nowhere. */
 char *program_beside(const char *name);
 /* What a disk's source is, for people: file, device or URL; NULL when empty. */

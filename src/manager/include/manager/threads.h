@@ -2,6 +2,7 @@
 #ifndef MANAGER_THREADS_H
 #define MANAGER_THREADS_H
 
+#include "manager/domain.h"
 #include "manager/qmp.h"
 
 #include <sys/types.h>
@@ -24,5 +25,11 @@ char *thread_affinity(pid_t tid);
 bool emulator_pin(pid_t pid, struct qmp *q, const char *cpuset, GError **err);
 /* Nanoseconds on a CPU, and the CPU it was last on. */
 bool thread_times(pid_t pid, pid_t tid, uint64_t *user_ns, uint64_t *system_ns, int *cpu);
+
+/* Plugs processors into a running machine, or asks the guest for those that were plugged in, until
+ * there are n; new ones go where <cputune> says.  d (the running domain) says how many there are
+ * afterwards, also when it fails half-way. */
+struct vm;
+bool vm_set_vcpus(struct vm *vm, struct domain *d, unsigned n, GError **err);
 
 #endif

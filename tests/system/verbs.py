@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""Verbs that act on a running machine, seen from inside: its firmware, its boot loader or its kernel tells."""
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+from firmware_parts import grub
+from manager import Console, Session, need
+from screen import lit, read_png
+from vmtest import SLOWNESS, Skip, WebServer, run_tests
+
+SCREEN = "<graphics type='vnc' port='-1' autoport='yes'><listen type='socket'/></graphics><video><model type='vga'/></video>"
+DRIVE = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
+
+
+def nodes(s, name):
+    return json.loads(s.ok("qemu-monitor-command", name, "query-named-block-nodes"))["return"]
+
+
+def media_keys_and_pictures():
+    with Session() as s:
+        bad = s.dir / "bad.qcow2"
+        bad.write_bytes(b"QFI\xfb" + struct.pack(">I", 99) + bytes(1 << 16))
+        text = s.xml("m", kernel=False, memory=256, devices=DRIVE + SCREEN)
+        s.ok("define", "-", stdin=text.replace("</os>", "<boot dev='cdrom'/></os>"))
+        s.ok("start", "m")
+        console = Console(s, "m")
+        need([d["source"] for d in s.json("domblklist", "m")] == [None], "the drive is not empty")
+        disc = grub("cd.iso")
+        s.ok("change-media", "m", "sda", disc)
+        need([d["source"] for d in s.json("domblklist", "m")] == [disc], "domblklist does not show the disc")
+        need("cd.iso" not in s.ok("dumpxml", "m", "--inactive"), "--live changed the definition")
+        s.ok("reset", "m")
+        console.expect("Debian kernel on a GRUB disk")
+
+        # the picture shows the menu; a key pressed at the screen is the boot loader's to read
+        path, end = s.dir / "shot.png", time.monotonic() + 30 * SLOWNESS
+        while True:  # the menu comes to the serial port first
+            need("type of image/png" in s.ok("screenshot", "m", str(path)), "screenshot says nothing")
+            width, height, rgb = read_png(path)
+            if width >= 640 and height >= 350 and lit(rgb) > 1000:
+                break
+            need(time.monotonic() < end, f"{width}x{height}, {lit(rgb)} lit dots")
+        s.ok("send-key", "m", "KEY_C")
+        console.expect("grub> ")
+        for key in ("KEY_E", "KEY_C", "KEY_H", "KEY_O", "KEY_SPACE", "35", "0x17", "KEY_ENTER"):
+            s.ok("send-key", "m", key, "--holdtime", "20")
+        console.expect(r"\shi\s")
+        need("no key" in s.fails("send-key", "m", "KEY_NOTHING"), "a key that does not exist")
+        need("shot" in s.fails("screenshot", "m", "/nonexistent/shot.png"), "a picture that cannot be written")
+
+        # an image that cannot be opened leaves the disc where it is
+        text = s.fails("change-media", "m", "sda", "/nonexistent/cd.iso")
+        need("cannot be read" in text, text)
+        s.ok("change-media", "m", "sda", "--eject")
+        need(nodes(s, "m") == [] and [d["source"] for d in s.json("domblklist", "m")] == [None], "eject")
+        s.ok("change-media", "m", "sda", disc, "--live", "--config")
+        need(s.ok("dumpxml", "m", "--inactive").count(disc) == 1, "--config")
+        need(len(nodes(s, "m")) == 2, f"nodes: {nodes(s, 'm')}")
+        need("no drive 'vda'" in s.fails("change-media", "m", "vda", disc), "a drive that is not there")
+
+
+def disk_grows_under_the_guest():
+    with Session() as s:
+        image = s.dir / "d.raw"
+        image.write_bytes(bytes(4 << 20))
+        s.define("g", devices=f"<disk type='file'><driver name='qemu' type='raw'/><source file='{image}'/>"
+                 "<target dev='vda'/></disk>")
+        s.ok("start", "g")
+        console = Console(s, "g")
+        console.expect(r"hanok:.*# ")
+        s.ok("blockresize", "g", "vda", "6M")
+        console.send("until [ $(cat /sys/block/vda/size) = 12288 ]; do sleep 1; done; echo G''ROWN\n")
+        console.expect("GROWN")
+        need(image.stat().st_size == 6 << 20, "the image has another size than the disk")
+        need(s.json("domblkinfo", "g", "vda")["capacity"] == 6 << 20, "domblkinfo")
+        need("no disk 'vdz'" in s.fails("blockresize", "g", "vdz", "6M"), "a disk that is not there")
+
+
+def processors_come_and_go():
+    with Session() as s:
+        text = s.xml("c", vcpus=4, memory=192).replace("<vcpu>", "<vcpu current='2'>")
+        s.ok("define", "-", stdin=text)
+        s.ok("start", "c")
+        console = Console(s, "c")
+        console.expect(r"hanok:.*# ")
+
+        def online(n):
+            # what was plugged in is put online by udev's rules elsewhere; this guest has none
+            console.send("for f in /sys/devices/system/cpu/cpu*/online; do echo 1 > $f; done 2>/dev/null; echo n=$(nproc).\n")
+            console.expect(rf"n={n}\.")
+
+        online(2)
+        s.ok("setvcpus", "c", "4", "--live")
+        console.send("until [ -e /sys/devices/system/cpu/cpu3/online ]; do sleep 1; done; echo H''ERE\n")
+        console.expect("HERE")
+        online(4)
+        # each does work: a process per CPU, bound to it
+        console.send("for i in 0 1 2 3; do taskset $((1 << i)) md5sum /bin/busybox & done; wait; echo W''ORKED\n")
+        console.expect("(busybox(.|\\n)*){4}WORKED")
+        need([v["vcpu"] for v in s.json("vcpuinfo", "c")] == [0, 1, 2, 3], "vcpuinfo")
+        need("<vcpu placement='static' current='2'>4</vcpu>" in s.ok("dumpxml", "c", "--inactive"), "--live changed the definition")
+        need("1 to 4" in s.fails("setvcpus", "c", "5", "--live"), "more than there are places")
+        s.ok("reset", "c")
+        console.expect("hanok guest: up after(.|\\n)*hanok:.*# ")  # not the prompt of before
+        console.send("echo n=$(nproc).\n")
+        console.expect(r"n=4\.")  # after a reset they are there from the start
+        s.ok("setvcpus", "c", "3", "--live")
+        need([v["vcpu"] for v in s.json("vcpuinfo", "c")] == [0, 1, 2], "the guest gave one back")
+        console.send("echo n=$(nproc).\n")
+        console.expect(r"n=3\.")
+        text = s.fails("setvcpus", "c", "1", "--live")
+        need("2 vcpus are left" in text and s.json("vcpucount", "c")["current-live"] == 2, text)
+        s.ok("setvcpus", "c", "3", "--live")
+        online(3)
+
+
+def backing_files_are_shown_while_it_runs():
+    with Session() as s:
+        images = s.dir / "data/hanok/images"
+        for name, under in (("base", None), ("mid", "base"), ("top", "mid"), ("more", "base")):
+            s.ok("vol-create-as", "default", f"{name}.qcow2", "8M", "--format", "qcow2",
+                 *(["--backing-vol", f"{under}.qcow2"] if under else []))
+        ports = "".join(f"<controller type='pci' index='{i}' model='pcie-root-port'/>" for i in range(1, 9))
+        s.define("b", kernel=False, devices=f"<disk type='file'><driver name='qemu' type='qcow2'/><source file="
+                 f"'{images}/top.qcow2'/><target dev='vda'/></disk><controller type='pci' index='0' model='pcie-root'/>{ports}")
+        s.ok("start", "b", "--paused")
+
+        def chain(target):
+            disk = next(d for d in ElementTree.fromstring(s.ok("dumpxml", "b")).iter("disk")
+                        if d.find("target").get("dev") == target)
+            found, at = [(disk.find("source").get("index"), disk.find("source").get("file"))], disk.find("backingStore")
+            while at is not None and at.get("type"):
+                found.append((at.get("index"), at.find("source").get("file")))
+                at = at.find("backingStore")
+            return [(int(i), f.rsplit("/", 1)[1][:-len(".qcow2")]) for i, f in found]
+        need(chain("vda") == [(1, "top"), (2, "mid"), (3, "base")], f"{chain('vda')}")
+        need("backingStore" not in s.ok("dumpxml", "b", "--inactive"), "--inactive shows what was found at the start")
+        s.ok("attach-disk", "b", str(images / "more.qcow2"), "vdb", "--subdriver", "qcow2")
+        need(chain("vdb") == [(4, "more"), (5, "base")], f"{chain('vdb')}")
+        need(len(nodes(s, "b")) == 10, f"{len(nodes(s, 'b'))} nodes")
+        s.ok("destroy", "b")
+        (images / "mid.qcow2").unlink()
+        text = s.fails("start", "b")
+        need("disk 'vda'" in text and "mid.qcow2" in text, text)
+
+
+def limits_are_the_kernels():
+    with Session() as s:
+        s.define("l", kernel=False, extra="<memtune><hard_limit unit='MiB'>600</hard_limit><soft_limit unit='MiB'>500"
+                 "</soft_limit></memtune><cputune><shares>2048</shares><period>100000</period><quota>50000</quota>"
+                 "</cputune>")
+        r = s.run("start", "l", "--paused")
+        if r.returncode and "need a cgroup that can be written" in r.stderr:
+            raise Skip(r.stderr.strip())
+        need(r.returncode == 0, r.stderr)
+        root = Path("/sys/fs/cgroup")
+        groups = [line.split(":", 2)[1:] for line in Path(f"/proc/{s.json('dominfo', 'l')['pid']}/cgroup").read_text().split()]
+        own = {c: path for names, path in groups for c in names.split(",") if "/hanok/" in path}
+        if (root / "cgroup.controllers").exists():
+            where = root / own[""].lstrip("/")
+            found = [(where / f).read_text().strip() for f in ("memory.max", "memory.high", "cpu.weight", "cpu.max")]
+            need(found == [str(600 << 20), str(500 << 20), "79", "50000 100000"], f"{found}")
+            made = [where]
+        else:
+            made = [root / c / f"hanok/{s.ok('domuuid', 'l').strip()}" for c in ("memory", "cpu")]
+            need("memory" in own and "cpu" in own, f"the process is in {groups}")
+            found = [(made[0] / "memory.limit_in_bytes").read_text(), (made[0] / "memory.soft_limit_in_bytes").read_text(),
+                     (made[1] / "cpu.shares").read_text(), (made[1] / "cpu.cfs_quota_us").read_text()]
+            need([int(f) for f in found] == [600 << 20, 500 << 20, 2048, 50000], f"{found}")
+        s.ok("destroy", "l")
+        need(not [m for m in made if m.exists()], "the groups stay")
+
+
+def passt_carries_the_guests_packets():
+    if not shutil.which("passt"):
+        raise Skip("passt is not installed")
+    with Session() as s:
+        text = s.xml("p", devices="<interface type='user'><mac address='52:54:00:00:00:55'/><backend type='passt'/>"
+                     "</interface>")
+        s.ok("define", "-", stdin=text.replace("console=ttyS0<", "console=ttyS0 hanok.net<"))
+        r = s.run("start", "p")
+        if r.returncode and "passt did not start" in r.stderr:
+            raise Skip(r.stderr.strip())
+        need(r.returncode == 0, r.stderr)
+        console, web = Console(s, "p"), WebServer("by-way-of-passt")
+        console.expect(r"hanok:.*# ")
+        # the gateway's address is the host, seen from inside
+        console.send(f"wget -q -O - http://$(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p'):{web.port}/; echo D''ONE\n")
+        need("by-way-of-passt" in console.expect("DONE"), "the guest does not reach the host")
+        web.close()
+
+        def alive():
+            return subprocess.run(["pgrep", "-f", f"^passt .*{s.dir}"], capture_output=True, text=True).stdout
+        need(alive(), "there is no passt")
+        s.ok("destroy", "p")
+        end = time.monotonic() + 20 * SLOWNESS
+        while alive():
+            need(time.monotonic() < end, "passt outlives the machine")
+            time.sleep(0.05)
+        s.ok("undefine", "p")
+        # nor does it stay when the machine does not come up
+        s.ok("define", "-", stdin=text.replace("initrd.img<", "missing<"))
+        s.fails("start", "p")
+        while alive():
+            need(time.monotonic() < end, "passt stays after a failed start")
+            time.sleep(0.05)
+
+
+def volumes_grow_shrink_and_are_copied():
+    with Session() as s:
+        s.ok("vol-create-as", "default", "a.qcow2", "64M", "--format", "qcow2")
+        s.ok("vol-resize", "a.qcow2", "128M")
+        s.ok("vol-resize", "a.qcow2", "32M", "--delta")
+        need(s.json("vol-info", "a.qcow2")["capacity"] == 160 << 20, "vol-resize --delta")
+        need("--shrink" in s.fails("vol-resize", "a.qcow2", "16M"), "shrinking must be asked for")
+        s.ok("vol-resize", "a.qcow2", "16M", "--shrink")
+        need("not '+1M'" in s.fails("vol-resize", "a.qcow2", "+1M"), "+ is not --delta")
+        s.ok("vol-resize", "a.qcow2", "20MB")
+        s.ok("vol-clone", "a.qcow2", "b.qcow2")
+        rows = s.json("vol-list", "default", "--details")
+        need([(v["name"], v["capacity"]) for v in rows] == [("a.qcow2", 20000256), ("b.qcow2", 20000256)], f"{rows}")
+        need("not replaced" in s.fails("vol-clone", "a.qcow2", "b.qcow2"), "a volume was overwritten")
+
+
+TESTS = [
+    ("media are changed, keys pressed, pictures taken", media_keys_and_pictures),
+    ("a disk grows under the guest", disk_grows_under_the_guest),
+    ("processors come and go", processors_come_and_go),
+    ("backing files are shown while it runs", backing_files_are_shown_while_it_runs),
+    ("limits are the kernel's", limits_are_the_kernels),
+    ("passt carries the guest's packets", passt_carries_the_guests_packets),
+    ("volumes grow, shrink and are copied", volumes_grow_shrink_and_are_copied),
+]
+if __name__ == "__main__":
+    run_tests([t for t in TESTS if not sys.argv[1:] or any(w in t[0] for w in sys.argv[1:])])
