@@ -27,7 +27,7 @@ REFUSALS = [
     (["-nographics"], "'-nographic'"),
     (["-kernel"], "needs a value"),
     (["-nodefaults", "-kernel", "/nonexistent/kernel"], "could not load kernel '/nonexistent/kernel': No such file"),
-    (["-nodefaults", "-machine", "pc"], "did you mean"),
+    (["-nodefaults", "-machine", "pcc"], "did you mean"),
     (["-nodefaults", "-accel", "jit", "-device", "virtio-blkk-pci"], "'virtio-blk-pci'"),
     (["-nodefaults", "-accel", "jit", "-device", "virtio-blk-pci,drive=nobody"], "nobody"),
     (["-nodefaults", "-accel", "jit", "-device", "virtio-rng-pci,colour=red"], "colour"),
