@@ -184,6 +184,13 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
     uint64_t last = linear + size - 1;
 
     TR_COUNT(c->tr.cache->stats.fills, 1);
+    if (write && (linear & (GUEST_PAGE_SIZE - 1)) > GUEST_PAGE_SIZE - size) {
+        t = caller(c); /* no fill helps a store to two pages */
+        c->cur = NULL;
+        c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
+        tr_x87_note(c, t, TR_DESC_INSN(desc));
+        return in_place(c, t, desc);
+    }
     if (mmu_fill_quick(c, linear, write ? ACC_WRITE : ACC_READ) && TLB_COVERS(e->tag, linear, size))
         return TR_FILL_AGAIN;
     t = caller(c);
