@@ -72,10 +72,11 @@ struct lab_vm {
 struct vm_wish {
     const char *name;
     unsigned memory_mib, vcpus;
-    const char *accel;       /* NULL: the lab's */
-    const char *flavour;     /* NULL: cloud */
-    bool pinned;             /* every thread on the lab's CPU */
-    const char *const *more; /* further arguments, NULL-terminated; may be NULL */
+    const char *accel;        /* NULL: the lab's */
+    const char *flavour;      /* NULL: cloud */
+    const char *kernel_words; /* on the kernel's command line, beside the lab's; may be NULL */
+    bool pinned;              /* every thread on the lab's CPU */
+    const char *const *more;  /* further arguments, NULL-terminated; may be NULL */
 };
 /* Started, booted, at its command loop. */
 struct lab_vm *vm_boot(struct lab *lab, const struct vm_wish *w, GError **err);

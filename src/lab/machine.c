@@ -100,7 +100,7 @@ static GPtrArray *command_line(struct lab_vm *vm, const struct vm_wish *w, const
     add(a, "-initrd");
     add(a, "%s", initrd);
     add(a, "-append");
-    add(a, "console=ttyS0 quiet panic=-1");
+    add(a, "console=ttyS0 quiet panic=-1 %s", w->kernel_words ? w->kernel_words : "");
     add(a, "-no-reboot");
     add(a, "-serial");
     add(a, "file:%s/console", vm->dir);

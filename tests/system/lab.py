@@ -135,6 +135,10 @@ def all_experiments():
         _, n = result(out, "virtio-vs-emulated")
         need(n["emulated_exits_1"] > n["virtio_exits_1"] > 0, f"exits per request: {n}")
         need(n["virtio_exits_32"] < n["virtio_exits_1"], f"batching: {n}")
+        need(n["ide_pio_exits_1"] > 500 > n["ide_dma_exits_1"] > n["virtio_exits_1"], f"IDE: {n}")
+        rows = {row[0] for row in csv.reader((Path(out) / "virtio-vs-emulated/virtio.csv").open())}
+        need(rows == {"device"} | {f"{kind} depth {depth}" for kind in ("virtio-blk", "AHCI", "IDE DMA", "IDE PIO")
+                                   for depth in (1, 8, 32)}, f"rows: {rows}")
         _, n = result(out, "accel")
         need(n["compute_interpreter"] > n["compute_jit"], f"accel: {n}")
         r, _ = result(out, "passthrough")

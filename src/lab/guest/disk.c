@@ -108,6 +108,19 @@ static int get_buffers(struct io_run *r)
     return 0;
 }
 
+/* A disk appears some time after its driver. */
+static int open_disk(const char *path, int flags)
+{
+    int fd = open(path, flags);
+    for (int tries = 0; fd < 0 && (errno == ENOENT || errno == ENXIO) &&
+                        !strncmp(path, "/dev/", 5) && tries < 3000;
+         tries++) {
+        usleep(10000);
+        fd = open(path, flags);
+    }
+    return fd;
+}
+
 /* io OP PATH BYTES BLOCK REQUESTS DEPTH ORDER SYNC: OP read|write, ORDER seq|rand, SYNC 0|1 (fsync
  * at the end, inside the time). */
 static void io(FILE *out, char **word)
@@ -120,7 +133,7 @@ static void io(FILE *out, char **word)
     uint64_t total = strtoull(word[4], NULL, 10);
     r.depth = r.depth < 1 ? 1 : r.depth > DEPTH_MAX ? DEPTH_MAX : r.depth;
     r.depth = r.depth > total ? total : r.depth;
-    r.fd = open(word[1], (r.write ? O_WRONLY : O_RDONLY) | O_DIRECT | O_CLOEXEC);
+    r.fd = open_disk(word[1], (r.write ? O_WRONLY : O_RDONLY) | O_DIRECT | O_CLOEXEC);
     if (r.fd < 0 || syscall(SYS_io_setup, (unsigned)r.depth, &r.ctx) || get_buffers(&r)) {
         guest_error(out, word[1]);
         if (r.fd >= 0)

@@ -75,14 +75,33 @@ static void serve(FILE *in, FILE *out)
 
 /* ---- the first process ---- */
 
+/* What the kernel's command line says to the module in "07-x.ko": "x.a=1 x.b=2" is "a=1 b=2 ". */
+static void module_parameters(const char *file, char *out, size_t size)
+{
+    char line[2048] = "", *rest = NULL;
+    const char *name = file + strspn(file, "0123456789-");
+    size_t len = strcspn(name, "."), used = 0;
+    FILE *f = fopen("/proc/cmdline", "r");
+    *out = 0;
+    if (!f || !fgets(line, sizeof(line), f))
+        line[0] = 0;
+    if (f)
+        fclose(f);
+    for (char *w = strtok_r(line, " \n", &rest); w; w = strtok_r(NULL, " \n", &rest)) {
+        if (!strncmp(w, name, len) && w[len] == '.' && used + strlen(w + len) < size)
+            used += (size_t)snprintf(out + used, size - used, "%s ", w + len + 1);
+    }
+}
+
 static void load_module(const char *name)
 {
-    char path[300];
+    char path[300], parameters[256];
     snprintf(path, sizeof(path), "/lib/modules/%s", name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return;
-    if (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST && errno != ENODEV)
+    module_parameters(name, parameters, sizeof(parameters));
+    if (syscall(SYS_finit_module, fd, parameters, 0) && errno != EEXIST && errno != ENODEV)
         fprintf(stderr, "lab: %s: %s\n", name, strerror(errno));
     close(fd);
 }
