@@ -1,34 +1,25 @@
 /* top.c - rates of all running machines, as text on a terminal or in batches. */
 #include "top.h"
 
+#include "screen.h"
 #include "snapshot.h"
+#include "top_table.h"
 
 #include "base/evloop.h"
 #include "base/util.h"
 
-#include <poll.h>
-#include <signal.h>
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 #define REASONS_SHOWN 6u
 
-/* The rates of one machine between two snapshots; per second, or per cent of one CPU. */
-struct row {
-    const char *name, *state;
-    int id;
-    double user, system, guest, vmm, delay; /* per cent */
-    double guest_user, guest_system, guest_steal;
-    bool guest_known;
-    double exits, read_mib, written_mib, rx_mib, tx_mib;
-    json_int_t rss_kib, ram_kib, used_kib;
-    bool used_known;
-    char reasons[200];
-};
+#define FIRST_MS    300 /* until the first figures on a terminal */
+#define DELAY_LEAST 50
+#define DELAY_MOST  3600000
 
 static double rate(json_int_t now, json_int_t before, double seconds)
 {
@@ -77,7 +68,7 @@ static bool is_reason(const char *name)
     return !g_str_has_suffix(name, "_time") && !g_str_has_prefix(name, "jit_");
 }
 
-static void find_reasons(json_t *now, json_t *before, double s, struct row *r)
+static void find_reasons(json_t *now, json_t *before, double s, struct top_row *r)
 {
     json_t *first = json_array_get(json_object_get(now, "vcpus"), 0), *v;
     g_autoptr(GArray) list = g_array_new(FALSE, FALSE, sizeof(struct reason));
@@ -100,7 +91,7 @@ static void find_reasons(json_t *now, json_t *before, double s, struct row *r)
 }
 
 /* The guest's own view, from its agent: shares of its processors' ticks. */
-static void guest_view(json_t *now, json_t *before, struct row *r)
+static void guest_view(json_t *now, json_t *before, struct top_row *r)
 {
     static const char *const keys[] = {"user",    "nice",  "system", "irq",
                                        "softirq", "steal", "idle",   "iowait"};
@@ -110,21 +101,22 @@ static void guest_view(json_t *now, json_t *before, struct row *r)
         d[i] = rate(snapshot_number(b, keys[i], NULL), snapshot_number(a, keys[i], NULL), 1);
         total += d[i];
     }
-    r->guest_known = total > 0;
-    if (r->guest_known) {
+    r->guest_user = r->guest_system = r->guest_steal = NAN;
+    if (total > 0) {
         r->guest_user = 100 * (d[0] + d[1]) / total;
         r->guest_system = 100 * (d[2] + d[3] + d[4]) / total;
         r->guest_steal = 100 * d[5] / total;
     }
 }
 
-static void fill(struct row *r, json_t *now, json_t *before)
+static void fill(struct top_row *r, json_t *now, json_t *before)
 {
     double s =
         (double)(snapshot_number(now, "time_ns", NULL) - snapshot_number(before, "time_ns", NULL)) /
         1e9;
     json_t *g = json_object_get(now, "guest_memory");
     memset(r, 0, sizeof(*r));
+    r->snapshot = now;
     r->name = json_string_value(json_object_get(now, "domain"));
     r->state = json_string_value(json_object_get(now, "state"));
     r->id = (int)snapshot_number(now, "id", NULL);
@@ -143,45 +135,15 @@ static void fill(struct row *r, json_t *now, json_t *before)
     r->written_mib = rate_of(now, before, "disks", "wr_bytes", NULL, s) / 1048576;
     r->rx_mib = rate_of(now, before, "interfaces", "rx_bytes", NULL, s) / 1048576;
     r->tx_mib = rate_of(now, before, "interfaces", "tx_bytes", NULL, s) / 1048576;
-    r->rss_kib = snapshot_number(now, "memory", "rss_total_kib");
-    r->ram_kib = snapshot_number(now, "memory", "guest_ram_kib");
-    r->used_known = json_object_get(g, "available") && json_object_get(g, "unused");
-    r->used_kib = snapshot_number(g, "available", NULL) - snapshot_number(g, "unused", NULL);
+    r->rss_mib = (double)snapshot_number(now, "memory", "rss_total_kib") / 1024;
+    r->ram_mib = (double)snapshot_number(now, "memory", "guest_ram_kib") / 1024;
+    r->used_mib =
+        json_object_get(g, "available") && json_object_get(g, "unused")
+            ? (double)(snapshot_number(g, "available", NULL) - snapshot_number(g, "unused", NULL)) /
+                  1024
+            : NAN;
     guest_view(now, before, r);
     find_reasons(now, before, s, r);
-}
-
-static void print_row(const struct row *r)
-{
-    char used[24] = "-", view[48] = "     -     -     -";
-    if (r->used_known) {
-        g_snprintf(used, sizeof(used), "%.0f", (double)r->used_kib / 1024);
-    }
-    if (r->guest_known) {
-        g_snprintf(view, sizeof(view), "%6.1f%6.1f%6.1f", r->guest_user, r->guest_system,
-                   r->guest_steal);
-    }
-    printf("%4d %-15.15s %-8.8s %6.1f%6.1f%6.1f%6.1f%6.1f %s %8.0f %7.2f %7.2f %7.2f %7.2f %6.0f "
-           "%6.0f "
-           "%6s\n",
-           r->id, r->name, r->state, r->user, r->system, r->guest, r->vmm, r->delay, view, r->exits,
-           r->read_mib, r->written_mib, r->rx_mib, r->tx_mib, (double)r->rss_kib / 1024,
-           (double)r->ram_kib / 1024, used);
-    if (r->reasons[0]) {
-        printf("     exits/s: %s\n", r->reasons);
-    }
-}
-
-static void print_head(unsigned machines)
-{
-    time_t now = time(NULL);
-    char text[32];
-    strftime(text, sizeof(text), "%H:%M:%S", localtime(&now));
-    printf("hanok top  %s  %u machine%s  host CPUs %ld  (%% of one CPU; MiB/s; MiB)\n", text,
-           machines, machines == 1 ? "" : "s", sysconf(_SC_NPROCESSORS_ONLN));
-    printf("  ID NAME            STATE      %%USR  %%SYS  %%GST  %%VMM %%WAIT  guest:us    sy    "
-           "st  EXITS/s    "
-           "RD/s    WR/s    RX/s    TX/s    RSS    RAM   USED\n");
 }
 
 /* name -> snapshot of every machine that runs (and still does when asked). */
@@ -202,109 +164,198 @@ static GHashTable *look(struct cmd *c, const char *only)
     return all;
 }
 
-static gint by_name(gconstpointer a, gconstpointer b)
+/* ---- what is shown ---- */
+
+enum order { BY_NAME, BY_CPU, BY_MEMORY, BY_EXITS, ORDERS };
+static const char *const order_names[ORDERS] = {"name", "CPU", "memory", "exits"};
+
+struct view {
+    int64_t delay_ms;
+    enum order order;
+    bool exits, memory; /* the lists beneath each machine */
+};
+
+static double key_of(const struct top_row *r, enum order order)
 {
-    return strcmp(a, b);
+    return order == BY_CPU ? r->user + r->system : order == BY_MEMORY ? r->rss_mib : r->exits;
 }
 
-static void show(struct cmd *c, const struct top_options *o, GHashTable *now, GHashTable *before)
+static gint in_order(gconstpointer a, gconstpointer b, gpointer order)
 {
-    g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(now), by_name);
-    json_t *rows = c->json ? json_array() : NULL;
-    if (!o->batch) {
-        fputs("\033[H\033[J", stdout);
+    const struct top_row *x = a, *y = b;
+    enum order by = *(const enum order *)order;
+    double k = by == BY_NAME ? 0 : key_of(x, by), l = by == BY_NAME ? 0 : key_of(y, by);
+    return k < l ? 1 : k > l ? -1 : strcmp(x->name, y->name);
+}
+
+/* struct top_row, as long as now lives. */
+static GArray *rows_of(GHashTable *now, GHashTable *before, enum order order)
+{
+    GArray *rows = g_array_new(FALSE, FALSE, sizeof(struct top_row));
+    GHashTableIter it;
+    gpointer name, s;
+    g_hash_table_iter_init(&it, now);
+    while (g_hash_table_iter_next(&it, &name, &s)) {
+        struct top_row r;
+        json_t *old = g_hash_table_lookup(before, name);
+        fill(&r, s, old ? old : s);
+        g_array_append_val(rows, r);
     }
-    if (!c->json) {
-        print_head(g_hash_table_size(now));
-    }
-    for (GList *n = names; n; n = n->next) {
-        json_t *a = g_hash_table_lookup(before, n->data), *b = g_hash_table_lookup(now, n->data);
-        struct row r;
-        fill(&r, b, a ? a : b);
-        if (!c->json) {
-            print_row(&r);
-            continue;
-        }
+    g_array_sort_with_data(rows, in_order, &order);
+    return rows;
+}
+
+static int show_json(GArray *rows)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < rows->len; i++) {
+        const struct top_row *r = &g_array_index(rows, struct top_row, i);
         json_array_append_new(
-            rows,
-            json_pack("{sssisfsfsfsfsfsfsfsfsfsfsIsIss}", "domain", r.name, "id", r.id,
-                      "user_percent", r.user, "system_percent", r.system, "guest_percent", r.guest,
-                      "vmm_percent", r.vmm, "wait_percent", r.delay, "exits_per_second", r.exits,
-                      "read_mib_per_second", r.read_mib, "written_mib_per_second", r.written_mib,
-                      "rx_mib_per_second", r.rx_mib, "tx_mib_per_second", r.tx_mib, "rss_kib",
-                      r.rss_kib, "ram_kib", r.ram_kib, "reasons", r.reasons));
+            list,
+            json_pack("{sssisfsfsfsfsfsfsfsfsfsfsIsIss}", "domain", r->name, "id", r->id,
+                      "user_percent", r->user, "system_percent", r->system, "guest_percent",
+                      r->guest, "vmm_percent", r->vmm, "wait_percent", r->delay, "exits_per_second",
+                      r->exits, "read_mib_per_second", r->read_mib, "written_mib_per_second",
+                      r->written_mib, "rx_mib_per_second", r->rx_mib, "tx_mib_per_second",
+                      r->tx_mib, "rss_kib", snapshot_number(r->snapshot, "memory", "rss_total_kib"),
+                      "ram_kib", snapshot_number(r->snapshot, "memory", "guest_ram_kib"), "reasons",
+                      r->reasons));
     }
-    if (rows) {
-        cmd_json(rows);
-    } else if (o->batch) {
-        putchar('\n');
+    return cmd_json(list);
+}
+
+static GString *text_of(GArray *rows, const struct view *v, unsigned width)
+{
+    GString *o = g_string_new(NULL);
+    time_t now = time(NULL);
+    char clock[32];
+    strftime(clock, sizeof(clock), "%H:%M:%S", localtime(&now));
+    g_string_append_printf(o, "hanok top  %s  %u machine%s  host CPUs %ld  every %g s  ", clock,
+                           rows->len, rows->len == 1 ? "" : "s", sysconf(_SC_NPROCESSORS_ONLN),
+                           (double)v->delay_ms / 1000);
+    g_string_append(o, width < 100 ? "(% of a CPU; MiB)\n" : "(% of one CPU; MiB/s; MiB)\n");
+    top_head(o, width);
+    for (unsigned i = 0; i < rows->len; i++) {
+        const struct top_row *r = &g_array_index(rows, struct top_row, i);
+        top_line(o, r, width);
+        if (v->exits) {
+            top_reasons(o, r, width);
+        }
+        if (v->memory) {
+            top_memory(o, r, width);
+        }
+    }
+    if (!rows->len) {
+        g_string_append(o, "no machine runs\n");
+    }
+    return o;
+}
+
+static void show_batch(struct cmd *c, GHashTable *now, GHashTable *before, int64_t delay_ms)
+{
+    struct view v = {.delay_ms = delay_ms, .exits = true};
+    g_autoptr(GArray) rows = rows_of(now, before, v.order);
+    if (c->json) {
+        show_json(rows);
     } else {
-        puts("\n(q ends)");
+        g_autoptr(GString) text = text_of(rows, &v, UINT_MAX);
+        puts(text->str);
     }
     fflush(stdout);
 }
 
-/* ---- the terminal ---- */
-
-static struct termios terminal_before;
-
-static void terminal_back(void)
+static void show_screen(GHashTable *now, GHashTable *before, const struct view *v)
 {
-    tcsetattr(STDIN_FILENO, TCSANOW, &terminal_before);
-    fputs("\033[?25h\n", stdout);
-    fflush(stdout);
+    unsigned height, width;
+    g_autoptr(GArray) rows = rows_of(now, before, v->order);
+    g_autofree char *bottom = NULL;
+    screen_size(&height, &width);
+    g_autoptr(GString) text = text_of(rows, v, width);
+    bottom = g_strdup_printf("q quit  s sort: %s  e exits  m memory  +/- delay  space now%s",
+                             order_names[v->order], width < top_width() ? "  (wider: more)" : "");
+    screen_paint(text->str, bottom);
 }
 
-static void ended(int sig)
+/* ---- the two ways to run ---- */
+
+static void run_batch(struct cmd *c, const struct top_options *o)
 {
-    tcsetattr(STDIN_FILENO, TCSANOW, &terminal_before);
-    (void)!write(STDOUT_FILENO, "\033[?25h\n", 7);
-    _exit(128 + sig);
+    GHashTable *before = look(c, o->domain);
+    for (int64_t n = 0; !o->rounds || n < o->rounds; n++) {
+        g_usleep((gulong)o->delay_ms * 1000);
+        GHashTable *now = look(c, o->domain);
+        show_batch(c, now, before, o->delay_ms);
+        g_hash_table_destroy(before);
+        before = now;
+    }
+    g_hash_table_destroy(before);
 }
 
-static void terminal_take(void)
+/* What a key changes in the picture; false: nothing. */
+static bool obey(struct view *v, int key)
 {
-    struct sigaction sa = {.sa_handler = ended};
-    tcgetattr(STDIN_FILENO, &terminal_before);
-    struct termios raw = terminal_before;
-    raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
-    tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    fputs("\033[?25l", stdout);
+    switch (key) {
+    case 's':
+        v->order = (v->order + 1) % ORDERS;
+        return true;
+    case 'e':
+        v->exits = !v->exits;
+        return true;
+    case 'm':
+        v->memory = !v->memory;
+        return true;
+    case '+':
+    case '-':
+        v->delay_ms = key == '+' ? v->delay_ms * 2 : v->delay_ms / 2;
+        v->delay_ms = MAX_OF(MIN_OF(v->delay_ms, (int64_t)DELAY_MOST), (int64_t)DELAY_LEAST);
+        return true;
+    default:
+        return key == SCREEN_RESIZED || key == '\f';
+    }
 }
 
-/* False: the user wants to leave. */
-static bool pause_ms(bool interactive, int64_t ms)
+/* Shown until it is time for new figures; false: the user wants to leave. */
+static bool wait_here(GHashTable *now, GHashTable *before, struct view *v, int64_t first_ms)
 {
-    uint64_t end = host_clock_ns() + (uint64_t)ms * 1000000u;
-    for (uint64_t now = host_clock_ns(); now < end; now = host_clock_ns()) {
-        struct pollfd p = {.fd = interactive ? STDIN_FILENO : -1, .events = POLLIN};
-        char key;
-        if (poll(&p, 1, (int)((end - now) / 1000000u) + 1) > 0 &&
-            (read(STDIN_FILENO, &key, 1) != 1 || key == 'q')) {
+    uint64_t start = host_clock_ns();
+    for (;;) {
+        int64_t ms = now ? v->delay_ms : first_ms;
+        int key = screen_key(start + (uint64_t)ms * 1000000u);
+        if (key == 'q' || key == 'Q' || key == SCREEN_GONE) {
             return false;
         }
+        if (key == SCREEN_TIME || key == ' ') {
+            return true;
+        }
+        if (obey(v, key) && now) {
+            show_screen(now, before, v);
+        }
     }
-    return true;
+}
+
+static void run_screen(struct cmd *c, const struct top_options *o)
+{
+    struct view v = {.delay_ms = o->delay_ms, .exits = true, .memory = true};
+    GHashTable *before = look(c, o->domain);
+    screen_take();
+    bool more = wait_here(NULL, NULL, &v, MIN_OF(o->delay_ms, (int64_t)FIRST_MS));
+    for (int64_t n = 1; more; n++) {
+        GHashTable *now = look(c, o->domain);
+        show_screen(now, before, &v);
+        more = wait_here(now, before, &v, 0) && (!o->rounds || n < o->rounds);
+        g_hash_table_destroy(before);
+        before = now;
+    }
+    screen_back();
+    g_hash_table_destroy(before);
 }
 
 int top_run(struct cmd *c, const struct top_options *o)
 {
-    bool interactive = !o->batch;
-    GHashTable *before = look(c, o->domain);
-    if (interactive) {
-        terminal_take();
+    if (o->batch) {
+        run_batch(c, o);
+    } else {
+        run_screen(c, o);
     }
-    for (int64_t n = 0; (!o->rounds || n < o->rounds) && pause_ms(interactive, o->delay_ms); n++) {
-        GHashTable *now = look(c, o->domain);
-        show(c, o, now, before);
-        g_hash_table_destroy(before);
-        before = now;
-    }
-    if (interactive) {
-        terminal_back();
-    }
-    g_hash_table_destroy(before);
     return 0;
 }

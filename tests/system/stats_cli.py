@@ -1,12 +1,20 @@
 #!/usr/bin/env python3
 """hanok stats, domstats, top and trace on a running domain: the numbers against those of the host's kernel."""
+import fcntl
 import json
+import os
+import pty
 import re
+import select
 import shutil
+import signal
+import struct
+import subprocess
+import termios
 import time
 from pathlib import Path
 
-from manager import Session, need
+from manager import HANOK, Session, need
 from vmtest import SLOWNESS, guest_files, run_tests
 
 LOOP = ("while%20:;do%20dd%20if=/dev/vda%20of=/dev/null%20iflag=direct%20bs=16k%20count=8%202>/dev/null;"
@@ -102,6 +110,96 @@ def top_shows_rates(s):
     need("0.05" in s.fails("top", "-b", "-d", "0"), "no delay")
 
 
+class Screen:
+    """A program on a terminal of a given size; frames are what it paints from the upper left corner on."""
+
+    def __init__(self, s, *words, size=(24, 80)):
+        self.master, self.slave = pty.openpty()
+        self.resize(size)
+        self.before = termios.tcgetattr(self.slave)
+        self.seen = ""
+        self.process = subprocess.Popen([HANOK, *words], env=s.env, stdin=self.slave, stdout=self.slave,
+                                        stderr=self.slave, start_new_session=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+    def resize(self, size):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+
+    def read(self, seconds):
+        if select.select([self.master], [], [], seconds)[0]:
+            self.seen += os.read(self.master, 65536).decode("utf-8", "replace")
+
+    def frame(self, what, is_it):
+        """The first whole frame from now on of which is_it(text) holds."""
+        end = time.monotonic() + 60 * SLOWNESS
+        while True:
+            frames = [re.sub(r"\033\[[0-9;?]*[A-Za-z]", "", f.replace("\033[J", "\n")) for f in
+                      re.split(r"\033\[H", self.seen)[1:] if "\033[J" in f and "space now" in f]
+            for text in frames:
+                if is_it(text):
+                    self.seen = ""
+                    return text.replace("\r", "")
+            need(time.monotonic() < end and self.process.poll() is None, f"no frame {what}; last: {frames[-1:]}")
+            self.read(0.2)
+
+    def press(self, key):
+        self.seen = ""
+        os.write(self.master, key.encode())
+
+    def ended(self):
+        """Its status, after the terminal has its old settings, cursor and first screen again."""
+        end = time.monotonic() + 30 * SLOWNESS
+        while self.process.poll() is None:
+            need(time.monotonic() < end, "it does not end")
+            self.read(0.1)
+        self.read(0.1)
+        need(termios.tcgetattr(self.slave) == self.before, "the terminal's settings were not put back")
+        need(self.seen.rstrip().endswith("\033[?7h\033[?25h\033[?1049l"), f"the screen was left: {self.seen[-200:]!r}")
+        return self.process.returncode
+
+
+def top_lives_on_a_terminal(s):
+    with Screen(s, "top", "-d", "0.5") as t:
+        narrow = t.frame("with the machine", lambda f: " web " in f and "MiB on the host" in f and "MiB in the guest" in f)
+        need("RSS" in narrow and "guest:us" not in narrow and "q quit" in narrow, narrow)
+        need(max(map(len, narrow.splitlines())) <= 80 and len(narrow.splitlines()) <= 24, f"cut badly: {narrow}")
+        t.press("m")
+        t.frame("without memory", lambda f: " web " in f and "MiB on the host" not in f and "exits/s:" in f)
+        t.press("e")
+        t.frame("without exits", lambda f: " web " in f and "exits/s:" not in f)
+        t.press("s")
+        t.frame("sorted by CPU", lambda f: "s sort: CPU" in f)
+        t.press("\033[A+")  # an arrow means nothing, and does not hide the key that follows
+        t.press("+")
+        t.frame("more seldom", lambda f: re.search(r"every [12] s", f))
+        t.resize((40, 160))
+        os.kill(t.process.pid, signal.SIGWINCH)
+        wide = t.frame("of a wide terminal", lambda f: "guest:us" in f)
+        need("TX/s" in wide and "wider: more" not in wide, wide)
+        t.resize((3, 40))
+        os.kill(t.process.pid, signal.SIGWINCH)
+        tiny = t.frame("of a tiny terminal", lambda f: "RSS" not in f and "STATE" in f)
+        need(len(tiny.splitlines()) <= 4, f"three lines are all there is: {tiny!r}")
+        t.press("q")
+        need(t.ended() == 0, "q")
+    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with Screen(s, "top", "web") as t:
+            t.frame("with the machine", lambda f: " web " in f)
+            os.kill(t.process.pid, sig)
+            need(t.ended() == -sig, f"{sig}: {t.process.returncode}")
+    with Screen(s, "top", "web", "-n", "1", "-d", "0.1") as t:
+        need(t.ended() == 0, "-n on a terminal")
+
+
 def requests_are_followed(s):
     got = s.json("trace", "web", "disk", "--count", "5", "--duration", "60")
     need(len(got["requests"]) == 5, f"{len(got['requests'])} requests")
@@ -161,4 +259,4 @@ if __name__ == "__main__":
         start(session)
         run_tests([(f.__name__.replace("_", "-"), lambda f=f: f(session)) for f in
                    (memory_adds_up_to_what_the_kernel_says, domstats_has_virsh_s_keys, top_shows_rates,
-                    requests_are_followed, exits_are_listed, prometheus_text_is_well_formed)])
+                    top_lives_on_a_terminal, requests_are_followed, exits_are_listed, prometheus_text_is_well_formed)])
