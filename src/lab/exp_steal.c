@@ -9,6 +9,7 @@ struct sample {
     double pcpu_user, pcpu_system, vm_cpu, loop_cpu; /* host, per cent */
     double user, system, idle, steal, guest_loop;    /* guest, per cent */
     double run_delay;                                /* per cent of the time */
+    double steal_time;                               /* the guest's steal, of the same time */
 };
 
 static const char *const names[][LANGS] = {{"idle", "유휴"},
@@ -50,6 +51,7 @@ static bool measure(struct lab_vm *vm, int cpu, pid_t loop, unsigned ms, struct 
     s->system = 100 * (v[2] + v[5] + v[6]) / sum;
     s->idle = 100 * (v[3] + v[4]) / sum;
     s->steal = 100 * v[7] / sum;
+    s->steal_time = v[7] * 1e9 / (double)MAX_OF(answer(text, "ns"), 1u); /* ticks are 10 ms */
     s->guest_loop =
         (double)answer(text, "loop_ticks") * 1e9 / (double)MAX_OF(answer(text, "ns"), 1u);
     return true;
@@ -89,6 +91,7 @@ static void judge(struct result *r, const struct sample s[3])
     result_number(r, "idle_steal", s[0].steal);
     result_number(r, "loop_steal", s[1].steal);
     result_number(r, "both_steal", both->steal);
+    result_number(r, "both_steal_time", both->steal_time);
     result_number(r, "both_delay", both->run_delay);
     result_number(r, "both_guest_loop", both->guest_loop);
     result_observe(r, s[0].steal < 10 && s[0].idle > 80 ? SHOWN : NOT_SHOWN,
@@ -106,17 +109,21 @@ static void judge(struct result *r, const struct sample s[3])
              "hanok-vm이 CPU의 %.1f %%를 쓰고, 게스트는 user %.1f %%, steal %.1f %%를 봅니다 "
              "(steal은 이 호스트의 다른 프로그램 몫)."),
         s[1].vm_cpu, s[1].user, s[1].steal);
-    result_observe(r, both->steal >= 35 && both->steal <= 65 ? SHOWN : NOT_SHOWN,
-                   BOTH("With a loop on the host as well, each gets half: about 50 % steal.",
-                        "호스트에서도 루프가 돌면 각각 절반을 얻습니다: steal 약 50 %."),
-                   BOTH("Steal %.1f %% in the guest; the host says the vcpu waited %.1f %% of the "
-                        "time, and gave hanok-vm %.1f %%, the loop %.1f %% and its other programs "
-                        "%.1f %% (a quiet host gives these nothing).",
-                        "게스트의 steal %.1f %%; 호스트에 따르면 vcpu는 시간의 %.1f %%를 기다렸고 "
-                        "hanok-vm은 %.1f %%, 루프는 %.1f %%, 다른 프로그램은 %.1f %%를 얻었습니다 "
-                        "(조용한 호스트라면 마지막은 0입니다)."),
-                   both->steal, both->run_delay, both->vm_cpu, both->loop_cpu,
-                   MAX_OF(100 - both->vm_cpu - both->loop_cpu, 0.0));
+    result_observe(
+        r, both->steal_time >= 35 && both->steal_time <= 65 ? SHOWN : NOT_SHOWN,
+        BOTH("With a loop on the host as well, each gets half: about 50 % steal.",
+             "호스트에서도 루프가 돌면 각각 절반을 얻습니다: steal 약 50 %."),
+        BOTH("Steal %.1f %% of the ticks the guest counted, %.1f %% of the time (ticks that "
+             "pass while it does not run are often counted by nobody); "
+             "the host says the vcpu waited %.1f %% of the "
+             "time, and gave hanok-vm %.1f %%, the loop %.1f %% and its other programs "
+             "%.1f %% (a quiet host gives these nothing).",
+             "steal은 게스트가 센 틱의 %.1f %%, 시간의 %.1f %%입니다 (실행되지 않는 동안 지나간 "
+             "틱은 세지 못하기도 합니다). 호스트에 따르면 vcpu는 시간의 %.1f %%를 기다렸고 "
+             "hanok-vm은 %.1f %%, 루프는 %.1f %%, 다른 프로그램은 %.1f %%를 얻었습니다 "
+             "(조용한 호스트라면 마지막은 0입니다)."),
+        both->steal, both->steal_time, both->run_delay, both->vm_cpu, both->loop_cpu,
+        MAX_OF(100 - both->vm_cpu - both->loop_cpu, 0.0));
     result_number(r, "both_vm_cpu", both->vm_cpu);
     result_number(r, "both_loop_cpu", both->loop_cpu);
 }
