@@ -12,6 +12,31 @@
 
 struct uhci;
 
+/* Both kinds of controller, to their PCI bus. */
+static inline struct pci_id usb_hcd_pci_id(const struct usb_hcd_model *m, uint8_t prog_if)
+{
+    return (struct pci_id){.vendor = m->vendor,
+                           .device = m->device,
+                           .subsys_vendor = 0x1af4,
+                           .subsys = 0x1100,
+                           .revision = m->revision,
+                           .prog_if = prog_if,
+                           .subclass = 0x03,
+                           .base_class = 0x0c};
+}
+/* Their root ports, in order. */
+static inline void usb_hcd_ports_add(struct usb_bus *bus, struct usb_port *port, unsigned count,
+                                     const struct usb_port_ops *ops, void *owner, uint8_t speeds)
+{
+    for (unsigned i = 0; i < count; i++) {
+        port[i].ops = ops;
+        port[i].owner = owner;
+        port[i].index = i;
+        port[i].speeds = speeds;
+        usb_port_add(bus, &port[i]);
+    }
+}
+
 /* A device comes to port i of a companion, or leaves it (and is still in port->dev). */
 void uhci_companion_attach(struct uhci *u, unsigned i, struct usb_port *port);
 void uhci_companion_detach(struct uhci *u, unsigned i);

@@ -458,14 +458,7 @@ void ehci_companion_remove(struct usb_bus *bus, struct uhci *u)
 struct pci_dev *ehci_new(const struct ehci_config *cfg, struct usb_buses *buses, GError **err)
 {
     const struct usb_hcd_model *model = cfg->model;
-    struct pci_id ids = {.vendor = model->vendor,
-                         .device = model->device,
-                         .subsys_vendor = 0x1af4,
-                         .subsys = 0x1100,
-                         .revision = model->revision,
-                         .prog_if = 0x20,
-                         .subclass = 0x03,
-                         .base_class = 0x0c};
+    struct pci_id ids = usb_hcd_pci_id(model, 0x20);
     struct ehci *e = g_new0(struct ehci, 1);
 
     usb_pace_init(&e->pace, buses->clock, frames_run, e);
@@ -484,14 +477,7 @@ struct pci_dev *ehci_new(const struct ehci_config *cfg, struct usb_buses *buses,
         return NULL;
     }
     usb_bus_init(&e->bus, buses, &e->pci, cfg->at.id);
-    for (unsigned i = 0; i < EHCI_PORTS; i++) {
-        struct usb_port *p = &e->usb_port[i];
-        p->ops = &port_ops;
-        p->owner = e;
-        p->index = i;
-        p->speeds = USB_HIGH;
-        usb_port_add(&e->bus, p);
-    }
+    usb_hcd_ports_add(&e->bus, e->usb_port, EHCI_PORTS, &port_ops, e, USB_HIGH);
     controller_reset(e);
     return &e->pci;
 }

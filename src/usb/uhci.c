@@ -547,28 +547,14 @@ static bool ports_make(struct uhci *u, const struct uhci_config *cfg, struct usb
     if (cfg->master)
         return ehci_companion_add(cfg->master, cfg->first, u, err);
     usb_bus_init(&u->own_bus, buses, &u->pci, cfg->at.id);
-    for (unsigned i = 0; i < UHCI_PORTS; i++) {
-        struct usb_port *p = &u->own_port[i];
-        p->ops = &port_ops;
-        p->owner = u;
-        p->index = i;
-        p->speeds = USB_LOW | USB_FULL;
-        usb_port_add(&u->own_bus, p);
-    }
+    usb_hcd_ports_add(&u->own_bus, u->own_port, UHCI_PORTS, &port_ops, u, USB_LOW | USB_FULL);
     return true;
 }
 
 struct pci_dev *uhci_new(const struct uhci_config *cfg, struct usb_buses *buses, GError **err)
 {
     const struct usb_hcd_model *model = cfg->model;
-    struct pci_id ids = {.vendor = model->vendor,
-                         .device = model->device,
-                         .subsys_vendor = 0x1af4,
-                         .subsys = 0x1100,
-                         .revision = model->revision,
-                         .prog_if = 0x00,
-                         .subclass = 0x03,
-                         .base_class = 0x0c};
+    struct pci_id ids = usb_hcd_pci_id(model, 0x00);
     struct uhci *u = g_new0(struct uhci, 1);
 
     usb_pace_init(&u->pace, buses->clock, frames_run, u);
