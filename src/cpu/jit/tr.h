@@ -247,8 +247,6 @@ void tr_emit_insn(struct tr *t);
 /* Emits a group of instructions that begins at first; returns its last one, or first when there is
  * no group and nothing was emitted. */
 unsigned tr_group(struct tr *t, unsigned first);
-/* The stack pointer, before an instruction that looks at it. */
-void tr_settle_sp(struct tr *t);
 
 /* ---- tr_mem.c ---- */
 /* S0 = linear address of the memory operand (plus add).  Clobbers S1; flags only with a segment. */

@@ -279,6 +279,16 @@ static inline unsigned hreg(unsigned guest)
                                     12,     13,     14,     15};
     return map[guest & 15];
 }
+/* The register that the opcode's low bits name. */
+static inline unsigned opcode_reg(const struct tr_insn *d)
+{
+    return (d->opcode & 7) | (d->rex & 1 ? 8 : 0);
+}
+/* Bytes of a stack slot, and of an address. */
+static inline unsigned stack_width(const struct tr *t)
+{
+    return t->code64 ? 8 : 4;
+}
 static inline bool in_memory(unsigned h)
 {
     return h >= HR_MEM;

@@ -147,11 +147,6 @@ void tr_bail(struct tr *t)
 
 /* ---- stack ---- */
 
-static unsigned width(const struct tr *t)
-{
-    return t->code64 ? 8 : 4;
-}
-
 static void move_sp(struct tr *t, int32_t by)
 {
     if (t->group && t->in->op.kind != TK_RET) {
@@ -161,11 +156,6 @@ static void move_sp(struct tr *t, int32_t by)
     e_lea(t, t->code64, HR_SP, HR_SP, HR_MEM, 0, by);
 }
 
-static unsigned opcode_reg(const struct tr_insn *d)
-{
-    return (d->opcode & 7) | (d->rex & 1 ? 8 : 0);
-}
-
 static void store_slot(struct tr *t, unsigned reg)
 {
     e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, reg, op_s0(t));
@@ -173,7 +163,7 @@ static void store_slot(struct tr *t, unsigned reg)
 
 static void push(struct tr *t, const struct tr_insn *d)
 {
-    int32_t n = (int32_t)width(t);
+    int32_t n = (int32_t)stack_width(t);
 
     bool mem = d->i->flags & INSN_MEM;
 
@@ -201,7 +191,7 @@ static void pop(struct tr *t, const struct tr_insn *d)
 {
     unsigned h = hreg(opcode_reg(d)), to = in_memory(h) || h == HR_SP ? HR_S1 : h;
 
-    tr_stack(t, HR_SP, 0, width(t), false);
+    tr_stack(t, HR_SP, 0, stack_width(t), false);
     e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, to, op_s0(t));
     if (h == HR_SP) {
         e_mov(t, HR_SP, HR_S1);
@@ -209,14 +199,14 @@ static void pop(struct tr *t, const struct tr_insn *d)
     }
     if (in_memory(h))
         e_store64(t, &t->c->st.gpr[h - HR_MEM], HR_S1);
-    move_sp(t, (int32_t)width(t));
+    move_sp(t, (int32_t)stack_width(t));
 }
 
 static void leave(struct tr *t)
 {
-    tr_stack(t, HR_RBP, 0, width(t), false);
+    tr_stack(t, HR_RBP, 0, stack_width(t), false);
     e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_s0(t));
-    e_lea(t, t->code64, HR_SP, HR_RBP, HR_MEM, 0, (int32_t)width(t));
+    e_lea(t, t->code64, HR_SP, HR_RBP, HR_MEM, 0, (int32_t)stack_width(t));
     e_mov(t, HR_RBP, HR_S1);
 }
 
@@ -240,7 +230,7 @@ static void push_host(struct tr *t, uint64_t v)
 /* Return address to the guest's stack. */
 static void push_return(struct tr *t, uint64_t rip)
 {
-    int32_t n = (int32_t)width(t);
+    int32_t n = (int32_t)stack_width(t);
 
     tr_stack(t, HR_SP, -n, n, true);
     if (!t->code64 || fits32(rip)) {
@@ -302,7 +292,7 @@ static void take_target(struct tr *t)
 
     tr_flags_clobber(t);
     if (d->i->flags & INSN_MEM) {
-        tr_operand(t, width(t), false, true);
+        tr_operand(t, stack_width(t), false, true);
         e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_s0(t));
     } else {
         unsigned h = hreg(d->rm);
@@ -363,11 +353,11 @@ static void ret_other(struct tr *t, struct tr_ool *o)
 static void ret(struct tr *t)
 {
     const struct tr_insn *d = t->in;
-    int32_t drop = (int32_t)width(t) + (d->opcode == 0xc2 ? (uint16_t)d->i->imm : 0);
+    int32_t drop = (int32_t)stack_width(t) + (d->opcode == 0xc2 ? (uint16_t)d->i->imm : 0);
     struct tr_ool *o;
 
     tr_flags_clobber(t);
-    tr_stack(t, HR_SP, 0, width(t), false);
+    tr_stack(t, HR_SP, 0, stack_width(t), false);
     e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_s0(t));
     e8(t, 0x48), e8(t, 0x3b), e8(t, 0x7c), e8(t, 0x24), e8(t, 8); /* cmp rdi, [rsp + 8] */
     o = tr_ool(t, ret_other);

@@ -33,16 +33,6 @@ struct plan {
     int32_t sp;     /* how far the stack pointer has moved since, where it is the base */
 };
 
-static unsigned stack_width(const struct tr *t)
-{
-    return t->code64 ? 8 : 4;
-}
-
-static unsigned opcode_reg(const struct tr_insn *d)
-{
-    return (d->opcode & 7) | (d->rex & 1 ? 8 : 0);
-}
-
 /* ---- what an instruction does ---- */
 
 static bool stack_access(const struct tr *t, const struct tr_insn *d, struct touch *a)
@@ -287,7 +277,8 @@ static bool plan(struct tr *t, unsigned first, struct plan *p)
 
 /* ---- emitting ---- */
 
-void tr_settle_sp(struct tr *t)
+/* Before an instruction that looks at the stack pointer. */
+static void settle_sp(struct tr *t)
 {
     if (t->sp_by)
         e_lea(t, t->code64, HR_SP, HR_SP, HR_MEM, 0, t->sp_by);
@@ -331,11 +322,11 @@ static void fast(struct tr *t, unsigned first, const struct plan *p)
     for (unsigned k = first; k <= p->last; k++) {
         t->in = &t->insn[k];
         if (!leaves_sp(t->in))
-            tr_settle_sp(t);
+            settle_sp(t);
         t->in->at = (int16_t)(t->in->at + p->a.disp - p->lo);
         tr_emit_insn(t);
     }
-    tr_settle_sp(t);
+    settle_sp(t);
     t->group = false;
 }
 

@@ -240,7 +240,7 @@ static void acc_imm(struct tr *t, const struct tr_insn *d)
 
 static void mov_ri(struct tr *t, const struct tr_insn *d)
 {
-    unsigned guest = (d->opcode & 7) | (d->rex & 1 ? 8 : 0), h = hreg(guest);
+    unsigned guest = opcode_reg(d), h = hreg(guest);
     uint64_t v = 0;
 
     memcpy(&v, d->imm, d->imm_len);
@@ -274,7 +274,7 @@ static void incdec32(struct tr *t, const struct tr_insn *d)
 
 static void xchg_acc(struct tr *t, const struct tr_insn *d)
 {
-    unsigned h = hreg((d->opcode & 7) | (d->rex & 1 ? 8 : 0));
+    unsigned h = hreg(opcode_reg(d));
     unsigned how = d->w ? E_W : 0;
     uint8_t pfx = d->p66 ? 0x66 : 0;
 
@@ -289,7 +289,7 @@ static void xchg_acc(struct tr *t, const struct tr_insn *d)
 
 static void bswap(struct tr *t, const struct tr_insn *d)
 {
-    unsigned guest = (d->opcode & 7) | (d->rex & 1 ? 8 : 0), h = hreg(guest);
+    unsigned guest = opcode_reg(d), h = hreg(guest);
     unsigned r = e_get(t, h, HR_S1);
 
     if (d->p66) /* undefined, but the same as on the host */

@@ -108,9 +108,24 @@ static void probe_miss(struct tr *t, struct tr_ool *o)
     call_fill(t, o);
 }
 
+void tr_range(struct tr *t, struct tr_ool *o, unsigned size, bool write, bool stack)
+{
+    const struct tlb_hot *e = stack ? &t->c->tlb[t->ctx].stack : table(t, write);
+
+    if (stack) {
+        e_op(t, 0, E_W, 0, 0x2b, HR_S0, op_abs(&e->tag));
+        o->from[0] = emit_check(t, size);
+        e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&e->host));
+        return;
+    }
+    emit_index(t);
+    e_at_s1(t, 0x2b, HR_S0, low32(&e->tag));
+    o->from[0] = emit_check(t, size);
+    e_at_s1(t, 0x03, HR_S0, low32(&e->host));
+}
+
 void tr_probe(struct tr *t, unsigned size, bool write, bool bounce)
 {
-    const struct tlb_hot *e = table(t, write);
     struct tr_ool *o;
 
     tr_flags_clobber(t);
@@ -119,10 +134,7 @@ void tr_probe(struct tr *t, unsigned size, bool write, bool bounce)
     o->write = write;
     o->desc =
         t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) | (bounce ? 0 : TR_DESC_NO_BOUNCE);
-    emit_index(t);
-    e_at_s1(t, 0x2b, HR_S0, low32(&e->tag));
-    o->from[0] = emit_check(t, size);
-    e_at_s1(t, 0x03, HR_S0, low32(&e->host));
+    tr_range(t, o, size, write, false);
     o->back = t->p;
 }
 
@@ -137,16 +149,13 @@ static void stack_miss(struct tr *t, struct tr_ool *o)
 /* S0 = linear, near the stack pointer. */
 static void stack_probe(struct tr *t, unsigned size, bool write)
 {
-    const struct tlb_hot *e = &t->c->tlb[t->ctx].stack;
     struct tr_ool *o;
 
     tr_flags_clobber(t);
     o = tr_ool(t, stack_miss);
     o->write = write;
     o->desc = t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) | TR_DESC_NO_BOUNCE;
-    e_op(t, 0, E_W, 0, 0x2b, HR_S0, op_abs(&e->tag));
-    o->from[0] = emit_check(t, size);
-    e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&e->host));
+    tr_range(t, o, size, write, true);
     o->back = t->p;
 }
 
@@ -172,22 +181,6 @@ static bool near_stack(const struct insn *i)
 {
     return i->base == R_RSP && i->index == NOREG && i->seg < SEG_FS &&
            tr_near_stack(i->disp, i->disp);
-}
-
-void tr_range(struct tr *t, struct tr_ool *o, unsigned size, bool write, bool stack)
-{
-    const struct tlb_hot *e = stack ? &t->c->tlb[t->ctx].stack : table(t, write);
-
-    if (stack) {
-        e_op(t, 0, E_W, 0, 0x2b, HR_S0, op_abs(&e->tag));
-        o->from[0] = emit_check(t, size);
-        e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&e->host));
-        return;
-    }
-    emit_index(t);
-    e_at_s1(t, 0x2b, HR_S0, low32(&e->tag));
-    o->from[0] = emit_check(t, size);
-    e_at_s1(t, 0x03, HR_S0, low32(&e->host));
 }
 
 /* An address known now: its slot is too.  Aside: the ordinary way. */
