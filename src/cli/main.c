@@ -37,5 +37,9 @@ int main(int argc, char **argv)
     if (i >= argc) {
         return cmd_fail("a verb is missing; 'hanok help' lists them");
     }
+    if (i + 1 < argc && !strcmp(argv[i + 1], "--help")) {
+        char *help[] = {"help", argv[i]};
+        return cmd_main(2, help, NULL, false);
+    }
     return cmd_main(argc - i, argv + i, uri, quiet);
 }

@@ -370,6 +370,7 @@ def words_that_are_wrong_are_answered_with_a_sentence():
         need("qemu:///session" in s.fails("-c", "xen:///", "list"), "another connection")
         for verb in s.ok("help", "--words").split():
             need("SYNOPSIS" in s.ok("help", verb), verb)
+        need(s.ok("start", "--help") == s.ok("help", "start"), "a verb's --help")
 
 
 TESTS = [
