@@ -135,12 +135,14 @@ static __attribute__((noinline)) enum vcpu_exit loop(struct jit_cpu *c)
     for (;;) {
         if (unlikely(interp_must_stop(c))) {
             enum vcpu_exit exit = take_events(c);
-            if (exit != VCPU_EXIT_NONE || __atomic_load_n(exit_request, __ATOMIC_RELAXED))
+            if (exit != VCPU_EXIT_NONE)
                 return exit;
-            if (c->single) {
+            if (c->single) { /* first: its interrupt shadow and RF are used up already */
                 run_block(c, icache_scratch(c));
                 continue;
             }
+            if (__atomic_load_n(exit_request, __ATOMIC_RELAXED))
+                return exit;
         }
         struct block *b = c->next;
         if (!b)
