@@ -107,7 +107,6 @@ struct tlb_exec {
     uintptr_t host;
     const struct guest_region *region;
     uint64_t phys_page;
-    uint32_t id; /* of the code page (tr_page.c); 0: not asked for yet */
     uint32_t flags;
 };
 #define TLB_BITS      16
@@ -127,6 +126,8 @@ struct tlb_exec_log {
 struct tlb_ctx {
     struct tlb_hot stack; /* translated code: the page that the stack is in, writable */
     struct tlb_exec exec[TLB_EXEC_SIZE];
+    uint32_t
+        exec_id[TLB_EXEC_SIZE]; /* numbers of the pages in exec (tr_cache.c); 0: not asked for */
     struct tlb_hot rd[TLB_SIZE], wr[TLB_SIZE];
     struct tlb_page page[TLB_SIZE];
     struct tlb_log log[2]; /* slots in use since the last flush: 0 any page, 1 global pages */
@@ -152,9 +153,11 @@ struct tr_state {
     uint64_t c_sp;        /* C's stack */
     uint64_t code;        /* where to go in */
     uint64_t keep[4];
-    uint64_t value, target; /* across a probe: what is pushed, where a call goes */
-    uint64_t caller_pc;     /* what has called into C */
-    uint64_t fault_pc;      /* non-zero: it left here because of the instruction in desc */
+    uint64_t value;     /* across a probe: what is pushed */
+    uint64_t target;    /* of a call that leaves */
+    uint64_t callee;    /* the host address that is called */
+    uint64_t caller_pc; /* what has called into C */
+    uint64_t fault_pc;  /* non-zero: it left here because of the instruction in desc */
     uint32_t desc;
     /* Of XSAVE: the components in vector registers; that one, or with UNIT_AVX512 all there are. */
     uint32_t vec_mask, vec_basic, vec_all;

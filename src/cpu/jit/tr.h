@@ -206,7 +206,7 @@ struct tr {
 
 /* Code out of line: what the main path jumps to. */
 struct tr_ool {
-    uint8_t *from[2]; /* rel32 to patch, or NULL */
+    uint8_t *from[3]; /* rel32 to patch, or NULL */
     void (*emit)(struct tr *t, struct tr_ool *o);
     uint8_t *back; /* where to go on */
     uint8_t *again;
@@ -296,21 +296,20 @@ void tr_leave_indirect(struct tr *t);
 
 /* ---- tr_cache.c ---- */
 struct tr_glue { /* offsets in the cache */
-    uint32_t enter, exit_host, exit_mem, exit_indirect, ret_miss, bail, fill, interp, system,
+    uint32_t enter, exit_host, exit_mem, exit_indirect, exit_kept, bail, fill, interp, system,
         vec_load, x87_load;
+    uint32_t ret_miss[TLB_CONTEXTS];
     uint32_t cross[TLB_CONTEXTS];     /* loads of up to 8 bytes from two pages */
     uint32_t stack[TLB_CONTEXTS][2];  /* read, write */
     uint32_t rep[TLB_CONTEXTS][2][4]; /* MOVS, STOS; by size */
 };
 struct tr_jump { /* indirect targets by address */
     uint64_t rip;
-    uint64_t code;
-    uint32_t id_at; /* address of the exec TLB's id of the page */
-    uint32_t id;
-    uint64_t pad;
+    uint32_t code; /* its address */
+    uint32_t id;   /* of its page */
 };
-#define TR_JUMP_SHIFT 5 /* of sizeof(struct tr_jump) */
-#define TR_JUMPS      4096u
+#define TR_JUMP_SHIFT 4 /* of sizeof(struct tr_jump) */
+#define TR_JUMPS      32768u
 /* Written by the vcpu's thread by TR_COUNT, read by any. */
 struct tr_stats {
     uint64_t blocks, insns, code_bytes, dropped, flushes, translate_ns;
@@ -337,7 +336,7 @@ struct tr_cache {
     uint8_t *ret_stack;         /* mapping, guard page first */
     uint64_t ret_top;
     uint8_t *tblocks; /* the structs, one behind the other */
-    size_t tblock_used;
+    size_t tblock_used, tblock_bytes;
     bool full;             /* to be emptied */
     struct tblock **block; /* in order of code */
     uint32_t blocks, blocks_max;

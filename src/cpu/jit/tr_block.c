@@ -108,6 +108,16 @@ static bool is_stack(const struct tr_insn *d)
     return d->op.kind >= TK_PUSH_R && d->op.kind <= TK_LEAVE;
 }
 
+/* Does its translation need the flags for itself, so that they have to be in c->fl? */
+static bool clobbers(const struct tr_insn *d)
+{
+    if (d->op.kind == TK_INTERP || d->op.kind == TK_SYSTEM || is_stack(d) || d->op.kind >= TK_CLI)
+        return true;
+    if (is_flow(d))
+        return d->op.kind >= TK_JMP_M;
+    return (d->i->flags & INSN_MEM) && d->op.kind != TK_LEA && d->op.kind != TK_NOP;
+}
+
 static bool is_string(const struct tr_insn *d)
 {
     uint8_t op = d->opcode;
@@ -276,11 +286,27 @@ static struct tblock *make(struct tr *t, uint32_t id)
     return tb;
 }
 
-/* The entry for flags that are in c->fl: none of its own when the block sets them first. */
-static void second_entry(struct tr *t, struct tblock *tb)
+/* Does it put away the flags it finds before it reads or sets any? */
+static bool saves_first(const struct tr *t)
 {
-    tb->entry_mem = tb->entry_host;
     if (!t->insn[0].live)
+        return false;
+    for (unsigned k = 0; k < t->count; k++) {
+        const struct tr_insn *d = &t->insn[k];
+        if (is_flow(d) ? d->op.kind == TK_JCC : d->op.reads | d->op.writes | d->op.maybe)
+            return false;
+        if (clobbers(d))
+            return true;
+    }
+    return false;
+}
+
+/* The entry for flags that are in c->fl: none of its own when the block sets them first, or saves
+ * them first (`saved`: behind that). */
+static void second_entry(struct tr *t, struct tblock *tb, const uint8_t *saved)
+{
+    tb->entry_mem = saved ? (uint32_t)(saved - t->cache->rw) : tb->entry_host;
+    if (saved || !t->insn[0].live)
         return;
     tb->entry_mem = (uint32_t)(t->p - t->cache->rw);
     e_flags_load(t);
@@ -301,16 +327,26 @@ static void another_page(struct tr *t, struct tr_ool *o)
 static void check_second_page(struct tr *t)
 {
     uint64_t next = (t->rip & ~(GUEST_PAGE_SIZE - 1)) + GUEST_PAGE_SIZE;
-    const struct tlb_exec *e = &t->c->tlb[t->ctx].exec[tlb_exec_index(next)];
+    const uint32_t *now = &t->c->tlb[t->ctx].exec_id[tlb_exec_index(next)];
     uint32_t id = tr_page_id(t->cache, next, t->b->host2, t->key);
     struct tr_ool *o = tr_ool(t, another_page);
 
     o->flag = t->flags == TR_HOST;
-    e_load32(t, HR_S1, &e->id);
+    e_load32(t, HR_S1, now);
     e8(t, 0x8d), e8(t, 0x89), e32(t, 0u - id); /* lea ecx, [rcx - id]: keeps flags */
     uint8_t *ok = e_jcc8(t, J8_JRCXZ);
     o->from[0] = e_jmp(t, t->p);
     e_here8(t, ok);
+}
+
+/* Such a block begins with saving; returns where those enter it whose flags are saved. */
+static const uint8_t *save_first(struct tr *t)
+{
+    if (t->b->host2 || !saves_first(t))
+        return NULL;
+    e_flags_save(t);
+    t->flags = TR_MEM;
+    return t->p;
 }
 
 static bool worth_it(const struct tr *t)
@@ -355,6 +391,7 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
     t.in = &t.insn[0];
     if (b->host2)
         check_second_page(&t);
+    const uint8_t *saved = save_first(&t);
     for (unsigned n = 0; n < t.count; n++) {
         t.in = &t.insn[n];
         unsigned last = tr_group(&t, n);
@@ -370,7 +407,7 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
     t.p = k->rw + k->aside_used;
     emit_aside(&t);
     struct tblock *tb = make(&t, id);
-    second_entry(&t, tb);
+    second_entry(&t, tb, saved);
     tb->end = (uint32_t)(end - k->rw);
     tb->aside = k->aside_used;
     tb->aside_end = MAX_OF((uint32_t)(t.p - k->rw), tb->aside + 1);

@@ -34,10 +34,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define TBLOCK_BYTES  (16 * MiB)
 #define TBLOCK_MAX    8192u /* far above what one with 40 instructions takes */
 #define WRITTEN_MAX   (1 * MiB)
 #define RET_STACK     (64 * KiB)
+#define RET_BOTTOM    256u /* of it: pairs that no return address equals */
 #define PAGES_INITIAL 4096u
 #define GRAIN_SHIFT   8 /* of tr_cache.grain */
 
@@ -87,9 +87,8 @@ static bool map_ret_stack(struct tr_cache *k)
         return false;
     mprotect(p, GUEST_PAGE_SIZE, PROT_NONE);
     k->ret_stack = p;
-    /* At the bottom a pair that no return address equals. */
-    k->ret_top = (uint64_t)(uintptr_t)(p + RET_STACK + GUEST_PAGE_SIZE - 64);
-    for (unsigned n = 0; n < 4; n++)
+    k->ret_top = (uint64_t)(uintptr_t)(p + RET_STACK + GUEST_PAGE_SIZE - RET_BOTTOM);
+    for (unsigned n = 0; n < RET_BOTTOM / 8; n++)
         ((uint64_t *)(uintptr_t)k->ret_top)[n] = 1ull << 63;
     return true;
 }
@@ -150,7 +149,8 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
     k->grain = g_try_new0(uint32_t, (k->bytes >> GRAIN_SHIFT) + 2);
     k->page_mask = PAGES_INITIAL - 1;
     k->page = g_new0(struct tr_page, PAGES_INITIAL);
-    k->tblocks = mmap(NULL, TBLOCK_BYTES, PROT_READ | PROT_WRITE,
+    k->tblock_bytes = k->bytes / 2; /* code of a block takes more than twice what its struct does */
+    k->tblocks = mmap(NULL, k->tblock_bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (k->tblocks == MAP_FAILED)
         k->tblocks = NULL;
@@ -159,7 +159,7 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
         return NULL;
     }
     memory_area_add("jit-tables", k, sizeof(*k));
-    memory_area_add("jit-tables", k->tblocks, TBLOCK_BYTES);
+    memory_area_add("jit-tables", k->tblocks, k->tblock_bytes);
     memory_area_add("jit-code", k->rw, k->bytes);
     memory_area_add("jit-code", k->rx, k->bytes);
     jumps_forget(k);
@@ -188,7 +188,7 @@ void tr_cache_free(struct tr_cache *k)
     if (k->ret_stack)
         munmap(k->ret_stack, RET_STACK + GUEST_PAGE_SIZE);
     if (k->tblocks)
-        munmap(k->tblocks, TBLOCK_BYTES);
+        munmap(k->tblocks, k->tblock_bytes);
     if (k->perf)
         fclose(k->perf);
     g_free(k->grain);
@@ -230,7 +230,7 @@ void tr_cache_flush(struct jit_cpu *c)
 bool tr_cache_room(struct tr_cache *k, uint32_t bytes)
 {
     if (k->used + bytes <= k->aside && k->aside_used + bytes <= k->bytes &&
-        k->tblock_used + TBLOCK_MAX <= TBLOCK_BYTES)
+        k->tblock_used + TBLOCK_MAX <= k->tblock_bytes)
         return true;
     k->full = true;
     return false;

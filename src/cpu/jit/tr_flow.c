@@ -27,27 +27,52 @@ static void stub_later(struct tr *t, struct tr_ool *o)
 
 static uint32_t *exec_id(struct tr *t, uint64_t rip)
 {
-    return &t->c->tlb[t->ctx].exec[(rip >> GUEST_PAGE_SHIFT) & (TLB_EXEC_SIZE - 1)].id;
+    return &t->c->tlb[t->ctx].exec_id[tlb_exec_index(rip)];
 }
 
-/* Goes on when the target's page is still the one that was linked; returns the jump otherwise. */
-static uint8_t *check_page(struct tr *t, struct tr_link *l)
+static void expect_page(struct tr *t, struct tr_link *l, bool negated)
 {
-    if (t->flags == TR_MEM) {
-        e_op(t, 0, 0, 0, 0x81, 7, op_abs(exec_id(t, l->rip))); /* cmp dword [id], imm32 */
-        l->id_at = (uint32_t)(t->p - t->cache->rw);
-        e32(t, 0xffffffff);
-        return e_jcc(t, CC_NE, t->p);
-    }
-    e_load32(t, HR_S1, exec_id(t, l->rip));
-    e8(t, 0x8d), e8(t, 0x89); /* lea ecx, [rcx - id] */
     l->id_at = (uint32_t)(t->p - t->cache->rw);
-    l->id_negated = true;
-    e32(t, 1);
-    uint8_t *ok = e_jcc8(t, J8_JRCXZ);
-    uint8_t *out = e_jmp(t, t->p);
+    l->id_negated = negated;
+    e32(t, negated ? 1 : UINT32_MAX);
+}
+
+/* Goes on when nobody asks to come out (poll) and the target's page is still the one that was
+ * linked (check), else to o. */
+static void guards(struct tr *t, struct tr_ool *o, struct tr_link *l, bool poll, bool check)
+{
+    uint8_t *polled = NULL, *ok;
+
+    if (t->flags == TR_MEM) {
+        if (poll) {
+            e_op(t, 0, 0, 0, 0x83, 7, op_abs(&t->c->tr.go)), e8(t, 0); /* cmp dword [go], 0 */
+            o->from[0] = e_jcc(t, CC_E, t->p);
+        }
+        if (check) {
+            e_op(t, 0, 0, 0, 0x81, 7, op_abs(exec_id(t, l->rip))); /* cmp dword [id], imm32 */
+            expect_page(t, l, false);
+            o->from[1] = e_jcc(t, CC_NE, t->p);
+        }
+        return;
+    }
+    if (!poll && !check)
+        return;
+    if (poll)
+        e_load32(t, HR_S1, &t->c->tr.go);
+    if (check) {
+        polled = poll ? e_jcc8(t, J8_JRCXZ) : NULL;
+        e_load32(t, HR_S1, exec_id(t, l->rip));
+    }
+    e8(t, 0x8d), e8(t, 0x89); /* lea ecx, [rcx - id], or of go: - 1 */
+    if (check)
+        expect_page(t, l, true);
+    else
+        e32(t, UINT32_MAX);
+    ok = e_jcc8(t, J8_JRCXZ);
+    if (polled)
+        e_here8(t, polled);
+    o->from[0] = e_jmp(t, t->p);
     e_here8(t, ok);
-    return out;
 }
 
 static bool same_page(const struct tr *t, uint64_t rip)
@@ -55,42 +80,40 @@ static bool same_page(const struct tr *t, uint64_t rip)
     return !t->b->host2 && !((rip ^ t->rip) & ~(GUEST_PAGE_SIZE - 1));
 }
 
+/* A jump is emitted and its link's stub put aside: site is the jump's rel32. */
+static void linked(struct tr *t, struct tr_ool *o, uint8_t *site)
+{
+    t->cache->link[o->link].site = (uint32_t)(site - t->cache->rw);
+    o->from[2] = site;
+}
+
 void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check)
 {
-    uint32_t n = tr_link_new(t->cache, rip, t->flags == TR_MEM);
-    struct tr_link *l = &t->cache->link[n];
-    uint8_t *polled = NULL, *checked = NULL, *site;
+    struct tr_ool *o = tr_ool(t, stub_later);
+    struct tr_link *l;
 
-    if (poll) {
+    o->link = tr_link_new(t->cache, rip, t->flags == TR_MEM);
+    l = &t->cache->link[o->link];
+    check |= !same_page(t, rip);
+    if (poll && !check && t->flags == TR_HOST) { /* loops: one jump only */
         e_load32(t, HR_S1, &t->c->tr.go);
-        polled = e_jcc8(t, J8_JRCXZ);
-    }
-    if (check || !same_page(t, rip))
-        checked = check_page(t, l);
-    site = e_jmp(t, t->p);
-    l->site = (uint32_t)(site - t->cache->rw);
-    if (!polled && !checked) {
-        struct tr_ool *o = tr_ool(t, stub_later);
-        o->link = n;
-        o->from[0] = site;
+        uint8_t *polled = e_jcc8(t, J8_JRCXZ);
+        linked(t, o, e_jmp(t, t->p));
+        e_here8(t, polled);
+        o->from[0] = e_jmp(t, t->p);
         return;
     }
-    if (polled)
-        e_here8(t, polled);
-    if (checked)
-        patch_rel(checked, t->p);
-    patch_rel(site, t->p);
-    l->stub = (uint32_t)(t->p - t->cache->rw);
-    stub(t, n);
+    guards(t, o, l, poll, check);
+    linked(t, o, e_jmp(t, t->p));
 }
 
 /* ---- leaving to an address in S0 ---- */
 
-/* Falls out of it when the target is not there. */
-static void look_up(struct tr *t)
+/* S1 = host address for the target in S0.  What jumps out when it is not there: miss[0] with S0 as
+ * it was; miss[1] and [2] (another page, or somebody asks to come out) with the entry in S1. */
+static void look_up(struct tr *t, uint8_t *miss[3])
 {
     const struct tr_jump *j = t->cache->jump;
-    uint8_t *other, *page, *go;
 
     e_mov32(t, HR_S1, HR_S0);
     e8(t, 0xc1), e8(t, 0xe9), e8(t, 9);             /* shr ecx, 9 */
@@ -98,24 +121,59 @@ static void look_up(struct tr *t)
     e8(t, 0x81), e8(t, 0xe1), e32(t, TR_JUMPS - 1); /* and */
     e8(t, 0xc1), e8(t, 0xe1), e8(t, TR_JUMP_SHIFT); /* shl */
     e_at_s1(t, 0x3b, HR_S0, low32(&j->rip));
-    other = e_jcc8(t, J8_JNE);
-    e8(t, 0x8b), e8(t, 0xb9), e32(t, low32(&j->id_at)); /* mov edi, [rcx + ...] */
-    e8(t, 0x8b), e8(t, 0x3f);                           /* mov edi, [rdi] */
-    e8(t, 0x3b), e8(t, 0xb9), e32(t, low32(&j->id));
-    page = e_jcc8(t, J8_JNE);
+    miss[0] = e_jcc(t, CC_NE, t->p);
+    e8(t, 0x48), e8(t, 0xc1), e8(t, 0xef), e8(t, GUEST_PAGE_SHIFT); /* shr rdi */
+    e8(t, 0x81), e8(t, 0xe7), e32(t, TLB_EXEC_SIZE - 1);            /* and edi */
+    e8(t, 0x8b), e8(t, 0x3c), e8(t, 0xbd);                          /* mov edi, [rdi * 4 + ...] */
+    e32(t, low32(t->c->tlb[t->ctx].exec_id));
+    e8(t, 0x3b), e8(t, 0xb9), e32(t, low32(&j->id)); /* cmp edi, [rcx + ...] */
+    miss[1] = e_jcc(t, CC_NE, t->p);
     e_op(t, 0, 0, 0, 0x83, 7, op_abs(&t->c->tr.go)), e8(t, 0);
-    go = e_jcc8(t, J8_JE);
-    e8(t, 0xff), e8(t, 0xa1), e32(t, low32(&j->code)); /* jmp [rcx + ...] */
-    e_here8(t, page);
-    e_here8(t, go);
-    e_at_s1(t, 0x8b, HR_S0, low32(&j->rip));
-    e_here8(t, other);
+    miss[2] = e_jcc(t, CC_E, t->p);
+    e8(t, 0x8b), e8(t, 0x89), e32(t, low32(&j->code)); /* mov ecx, [rcx + ...] */
+}
+
+static void target_again(struct tr *t)
+{
+    e_at_s1(t, 0x8b, HR_S0, low32(&t->cache->jump->rip));
+}
+
+static void jump_found(struct tr *t)
+{
+    e8(t, 0xff), e8(t, 0xe1); /* jmp rcx */
 }
 
 void tr_leave_indirect(struct tr *t)
 {
-    look_up(t);
+    uint8_t *miss[3];
+
+    look_up(t, miss);
+    jump_found(t);
+    patch_rel(miss[1], t->p);
+    patch_rel(miss[2], t->p);
+    target_again(t);
+    patch_rel(miss[0], t->p);
     e_jmp(t, glue(t, t->cache->glue.exit_indirect));
+}
+
+static void target_again_later(struct tr *t, struct tr_ool *o)
+{
+    target_again(t); /* and on, into what was put aside next */
+}
+
+/* The same in a block; put aside: where the target is not found. */
+static struct tr_ool *look_up_here(struct tr *t, void (*emit)(struct tr *, struct tr_ool *))
+{
+    uint8_t *miss[3];
+    struct tr_ool *o;
+
+    look_up(t, miss);
+    o = tr_ool(t, target_again_later);
+    o->from[0] = miss[1];
+    o->from[1] = miss[2];
+    o = tr_ool(t, emit);
+    o->from[0] = miss[0];
+    return o;
 }
 
 /* The interpreter raises what a target that is not canonical raises. */
@@ -251,37 +309,32 @@ static void landing(struct tr *t, uint64_t rip)
     tr_leave_to(t, rip, false, true);
 }
 
-/* The call's own link: what tr_leave_to makes, as a subroutine behind the block. */
-static void call_target(struct tr *t, struct tr_ool *o)
+/* A call that leaves translated code all the same has a landing. */
+static void call_later(struct tr *t, struct tr_ool *o)
 {
-    enum tr_flags was = t->flags;
-
-    t->flags = o->flag ? TR_MEM : TR_HOST;
-    tr_leave_to(t, o->rip, true, false);
-    t->flags = was;
+    e_call(t, t->p);
+    uint8_t *call = t->p - 4;
+    e_jmp(t, o->back);
+    patch_rel(call, t->p);
+    patch_rel(o->from[2], t->p);
+    stub_later(t, o);
 }
 
 static void call_direct(struct tr *t)
 {
     const struct tr_insn *d = t->in;
     uint64_t next = tr_next_rip(t), to = cut(t, next + (uint64_t)d->i->imm);
+    bool near = same_page(t, to);
+    struct tr_ool *o;
 
     push_return(t, next);
     push_host(t, next);
-    if (same_page(t, to) && to > t->rip) {
-        uint32_t n = tr_link_new(t->cache, to, t->flags == TR_MEM);
-        struct tr_ool *o = tr_ool(t, stub_later);
-        e_call(t, t->p);
-        t->cache->link[n].site = (uint32_t)(t->p - 4 - t->cache->rw);
-        o->link = n;
-        o->from[0] = t->p - 4;
-    } else {
-        struct tr_ool *o = tr_ool(t, call_target);
-        e_call(t, t->p);
-        o->from[0] = t->p - 4;
-        o->rip = to;
-        o->flag = t->flags == TR_MEM;
-    }
+    o = tr_ool(t, call_later);
+    o->link = tr_link_new(t->cache, to, t->flags == TR_MEM);
+    guards(t, o, &t->cache->link[o->link], !near || to <= t->rip, !near);
+    e_call(t, t->p);
+    linked(t, o, t->p - 4);
+    o->back = t->p;
     landing(t, next);
 }
 
@@ -312,33 +365,33 @@ static void jump_other(struct tr *t, struct tr_ool *o)
 
 static void jmp_indirect(struct tr *t)
 {
-    struct tr_ool *o;
-
     take_target(t);
-    look_up(t);
-    o = tr_ool(t, jump_other);
-    o->from[0] = e_jmp(t, t->p);
+    look_up_here(t, jump_other);
+    jump_found(t);
 }
 
-static void jump_kept(struct tr *t, struct tr_ool *o)
+/* The call is going to leave from glue. */
+static void call_other(struct tr *t, struct tr_ool *o)
 {
-    e_load64(t, HR_S0, &t->c->tr.target);
-    tr_leave_indirect(t);
+    check_canonical(t);
+    e_store64(t, &t->c->tr.target, HR_S0);
+    e_store_const32(t, &t->c->tr.callee, (uint32_t)tr_rx(t->cache, t->cache->glue.exit_kept));
+    e_jmp(t, o->back);
 }
 
+/* What is to be called is looked up before anything is pushed. */
 static void call_indirect(struct tr *t)
 {
     uint64_t next = tr_next_rip(t);
     struct tr_ool *o;
 
     take_target(t);
-    check_canonical(t);
-    e_store64(t, &t->c->tr.target, HR_S0);
+    o = look_up_here(t, call_other);
+    e_store32(t, &t->c->tr.callee, HR_S1);
+    o->back = t->p;
     push_return(t, next);
     push_host(t, next);
-    o = tr_ool(t, jump_kept);
-    e_call(t, t->p);
-    o->from[0] = t->p - 4;
+    e_op(t, 0, 0, 0, 0xff, 2, op_abs(&t->c->tr.callee));
     landing(t, next);
 }
 
@@ -347,7 +400,7 @@ static void ret_other(struct tr *t, struct tr_ool *o)
 {
     check_canonical(t);
     move_sp(t, (int32_t)o->at);
-    e_jmp(t, glue(t, t->cache->glue.ret_miss));
+    e_jmp(t, glue(t, t->cache->glue.ret_miss[t->ctx]));
 }
 
 static void ret(struct tr *t)

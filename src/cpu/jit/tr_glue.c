@@ -98,6 +98,34 @@ static void back_to_c(struct tr *t)
     e8(t, 0xc3);
 }
 
+#define RET_DEPTH 4u /* pairs below the top that a return looks at */
+
+/* S0 = target, which is not the top pair's.  A pair further down is taken when it matches: those
+ * above it belong to calls that were left in another way (retpolines, longjmp, returns that were
+ * interpreted).  Each of them is popped by a RET, which keeps the host's own predictor in step.
+ * When none matches all stay: the call was interpreted, or another thread of the guest's runs. */
+static void ret_miss(struct tr *t)
+{
+    uint8_t *found[RET_DEPTH], *none;
+
+    for (unsigned k = 0; k < RET_DEPTH; k++) {
+        /* cmp rdi, [rsp + 24 + 16 * k] */
+        e8(t, 0x48), e8(t, 0x3b), e8(t, 0x7c), e8(t, 0x24), e8(t, (uint8_t)(24 + 16 * k));
+        found[k] = e_jcc8(t, J8_JE);
+    }
+    none = e_jmp(t, t->p);
+    for (unsigned k = RET_DEPTH; k-- > 0;) {
+        e_here8(t, found[k]);
+        e8(t, 0x48), e8(t, 0xc7), e8(t, 0x04), e8(t, 0x24); /* mov qword [rsp], behind the ret */
+        e32(t, low32(t->p + 5 - t->cache->rw + t->cache->rx));
+        e8(t, 0xc3);
+        e8(t, 0x48), e8(t, 0x83), e8(t, 0xc4), e8(t, 8); /* add rsp, 8 */
+    }
+    e8(t, 0xc3);
+    patch_rel(none, t->p);
+    tr_leave_indirect(t);
+}
+
 static void exits(struct tr *t, struct tr_glue *g, uint8_t *rw)
 {
     g->exit_host = (uint32_t)(t->p - rw);
@@ -108,15 +136,8 @@ static void exits(struct tr *t, struct tr_glue *g, uint8_t *rw)
     vectors_out(t);
     back_to_c(t);
 
-    /* A pair that did not match goes, but for the last one. */
-    g->ret_miss = (uint32_t)(t->p - rw);
-    e_const(t, HR_S1, t->cache->ret_top);
-    e_op(t, 0, E_W, 0, 0x39, HR_S1, op_reg(HR_RSP));  /* cmp rsp, rcx */
-    uint8_t *bottom = e_jcc8(t, 0x73);                /* jae */
-    e8(t, 0x48), e8(t, 0x83), e8(t, 0xc4), e8(t, 16); /* add rsp, 16 */
-    e_here8(t, bottom);
-    tr_leave_indirect(t);
-
+    g->exit_kept = (uint32_t)(t->p - rw); /* to tr.target */
+    e_load64(t, HR_S0, &t->c->tr.target);
     g->exit_indirect = (uint32_t)(t->p - rw);
     e_store64(t, &t->c->st.rip, HR_S0);
     e_store_const32(t, &t->c->tr.link, 0);
@@ -361,10 +382,6 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k)
 
     enter(&t);
     exits(&t, &k->glue, k->rw);
-    /* Once more, now that the miss path's own way out is known. */
-    t.p = k->rw;
-    enter(&t);
-    exits(&t, &k->glue, k->rw);
     bail(&t, k->rw);
     uint8_t *inner = fill(&t, k->rw);
     interp(&t, k->rw);
@@ -372,6 +389,9 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k)
     vec_load(&t, k->rw);
     x87_load(&t, k->rw);
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
+        t.ctx = (uint8_t)ctx;
+        k->glue.ret_miss[ctx] = (uint32_t)(t.p - k->rw);
+        ret_miss(&t);
         k->glue.cross[ctx] = (uint32_t)(t.p - k->rw);
         cross(&t, &c->tlb[ctx], k->rw);
         for (unsigned write = 0; write < 2; write++) {

@@ -246,8 +246,8 @@ static uint32_t page_id(struct jit_cpu *c, uint64_t linear, const struct tlb_exe
     return tr_page_id(c->tr.cache, linear & ~(GUEST_PAGE_SIZE - 1), e->host, key);
 }
 
-/* The exec TLB's entry for st.rip, with the number of its page under key. */
-static struct tlb_exec *entry_for(struct jit_cpu *c, uint32_t key)
+/* The number of st.rip's page under key, which the exec TLB knows from now on. */
+static uint32_t entry_for(struct jit_cpu *c, uint32_t key)
 {
     struct tlb_exec *e = tlb_exec_slot(c, c->st.rip);
 
@@ -255,9 +255,10 @@ static struct tlb_exec *entry_for(struct jit_cpu *c, uint32_t key)
         mmu_flush_exec_ids(c, c->tlb_ctx);
         c->tr.key[c->tlb_ctx] = key;
     }
-    if (!e->id)
-        e->id = page_id(c, c->st.rip, e, key);
-    return e;
+    uint32_t *id = &c->tlb_now->exec_id[tlb_exec_index(c->st.rip)];
+    if (!*id)
+        *id = page_id(c, c->st.rip, e, key);
+    return *id;
 }
 
 static void choose_vectors(struct jit_cpu *c)
@@ -352,7 +353,7 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
 }
 
 /* What led here goes here directly from now on. */
-static void remember(struct jit_cpu *c, struct tblock *t, struct tlb_exec *e, uint32_t link)
+static void remember(struct jit_cpu *c, struct tblock *t, uint32_t link)
 {
     struct tr_cache *k = c->tr.cache;
 
@@ -364,8 +365,8 @@ static void remember(struct jit_cpu *c, struct tblock *t, struct tlb_exec *e, ui
         tr_link_set(c, link, t);
         return;
     }
-    k->jump[tr_jump_index(t->rip)] = (struct tr_jump){
-        .rip = t->rip, .code = tr_rx(k, t->entry_mem), .id_at = low32(&e->id), .id = t->id};
+    k->jump[tr_jump_index(t->rip)] =
+        (struct tr_jump){.rip = t->rip, .code = (uint32_t)tr_rx(k, t->entry_mem), .id = t->id};
 }
 
 static void came_out(struct jit_cpu *c)
@@ -413,20 +414,21 @@ bool tr_run(struct jit_cpu *c, struct block *b)
         tr_cache_flush(c);
         left = false;
     }
-    struct tlb_exec *e = entry_for(c, key);
+    uint32_t id = entry_for(c, key);
     if (unlikely(b->host2)) { /* icache_lookup has just seen that it is there */
         uint64_t next = c->st.rip + GUEST_PAGE_SIZE;
         struct tlb_exec *second = tlb_exec_slot(c, next);
         if (!TLB_COVERS(second->tag, next, 1))
             return false;
-        if (!second->id)
-            second->id = page_id(c, next, second, key);
+        uint32_t *number = &c->tlb_now->exec_id[tlb_exec_index(next)];
+        if (!*number)
+            *number = page_id(c, next, second, key);
     }
-    struct tblock *t = translation(c, b, key, e->id);
+    struct tblock *t = translation(c, b, key, id);
     if (!t)
         return false;
     if (left && likely(!c->cosim))
-        remember(c, t, e, link);
+        remember(c, t, link);
     if (!__atomic_load_n(&c->tr.go, __ATOMIC_RELAXED)) {
         __atomic_store_n(&c->tr.go, 1, __ATOMIC_SEQ_CST);
         if (unlikely(interp_must_stop(c)))
