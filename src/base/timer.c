@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,7 +30,14 @@ uint64_t host_clock_ns(void)
 }
 
 /* One atomic word, so that readers need no lock: bit 0 says running; the rest, signed, is host time
- * minus clock time while running, and the clock time while stopped. */
+ * minus clock time while running, and the clock time while stopped.  While it is being stopped the
+ * word is CLOCK_STOPPING, and readers wait for the time at which it stopped.
+ *
+ * The race, as a story: a vcpu reads the word (running) and loses its processor; the main thread
+ * stops the clock.  Were the vcpu to go on with the host's time of now, it would see more than the
+ * clock will show afterwards, and a timer that it starts would begin in the future.  So it looks at
+ * the word once more after it has read the host's time. */
+#define CLOCK_STOPPING INT64_MIN
 struct vm_clock {
     int64_t word;
     pthread_mutex_t lock; /* start, stop, set; the list */
@@ -63,18 +71,34 @@ void vm_clock_free(struct vm_clock *c)
     g_free(c);
 }
 
+static int64_t clock_word_get(const struct vm_clock *c)
+{
+    int64_t word;
+
+    while ((word = __atomic_load_n(&c->word, __ATOMIC_ACQUIRE)) == CLOCK_STOPPING)
+        sched_yield();
+    return word;
+}
+
 static uint64_t clock_at(const struct vm_clock *c, uint64_t host_ns)
 {
     if (!c)
         return host_ns;
-    int64_t word = __atomic_load_n(&c->word, __ATOMIC_ACQUIRE);
+    int64_t word = clock_word_get(c);
     return word & 1 ? host_ns - (uint64_t)(word >> 1) : (uint64_t)(word >> 1);
 }
 
 uint64_t vm_clock_ns(const struct vm_clock *c)
 {
-    int64_t word = __atomic_load_n(&c->word, __ATOMIC_ACQUIRE);
-    return word & 1 ? host_clock_ns() - (uint64_t)(word >> 1) : (uint64_t)(word >> 1);
+    for (;;) {
+        int64_t word = clock_word_get(c);
+        if (!(word & 1))
+            return (uint64_t)(word >> 1);
+        uint64_t host = host_clock_ns();
+        __builtin_ia32_lfence(); /* the time is read before the word is */
+        if (likely(__atomic_load_n(&c->word, __ATOMIC_ACQUIRE) == word))
+            return host - (uint64_t)(word >> 1);
+    }
 }
 
 /* When the clock will show ns; UINT64_MAX while it stands still. */
@@ -82,7 +106,7 @@ static uint64_t clock_to_host(const struct vm_clock *c, uint64_t ns)
 {
     if (!c)
         return ns;
-    int64_t word = __atomic_load_n(&c->word, __ATOMIC_ACQUIRE);
+    int64_t word = clock_word_get(c);
     if (!(word & 1))
         return UINT64_MAX;
     __int128 host = (__int128)ns + (word >> 1);
@@ -262,8 +286,12 @@ void vm_clock_start(struct vm_clock *c)
 void vm_clock_stop(struct vm_clock *c)
 {
     pthread_mutex_lock(&c->lock);
-    if (c->word & 1)
-        __atomic_store_n(&c->word, clock_word((int64_t)vm_clock_ns(c), false), __ATOMIC_RELEASE);
+    int64_t word = c->word;
+    if (word & 1) {
+        __atomic_store_n(&c->word, CLOCK_STOPPING, __ATOMIC_SEQ_CST);
+        int64_t ns = (int64_t)host_clock_ns() - (word >> 1);
+        __atomic_store_n(&c->word, clock_word(ns, false), __ATOMIC_RELEASE);
+    }
     pthread_mutex_unlock(&c->lock);
 }
 

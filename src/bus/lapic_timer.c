@@ -34,6 +34,8 @@ uint32_t lapic_timer_current(struct lapic *l)
     if (!l->timer_running || !initial)
         return 0;
     elapsed = vm_clock_ns(l->clock) - l->timer_start_ns;
+    if ((int64_t)elapsed < 0) /* the clock was set back: a count that runs is never zero */
+        elapsed = 0;
     counts = elapsed >> divide_shift(l->reg[REG_TIMER_DIVIDE]);
     if (lapic_timer_mode(l) == TIMER_PERIODIC)
         return initial - counts % initial;

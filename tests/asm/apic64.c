@@ -65,9 +65,10 @@ static void timer(void)
     APIC[LVTT] = VEC_TIMER | 1 << 17;
     APIC[INIT] = 500000;
     wait_ticks(5);
-    CHECK_EQ(ticks, 6);
+    CHECK(ticks >= 6); /* more, when a busy host was away for a period */
     APIC[LVTT] = 1 << 16;
     APIC[INIT] = 0;
+    __asm__ volatile("sti; nop; cli"); /* one that still waits */
     ticks = 0;
 }
 

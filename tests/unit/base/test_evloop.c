@@ -154,6 +154,41 @@ static void test_vm_clock_stands_still_while_stopped(void)
     vm_clock_free(c);
 }
 
+struct clock_reader {
+    struct vm_clock *clock;
+    bool stop;      /* atomic */
+    uint64_t backs; /* how often the clock went back */
+};
+
+static void *clock_reader_run(void *opaque)
+{
+    struct clock_reader *r = opaque;
+    uint64_t last = 0;
+
+    while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
+        uint64_t now = vm_clock_ns(r->clock);
+        r->backs += now < last;
+        last = now;
+    }
+    return NULL;
+}
+
+/* Who reads the clock while another thread stops it must not see what comes after the stop. */
+static void test_vm_clock_never_goes_back(void)
+{
+    struct clock_reader r = {.clock = vm_clock_new()};
+    GThread *reader = g_thread_new("reader", clock_reader_run, &r);
+
+    for (int i = 0; i < 200000; i++) {
+        vm_clock_start(r.clock);
+        vm_clock_stop(r.clock);
+    }
+    __atomic_store_n(&r.stop, true, __ATOMIC_RELAXED);
+    g_thread_join(reader);
+    g_assert_cmpuint(r.backs, ==, 0);
+    vm_clock_free(r.clock);
+}
+
 /* A restored machine may have run longer than this host is up. */
 static void test_vm_clock_ahead_of_host(void)
 {
@@ -333,6 +368,7 @@ int main(int argc, char **argv)
     g_test_add_func("/evloop/timers_many", test_many_timers_fire_in_order);
     g_test_add_func("/evloop/timer_past", test_timer_always_in_the_past_does_not_hold_the_loop);
     g_test_add_func("/evloop/vm_clock", test_vm_clock_stands_still_while_stopped);
+    g_test_add_func("/evloop/vm_clock_never_goes_back", test_vm_clock_never_goes_back);
     g_test_add_func("/evloop/vm_clock_ahead", test_vm_clock_ahead_of_host);
     g_test_add_func("/evloop/timer_clock_stopped", test_timer_waits_for_stopped_clock);
     g_test_add_func("/evloop/defer", test_deferred_work_keeps_order_and_can_be_forgotten);

@@ -609,6 +609,31 @@ static void test_timer_mode_changes(void)
     board_free(b);
 }
 
+/* A count that runs is saved as one that runs, whatever the clock has done to it. */
+static void test_timer_saved_when_the_clock_was_set_back(void)
+{
+    struct board *b = board_new();
+    uint8_t regs[1024];
+    uint64_t base;
+    g_autoptr(GError) err = NULL;
+
+    vm_clock_set_ns(b->clock, 9000000);
+    apics_enable(b);
+    apic_write(b, 0, 0x3e0, 0xb);
+    apic_write(b, 0, 0x320, 0x31);
+    apic_write(b, 0, 0x380, 2000);
+    vm_clock_set_ns(b->clock, 5000);
+    lapic_state_get(b->lapic[0], regs, &base);
+    lapic_reset(b->lapic[0], false);
+    g_assert_true(lapic_state_set(b->lapic[0], regs, base, &err));
+    g_assert_no_error(err);
+    g_assert_cmpuint(apic_read(b, 0, 0x390), ==, 2000);
+    vm_clock_set_ns(b->clock, 5000 + 2000);
+    g_assert_cmpuint(apic_read(b, 0, 0x390), ==, 0);
+    g_assert_cmpint(lapic_ack(b->lapic[0]), ==, 0x31);
+    board_free(b);
+}
+
 static void test_timer_deadline(void)
 {
     struct board *b = board_new();
@@ -803,6 +828,8 @@ int main(int argc, char **argv)
     g_test_add_func("/lapic/x2apic", test_x2apic_msrs);
     g_test_add_func("/lapic/timer", test_timer_oneshot_and_periodic);
     g_test_add_func("/lapic/timer-mode-changes", test_timer_mode_changes);
+    g_test_add_func("/lapic/timer-saved-when-the-clock-was-set-back",
+                    test_timer_saved_when_the_clock_was_set_back);
     g_test_add_func("/lapic/deadline", test_timer_deadline);
     g_test_add_func("/lapic/state", test_lapic_state_moves);
     g_test_add_func("/irqchip/save-load", test_devices_save_and_load);

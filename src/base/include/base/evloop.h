@@ -40,7 +40,8 @@ void evloop_undefer(struct evloop *loop, evloop_fn *fn, void *opaque);
 void evloop_call(struct evloop *loop, evloop_fn *fn, void *opaque);
 
 /* Clocks.  The host clock is CLOCK_MONOTONIC.  A vm clock is the host clock minus the time the
- * machine was stopped; devices use it, so that a paused guest's timers stand still. */
+ * machine was stopped; devices use it, so that a paused guest's timers stand still.  It never goes
+ * back, for any thread, but by vm_clock_set_ns(). */
 struct vm_clock;
 uint64_t host_clock_ns(void);
 struct vm_clock *vm_clock_new(void); /* starts stopped, at 0 */
