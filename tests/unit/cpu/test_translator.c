@@ -301,6 +301,33 @@ static void test_targets_that_are_not_canonical(void)
     out_of_canon(ret_out, ret_out_end, FLAT_STACK - 8);
 }
 
+/* The first instruction sets all flags, so that nothing stands behind the call that ends the
+ * translation, and its return address is the first byte of the one made next, or of none. */
+FLAT_CODE(call_ends_block, "1: addl $1, %ecx\n\tjmp *%rax\n"
+                           "2: addl $1, %edx\n\tjmp *%rbx\n");
+
+static void test_a_call_that_ends_a_translation_belongs_to_it(void)
+{
+    struct flat *f = load(call_ends_block, call_ends_block_end);
+    const uint64_t bad = 0x0000800000000000, second = FLAT_CODE_AT + 5;
+
+    for (unsigned round = 0; round < 8; round++) { /* cold, then translated one by one */
+        bool two = round >= 4;
+        flat_cpu(f)->st.rip = FLAT_CODE_AT;
+        GPR(f, R_RAX) = two ? second : bad;
+        GPR(f, R_RBX) = bad;
+        g_assert_cmpint(run_to_fault(f), ==, EX_GP);
+        g_assert_cmpuint(flat_cpu(f)->st.rip, ==, (two ? second : FLAT_CODE_AT) + 3);
+    }
+    flat_cpu(f)->st.rip = FLAT_CODE_AT; /* the first again, behind which the second lies now */
+    GPR(f, R_RAX) = bad;
+    g_assert_cmpint(run_to_fault(f), ==, EX_GP);
+    g_assert_cmpuint(flat_cpu(f)->st.rip, ==, FLAT_CODE_AT + 3);
+    if (translates(f))
+        g_assert_cmpuint(stats(f)->blocks, ==, 2);
+    flat_free(f);
+}
+
 FLAT_CODE(to_zero, "leaq 2f(%rip), %rbx\n\t"
                    "movl $1000, %ecx\n\t"
                    "xorl %eax, %eax\n"
@@ -593,6 +620,7 @@ int main(int argc, char **argv)
     ADD(page_is_remapped_under_a_linked_call);
     ADD(the_cache_is_emptied_under_calls);
     ADD(targets_that_are_not_canonical);
+    ADD(a_call_that_ends_a_translation_belongs_to_it);
     ADD(jumps_to_address_zero);
     ADD(faults_are_precise);
     ADD(instruction_in_two_pages_follows_its_second_page);
