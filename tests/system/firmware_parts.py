@@ -25,9 +25,11 @@ def flash(work):
             "-machine", "q35,pflash0=code,pflash1=vars"], copy
 
 
-def grub(what):
+def grub(what, *wait):
+    """A disk, CD-ROM or folder with GRUB; with "wait" its menu stays until a key is pressed."""
     try:
-        done = subprocess.run([TOP / "scripts/guest/make-grub-disk.sh", "cloud"], capture_output=True, text=True, check=True)
+        done = subprocess.run([TOP / "scripts/guest/make-grub-disk.sh", "cloud", *wait], capture_output=True, text=True,
+                              check=True)
     except subprocess.CalledProcessError as e:
         raise Skip(e.stderr.strip()) from e
     return f"{done.stdout.strip()}/{what}"
@@ -73,5 +75,6 @@ class Qmp:
                 return answer["return"]
 
 
-def drive(disk, **more):
-    return ["-drive", ",".join([f"file={disk}", "format=raw", "readonly=on"] + [f"{k}={v}" for k, v in more.items()])]
+def drive(disk, readonly=True, **more):
+    words = [f"file={disk}", "format=raw"] + ["readonly=on"] * readonly
+    return ["-drive", ",".join(words + [f"{k}={v}" for k, v in more.items()])]

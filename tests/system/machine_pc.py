@@ -89,19 +89,6 @@ def kernel_under_ovmf():
                     raise Failure("the kernel found fault with the ACPI tables\n" + g.text()[-3000:])
 
 
-def grub_under_ovmf_from_ide():
-    with tempfile.TemporaryDirectory() as work:
-        args, _ = flash(work)
-        disk = Path(work) / "disk.img"
-        shutil.copyfile(grub("efi.img"), disk)
-        with Guest(args + ["-machine", "pc", "-hda", str(disk)]) as g:
-            g.expect("Debian kernel on a GRUB disk", 300)
-            g.expect("hanok guest: up after", 300)
-            g.send("cat /sys/block/sda/device/model\n")
-            g.expect("HANOK HARDDISK")
-            power_off(g)
-
-
 def mistakes_are_sentences():
     text = "firmware does not start: leave out -bios"
     with tempfile.NamedTemporaryFile(suffix=".elf") as f:
@@ -148,6 +135,5 @@ SLOW = [
     ("the same from a CD-ROM on an IDE cable, which is then changed", boots_from_cdrom_and_changes_it),
     ("the same from virtio-blk, twice", boots_from_virtio_blk),
     ("a kernel given by -kernel starts under OVMF, on both boards", kernel_under_ovmf),
-    ("OVMF and GRUB from a GPT disk on an IDE cable", grub_under_ovmf_from_ide),
 ]
 run_tests(TESTS + (SLOW if sys.argv[1:] == ["--slow"] else []))
