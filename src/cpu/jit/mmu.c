@@ -79,9 +79,16 @@ static bool is_code_page(const struct guest_region *r, uint64_t offset)
 
 /* ---- flushing ---- */
 
+/* One entry has no other slot's pages to say "none" with: it gets a page that no canonical address
+ * is in, and, since a guest may try, nothing behind it. */
+#define STACK_NONE UINT64_C(0x5a5a5a5a5a5a5000)
+
+static uint8_t nothing[GUEST_PAGE_SIZE];
+
 static void stack_forget(struct tlb_ctx *t)
 {
-    t->stack.tag = 1; /* no page */
+    t->stack.tag = STACK_NONE;
+    t->stack.host = (uintptr_t)nothing;
 }
 
 static void exec_clear(struct tlb_ctx *t, unsigned slot)

@@ -346,6 +346,32 @@ static void test_jumps_to_address_zero(void)
     flat_free(f);
 }
 
+FLAT_CODE(stack_at_zero, "movl $1000, %ecx\n\t"
+                         "movl $0x800, %eax\n"
+                         "1: pushq %rcx\n\t" /* a page of the stack is known */
+                         "popq %rdx\n\t"
+                         "movq %cr3, %rdx\n\t"
+                         "movq %rdx, %cr3\n\t" /* no longer */
+                         "xchgq %rax, %rsp\n\t"
+                         "pushq %rcx\n\t"
+                         "xchgq %rax, %rsp\n\t"
+                         "addl $8, %eax\n\t"
+                         "cmpl %ecx, 0x7f8\n\t"
+                         "jne 2f\n\t"
+                         "decl %ecx\n\t"
+                         "jnz 1b\n"
+                         "2: " FLAT_EXIT);
+
+/* Page zero is a page like any other, also while no page of the stack is known. */
+static void test_stack_in_page_zero(void)
+{
+    struct flat *f = load(stack_at_zero, stack_at_zero_end);
+
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RCX), ==, 0);
+    flat_free(f);
+}
+
 FLAT_CODE(divide, "movl $7, %eax\n\txorl %edx, %edx\n\tdivl %ecx\n");
 FLAT_CODE(misaligned, "movl $7, %eax\n\tmovl $0x400004, %edx\n\tmovaps %xmm0, (%rdx)\n");
 FLAT_CODE(not_there, "movl $7, %eax\n\tmovl $0xf00004, %edx\n\taddl %eax, (%rdx)\n");
@@ -622,6 +648,7 @@ int main(int argc, char **argv)
     ADD(targets_that_are_not_canonical);
     ADD(a_call_that_ends_a_translation_belongs_to_it);
     ADD(jumps_to_address_zero);
+    ADD(stack_in_page_zero);
     ADD(faults_are_precise);
     ADD(instruction_in_two_pages_follows_its_second_page);
     ADD(operands_in_two_pages);
