@@ -177,3 +177,30 @@ bool create_virtio_vga(struct machine *m, const struct device_class *cls, struct
     m->vga = virtio_gpu_pci_new(&cfg, err);
     return m->vga != NULL;
 }
+
+/* ---- virtio keyboard, mouse, tablet ---- */
+
+const struct prop_desc props_virtio_input[] = {
+    {"serial", PROP_STR, NULL, "serial number the guest sees"},
+    {"wheel-axis", PROP_BOOL, "on", "accepted: a pointer has a wheel"},
+    VIRTIO_COMMON,
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_virtio_input(struct machine *m, const struct device_class *cls, struct props *p,
+                         GError **err)
+{
+    static const struct {
+        const char *name;
+        enum virtio_input_kind kind;
+    } kinds[] = {{"virtio-keyboard-pci", VIRTIO_INPUT_KEYBOARD},
+                 {"virtio-mouse-pci", VIRTIO_INPUT_MOUSE},
+                 {"virtio-tablet-pci", VIRTIO_INPUT_TABLET}};
+    struct virtio_input_config cfg = {.serial = NULL};
+
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (strcmp(kinds[i].name, cls->name) == 0)
+            cfg.kind = kinds[i].kind;
+    return virtio_common_read(m, p, &cfg.pci, err) &&
+           props_get_str(p, "serial", &cfg.serial, err) && virtio_input_pci_new(&cfg, err) != NULL;
+}

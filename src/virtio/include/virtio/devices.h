@@ -119,6 +119,14 @@ struct virtio_gpu_config {
 };
 struct pci_dev *virtio_gpu_pci_new(const struct virtio_gpu_config *cfg, GError **err);
 
+enum virtio_input_kind { VIRTIO_INPUT_KEYBOARD, VIRTIO_INPUT_MOUSE, VIRTIO_INPUT_TABLET };
+struct virtio_input_config {
+    struct virtio_pci_config pci;
+    enum virtio_input_kind kind;
+    const char *serial; /* NULL: none */
+};
+struct pci_dev *virtio_input_pci_new(const struct virtio_input_config *cfg, GError **err);
+
 struct virtio_serial_config {
     struct virtio_pci_config pci;
     unsigned max_ports; /* 0 = 31 */
