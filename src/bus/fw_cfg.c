@@ -36,6 +36,8 @@ struct item {
     bool present;
     int fd;
     uint64_t fd_offset;
+    void (*written)(void *opaque, const uint8_t *data); /* NULL: it is read only */
+    void *opaque;
 };
 struct file {
     char *name;
@@ -183,6 +185,19 @@ static bool dma_read(struct fw_cfg *f, uint64_t to, uint64_t len)
     return true;
 }
 
+static bool dma_write(struct fw_cfg *f, uint64_t from, uint64_t len)
+{
+    struct item *it = item_find(f, f->selected);
+
+    if (!it || !it->written || f->offset_bytes > it->len_bytes ||
+        len > it->len_bytes - f->offset_bytes ||
+        guest_mem_read(f->mem, GPA(from), it->data + f->offset_bytes, len) != 0)
+        return false;
+    f->offset_bytes += (uint32_t)len;
+    it->written(it->opaque, it->data);
+    return true;
+}
+
 static void dma_run(struct fw_cfg *f, uint64_t at)
 {
     struct {
@@ -201,7 +216,8 @@ static void dma_run(struct fw_cfg *f, uint64_t at)
         if (!dma_read(f, GUINT64_FROM_BE(cmd.addr), len))
             done = DMA_ERROR;
     } else if (control & DMA_WRITE) {
-        done = DMA_ERROR; /* no item can be written */
+        if (!dma_write(f, GUINT64_FROM_BE(cmd.addr), len))
+            done = DMA_ERROR;
     } else if (control & DMA_SKIP) {
         item_take(f, NULL, len);
     }
@@ -362,12 +378,13 @@ static void directory_build(struct fw_cfg *f)
     fw_cfg_add_bytes(f, FW_CFG_FILE_DIR, dir, len);
 }
 
-void fw_cfg_add_file(struct fw_cfg *f, const char *name, const void *data, size_t len)
+/* The file of that name, made when there is none. */
+static struct file *file_named(struct fw_cfg *f, const char *name)
 {
     struct file *file = NULL;
     guint at;
 
-    assert(strlen(name) < FILE_NAME_BYTES && len <= UINT32_MAX);
+    assert(strlen(name) < FILE_NAME_BYTES);
     for (at = 0; at < f->files->len; at++) {
         struct file *here = g_ptr_array_index(f->files, at);
         int order = strcmp(name, here->name);
@@ -382,8 +399,24 @@ void fw_cfg_add_file(struct fw_cfg *f, const char *name, const void *data, size_
         file->name = g_strdup(name);
         g_ptr_array_insert(f->files, (int)at, file);
     }
-    item_set(&file->item, data, len);
+    return file;
+}
+
+void fw_cfg_add_file(struct fw_cfg *f, const char *name, const void *data, size_t len)
+{
+    assert(len <= UINT32_MAX);
+    item_set(&file_named(f, name)->item, data, len);
     directory_build(f);
+}
+
+void fw_cfg_add_writable_file(struct fw_cfg *f, const char *name, const void *data, size_t len,
+                              void (*written)(void *opaque, const uint8_t *data), void *opaque)
+{
+    struct item *it = &file_named(f, name)->item;
+
+    it->written = written;
+    it->opaque = opaque;
+    fw_cfg_add_file(f, name, data, len);
 }
 
 const void *fw_cfg_file(struct fw_cfg *f, const char *name, size_t *len)

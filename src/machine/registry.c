@@ -90,6 +90,7 @@ const struct device_class *const device_classes[] = {
     ALIASED("virtio-gpu-pci", "virtio-gpu", "PCI", "graphics card, without VGA", props_virtio_gpu,
             create_virtio_gpu),
     ROW("virtio-vga", "PCI", "graphics card, VGA compatible", props_virtio_vga, create_virtio_vga),
+    ROW("ramfb", NULL, "screen in the guest's memory, for firmware", props_ramfb, create_ramfb),
     ALIASED("virtio-keyboard-pci", "virtio-keyboard", "PCI", "keyboard", props_virtio_input,
             create_virtio_input),
     ALIASED("virtio-mouse-pci", "virtio-mouse", "PCI", "mouse", props_virtio_input,

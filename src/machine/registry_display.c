@@ -1,11 +1,14 @@
 /* registry_display.c - graphics cards as users write them, and the board's own keyboard and mouse.
  */
+#include "firmware.h"
 #include "registry.h"
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "bus/fw_cfg.h"
 #include "devices/i8042.h"
+#include "devices/ramfb.h"
 #include "devices/vga.h"
 #include "display/input.h"
 #include "virtio/devices.h"
@@ -176,6 +179,43 @@ bool create_virtio_vga(struct machine *m, const struct device_class *cls, struct
     cfg.vga_opaque = &vga;
     m->vga = virtio_gpu_pci_new(&cfg, err);
     return m->vga != NULL;
+}
+
+/* ---- ramfb ---- */
+
+const struct prop_desc props_ramfb[] = {
+    {"x-migrate", PROP_BOOL, "on", "accepted: a saved state has it"},
+    {"use-legacy-x86-rom", PROP_BOOL, "on", "bring the BIOS's driver"},
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+/* OVMF has a driver of its own; a BIOS runs the one that is among the files of fw_cfg. */
+static void ramfb_rom(struct machine *m)
+{
+    static const char *const file = "vgabios-ramfb.bin";
+    g_autofree char *path = firmware_find(m->cfg, file, NULL), *data = NULL;
+    gsize len = 0;
+
+    if (path && g_file_get_contents(path, &data, &len, NULL))
+        fw_cfg_add_file(m->fw_cfg, "vgaroms/vgabios-ramfb.bin", data, len);
+    else
+        log_warning("the BIOS driver of ramfb (%s, in the package seabios) is not installed", file);
+}
+
+bool create_ramfb(struct machine *m, const struct device_class *cls, struct props *p, GError **err)
+{
+    const char *id = NULL;
+    bool rom = true;
+    size_t len;
+
+    if (!props_get_str(p, "id", &id, err) || !props_get_bool(p, "use-legacy-x86-rom", &rom, err))
+        return false;
+    if (fw_cfg_file(m->fw_cfg, "etc/ramfb", &len))
+        return error_set(err, HANOK_ERROR_BUSY, "a machine has one ramfb");
+    ramfb_new(&m->devices, m->fw_cfg, m->mem, id);
+    if (rom && m->firmware)
+        ramfb_rom(m);
+    return true;
 }
 
 /* ---- virtio keyboard, mouse, tablet ---- */

@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { STEP_BYTES = 8, STEPS_MAX = 256 };
+enum { STEP_BYTES = 8, STEPS_MAX = 256, WRITABLE_BYTES = 28 };
 #define RAM_BYTES (256 * KiB)
 
 struct board {
@@ -19,10 +19,16 @@ struct board {
     struct ram_block *ram;
 };
 
+static void written(void *opaque, const uint8_t *data)
+{
+    memcpy(opaque, data, WRITABLE_BYTES); /* all of it is there to be read */
+}
+
 static struct board *board_make(void)
 {
     struct board *b = g_new0(struct board, 1);
     g_autofree uint8_t *big = g_malloc0(100000);
+    static uint8_t seen[WRITABLE_BYTES];
     struct fw_cfg *f;
 
     device_list_init(&b->devices);
@@ -34,6 +40,7 @@ static struct board *board_make(void)
     fw_cfg_add_u16(f, FW_CFG_NB_CPUS, 2);
     fw_cfg_add_file(f, "etc/empty", "", 0);
     fw_cfg_add_file(f, "etc/big", big, 100000);
+    fw_cfg_add_writable_file(f, "etc/writable", big, WRITABLE_BYTES, written, seen);
     return b;
 }
 

@@ -91,6 +91,16 @@ def test_viewer_sees_the_screen_and_types():
                     raise Failure(f"query-vnc says {info}")
 
 
+def test_bios_draws_into_ramfb():
+    with tempfile.TemporaryDirectory() as work:
+        sock = f"{work}/vnc"
+        with Guest(["-m", "64", "-nic", "none", "-vga", "none", "-device", "ramfb", "-vnc", f"unix:{sock}"]) as g:
+            g.expect("SeaBIOS")
+            with Viewer(sock) as v:
+                if not v.until(lambda s: (s.width, s.height) == (1024, 768) and lit(s.rgb()) > 500, 60):
+                    raise Failure(f"the viewer sees {v.width} x {v.height} dots, {lit(v.rgb())} of them lit")
+
+
 def test_password_is_asked_for():
     with tempfile.TemporaryDirectory() as work:
         sock, qmp = f"{work}/vnc", f"{work}/qmp"
@@ -108,6 +118,7 @@ def test_mistakes_are_sentences():
     for args, wanted in ((["-vnc", "nonsense"], "is not HOST:DISPLAY"),
                          (["-vnc", ":0,password-secret=none"], "there is no secret 'none'"),
                          (["-device", "VGA", "-device", "VGA"], "a machine has one VGA card"),
+                         (["-device", "ramfb", "-device", "ramfb"], "a machine has one ramfb"),
                          (["-device", "VGA,vgamem_mb=3"], "a power of two")):
         with Guest(["-m", "64", "-nic", "none"] + args) as g:
             if g.wait() != 1 or wanted not in g.stderr.decode():
@@ -127,6 +138,7 @@ def test_modules_path_is_named_when_the_module_is_missing():
 if __name__ == "__main__":
     run_tests([
         ("a VNC viewer sees the screen and types; screendump writes it", test_viewer_sees_the_screen_and_types),
+        ("the BIOS draws its text into RAM", test_bios_draws_into_ramfb),
         ("a password is asked for", test_password_is_asked_for),
         ("mistakes are sentences", test_mistakes_are_sentences),
         ("a socket that cannot be made is named", test_modules_path_is_named_when_the_module_is_missing),

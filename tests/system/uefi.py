@@ -2,7 +2,8 @@
 """UEFI: OVMF from flash, its shell, variables that persist."""
 import tempfile
 
-from firmware_parts import VARS, flash
+from firmware_parts import VARS, Qmp, flash
+from screen import lit, read_ppm
 from vmtest import Failure, Guest, run_tests
 
 
@@ -28,6 +29,22 @@ def test_shell_and_variables():
             g.expect("6B 00 65 00 70 00 74", 60)
 
 
+def test_screen_in_ram():
+    """OVMF's own driver of ramfb; the shell's text is on the screen."""
+    with tempfile.TemporaryDirectory() as work:
+        args, _ = flash(work)
+        args += ["-vga", "none", "-device", "ramfb", "-qmp", f"unix:{work}/qmp,server=on,wait=off"]
+        with Guest(args) as g:
+            g.expect("Press .*ESC", 180)
+            g.send("\x1b")
+            g.expect("Shell>", 60)
+            with Qmp(f"{work}/qmp") as q:
+                q.run("screendump", filename=f"{work}/shot.ppm")
+            width, height, rgb = read_ppm(f"{work}/shot.ppm")
+            if (width, height) != (800, 600) or lit(rgb) < 2000 or lit(rgb) > 50000:
+                raise Failure(f"the picture has {width} x {height} dots, {lit(rgb)} of them lit")
+
+
 def test_mistakes_are_sentences():
     with tempfile.NamedTemporaryFile() as odd:
         odd.write(b"x" * 1000)
@@ -43,5 +60,6 @@ def test_mistakes_are_sentences():
 
 run_tests([
     ("the UEFI shell, and a variable that persists", test_shell_and_variables),
+    ("the shell on a screen in RAM", test_screen_in_ram),
     ("mistakes are sentences", test_mistakes_are_sentences),
 ])

@@ -49,6 +49,10 @@ void fw_cfg_add_u32(struct fw_cfg *f, uint16_t key, uint32_t v);
 void fw_cfg_add_u64(struct fw_cfg *f, uint16_t key, uint64_t v);
 void fw_cfg_add_file(struct fw_cfg *f, const char *name, const void *data,
                      size_t len); /* copies; replaces */
+/* A file that the guest may write by DMA, within its length; written() is told of each write with
+ * the whole of it, board lock held.  Where the machine is reset, its owner adds it again. */
+void fw_cfg_add_writable_file(struct fw_cfg *f, const char *name, const void *data, size_t len,
+                              void (*written)(void *opaque, const uint8_t *data), void *opaque);
 /* Called with the board lock held before the guest reads the directory of files: what depends on
  * how firmware has set up the chip set can be replaced then. */
 void fw_cfg_on_directory(struct fw_cfg *f, void (*fn)(void *opaque), void *opaque);
