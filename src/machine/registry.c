@@ -27,7 +27,7 @@
     {                                                                                              \
         .name = (n), .alias = (a), .bus = (b), .help = (h), .props = (p), .create = (c)            \
     }
-/* The three spellings of a virtio function; all of them make a modern device here. */
+/* The three spellings of a virtio function; registry_virtio.c knows the difference. */
 #define VIRTIO(n, a, h, p, c)                                                                      \
     ALIASED(n, a, "PCI", h, p, c), ROW(n "-transitional", "PCI", h, p, c),                         \
         ROW(n "-non-transitional", "PCI", h, p, c)

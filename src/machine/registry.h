@@ -39,10 +39,10 @@ extern const struct prop_desc props_virtio_blk[], props_virtio_scsi[], props_vir
 device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, create_virtio_serial,
     create_virtio_rng, create_virtio_balloon, create_virtserialport, create_virtconsole;
 
-/* Every virtio function has these.  Devices are modern whatever disable-legacy says. */
+/* Every virtio function has these. */
 #define VIRTIO_COMMON                                                                              \
-    {"disable-legacy", PROP_ONOFFAUTO, "auto", "no legacy interface (there never is one)"},        \
-        {"disable-modern", PROP_BOOL, "off", "no modern interface (refused)"},                     \
+    {"disable-legacy", PROP_ONOFFAUTO, "auto", "no legacy interface; auto: behind a port only"},   \
+        {"disable-modern", PROP_BOOL, "off", "no modern interface"},                               \
         {"vectors", PROP_U32, NULL, "MSI-X vectors, 0: INTx only"},                                \
     {                                                                                              \
         "ats", PROP_BOOL, "off", "address translation services (refused)"                          \

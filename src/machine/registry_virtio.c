@@ -9,13 +9,27 @@
 
 #include <jansson.h>
 
+/* Whether the device is a transitional one: as its name says, else as disable-legacy= does; "auto"
+ * are those that are not behind a PCI Express port, where an I/O window would have to be. */
+static bool has_legacy(struct props *p, const struct pci_bus *bus, unsigned no_legacy)
+{
+    const char *driver = "";
+
+    props_get_str(p, "driver", &driver, NULL);
+    if (g_str_has_suffix(driver, "-non-transitional"))
+        return false;
+    if (g_str_has_suffix(driver, "-transitional"))
+        return true;
+    return no_legacy == 2 ? !bus->hotplug : no_legacy == 0;
+}
+
 bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_config *out,
                         GError **err)
 {
     static const char *const on_off_auto[] = {"off", "on", "auto", NULL};
     struct device_place place;
     bool no_modern = false, ats = false;
-    unsigned legacy = 2;
+    unsigned no_legacy = 2;
     uint32_t vectors = UINT32_MAX;
 
     if (!device_place_read(m, p, &place, err) ||
@@ -23,11 +37,10 @@ bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_co
         !props_get_bool(p, "ats", &ats, err) || !props_get_u32(p, "vectors", &vectors, err))
         return false;
     if (props_has(p, "disable-legacy") &&
-        !props_get_enum(p, "disable-legacy", on_off_auto, &legacy, err))
+        !props_get_enum(p, "disable-legacy", on_off_auto, &no_legacy, err))
         return false;
-    if (no_modern || ats)
-        return error_set(err, HANOK_ERROR_UNSUPPORTED, "%s=on is not possible",
-                         ats ? "ats" : "disable-modern");
+    if (ats)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED, "ats=on is not possible");
     if (vectors != UINT32_MAX && vectors > 2048)
         return error_set(err, HANOK_ERROR_INVALID, "vectors=%u is too many; at most 2048", vectors);
     *out = (struct virtio_pci_config){.bus = place.bus,
@@ -36,7 +49,9 @@ bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_co
                                       .id = place.id,
                                       .clock = m->clock,
                                       .vectors = vectors == UINT32_MAX ? 0 : vectors,
-                                      .no_msix = vectors == 0};
+                                      .no_msix = vectors == 0,
+                                      .legacy = has_legacy(p, place.bus, no_legacy),
+                                      .no_modern = no_modern};
     return true;
 }
 

@@ -17,6 +17,7 @@
 
 #define VNET_PAIRS_MAX   16u
 #define VNET_HEADER      12u
+#define VNET_HEADER_OLD  10u /* the legacy interface's, unless buffers are merged */
 #define VNET_FRAME_MAX   (64 * 1024 + 256)
 #define VNET_ELEM_IOVS   160u
 #define VNET_MAC_ENTRIES 64u
@@ -69,6 +70,12 @@ struct virtio_net {
 static inline struct virtio_net *vnet_of(struct virtio_dev *d)
 {
     return container_of(d, struct virtio_net, p.dev);
+}
+
+static inline unsigned vnet_header_bytes(const struct virtio_net *n)
+{
+    return n->p.dev.legacy && !virtio_has(&n->p.dev, VNET_F_MRG_RXBUF) ? VNET_HEADER_OLD
+                                                                       : VNET_HEADER;
 }
 
 /* net_io.c */

@@ -36,9 +36,8 @@ static bool finish_checksum(uint8_t *frame, size_t len, const struct net_header 
 }
 
 /* Takes the header off the front; the rest of the readable iovecs is the frame. */
-static unsigned frame_iov(struct virtq_elem *e, struct iovec **iov)
+static unsigned frame_iov(struct virtq_elem *e, size_t skip, struct iovec **iov)
 {
-    size_t skip = VNET_HEADER;
     unsigned i = 0;
 
     while (skip >= e->iov[i].iov_len && i + 1 < e->out_count)
@@ -53,7 +52,7 @@ static bool send_linear(struct virtio_net *n, const struct net_header *h, size_t
 {
     if (!n->linear)
         n->linear = g_malloc(VNET_FRAME_MAX);
-    virtq_copy_out(&n->tx, VNET_HEADER, n->linear, len);
+    virtq_copy_out(&n->tx, vnet_header_bytes(n), n->linear, len);
     if (!finish_checksum(n->linear, len, h))
         return false;
     struct iovec one = {n->linear, len};
@@ -67,9 +66,9 @@ static bool send_frame(struct virtio_net *n)
     struct virtq_elem *e = &n->tx;
     struct net_header h;
     struct iovec *iov;
-    size_t len = e->out_bytes - VNET_HEADER, sent = 0;
+    size_t head = vnet_header_bytes(n), len = e->out_bytes - head, sent = 0;
 
-    virtq_copy_out(e, 0, &h, sizeof(h));
+    virtq_copy_out(e, 0, &h, head);
     bool csum = (h.flags & HDR_NEEDS_CSUM) && virtio_has(&n->p.dev, VNET_F_CSUM);
     if (len < ETH_HEADER || len > VNET_FRAME_MAX || h.gso_type) {
         n->tx_dropped++;
@@ -83,7 +82,7 @@ static bool send_frame(struct virtio_net *n)
             return true;
         }
     } else {
-        unsigned count = frame_iov(e, &iov);
+        unsigned count = frame_iov(e, head, &iov);
         sent = net_send(n->cfg.backend, iov, (int)count);
     }
     return sent != 0;
@@ -95,7 +94,7 @@ bool vnet_tx(struct virtio_net *n, struct virtq *q)
 
     if (virtq_pop(q, e) <= 0)
         return false;
-    if (e->out_bytes < VNET_HEADER || e->in_count) {
+    if (e->out_bytes < vnet_header_bytes(n) || e->in_count) {
         virtio_dev_broken(&n->p.dev, "a transmit buffer without header, or a writable one");
         virtq_detach(e);
         return false;
@@ -185,14 +184,15 @@ static enum rx_result rx_frame(struct virtio_net *n, const uint8_t *frame, size_
     struct virtq *q = pick_queue(n, frame, len);
     struct virtq_elem *e = &n->rx_first;
     struct net_header h = {.num_buffers = 1};
+    uint32_t head = vnet_header_bytes(n);
     int more = 0;
 
     int r = pop_rx(n, q, e);
     if (r <= 0)
         return r == 0 ? RX_WAIT : RX_DROP;
-    if (e->in_bytes < VNET_HEADER || e->out_count)
+    if (e->in_bytes < head || e->out_count)
         return bad_buffer(n, e);
-    size_t here = virtq_copy_in(e, VNET_HEADER, frame, len);
+    size_t here = virtq_copy_in(e, head, frame, len);
     if (here < len && !virtio_has(&n->p.dev, VNET_F_MRG_RXBUF)) {
         virtq_unpop(e);
         return RX_DROP; /* the driver's buffers are too small for this frame */
@@ -207,8 +207,8 @@ static enum rx_result rx_frame(struct virtio_net *n, const uint8_t *frame, size_
     }
     if (virtio_has(&n->p.dev, VNET_F_GUEST_CSUM) && net_checksums_valid(n->cfg.backend))
         h.flags = HDR_DATA_VALID;
-    virtq_copy_in(e, 0, &h, sizeof(h));
-    virtq_fill(e, (uint32_t)(VNET_HEADER + here), 0);
+    virtq_copy_in(e, 0, &h, head);
+    virtq_fill(e, (uint32_t)(head + here), 0);
     virtq_publish(q, (uint16_t)(1 + more));
     virtq_notify(q);
     return RX_DONE;

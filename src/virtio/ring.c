@@ -326,6 +326,9 @@ static bool driver_wants_irq_locked(struct virtq *q)
         return false;
     /* The used index must be visible before the driver's wish is read (§2.7.7.2, §2.7.10). */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (virtio_has(q->dev, VIRTIO_F_NOTIFY_ON_EMPTY) && q->inuse == 0 &&
+        ring_load(q->avail + AVAIL_IDX, __ATOMIC_RELAXED) == q->last_avail)
+        return true;
     if (!virtio_has(q->dev, VIRTIO_F_EVENT_IDX))
         return !(ring_load(q->avail + AVAIL_FLAGS, __ATOMIC_RELAXED) & AVAIL_NO_INTERRUPT);
     uint16_t event = ring_load(q->avail + AVAIL_RING + 2u * q->size, __ATOMIC_RELAXED);
@@ -377,13 +380,18 @@ void virtq_want_kicks(struct virtq *q, bool on)
     pthread_mutex_unlock(&q->lock);
 }
 
-void virtq_self_kick(struct virtq *q)
+void virtq_guest_kick(struct virtq *q)
 {
     uint64_t one = 1;
 
-    __atomic_fetch_add(&q->self_kicks, 1, __ATOMIC_RELAXED);
     if (write(q->kick_fd, &one, sizeof(one)) < 0)
         assert(errno == EAGAIN); /* the counter is already far above zero */
+}
+
+void virtq_self_kick(struct virtq *q)
+{
+    __atomic_fetch_add(&q->self_kicks, 1, __ATOMIC_RELAXED);
+    virtq_guest_kick(q);
 }
 
 void virtq_service(struct virtq *q)

@@ -112,7 +112,8 @@ void virtq_notify(struct virtq *q); /* interrupt, unless the driver does not wan
 bool virtq_empty(struct virtq *q);
 /* Whether the driver should kick for new buffers; re-check virtq_empty() after switching on. */
 void virtq_want_kicks(struct virtq *q, bool on);
-void virtq_self_kick(struct virtq *q); /* any thread: runs the queue again soon */
+void virtq_self_kick(struct virtq *q);  /* any thread: runs the queue again soon */
+void virtq_guest_kick(struct virtq *q); /* the same for a kick that came by no ioeventfd */
 /* Pops and handles with q->service until empty; at most one queue size per call, then self-kicks.
  */
 void virtq_service(struct virtq *q);

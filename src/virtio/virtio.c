@@ -190,7 +190,7 @@ static bool any_inflight(const struct virtio_dev *d)
 
 static void finish_reset(struct virtio_dev *d)
 {
-    d->resetting = false;
+    d->resetting = d->legacy = d->early = false;
     d->guest_features = 0;
     d->config_vector = VIRTIO_NO_VECTOR;
     __atomic_store_n(&d->broken, false, __ATOMIC_RELEASE);
@@ -206,7 +206,7 @@ void virtio_dev_reset(struct virtio_dev *d)
     if (d->ops->reset)
         d->ops->reset(d);
     d->resetting = true;
-    if (!any_inflight(d))
+    if (d->legacy || !any_inflight(d))
         finish_reset(d);
 }
 
@@ -229,7 +229,7 @@ static bool features_acceptable(struct virtio_dev *d)
 {
     uint64_t f = d->guest_features;
 
-    return (f & BIT64(VIRTIO_F_VERSION_1)) && !(f & ~d->host_features) &&
+    return (d->legacy || ((f & BIT64(VIRTIO_F_VERSION_1)) && !(f & ~d->host_features))) &&
            (!d->ops->features_ok || d->ops->features_ok(d, f));
 }
 
@@ -269,11 +269,54 @@ void virtio_status_write(struct virtio_dev *d, uint8_t val)
     /* Bits are only ever added (§2.1.1), and some only when they are true. */
     if ((set & VIRTIO_STATUS_FEATURES_OK) && !features_acceptable(d))
         set &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
-    if ((set & VIRTIO_STATUS_DRIVER_OK) && !((old | set) & VIRTIO_STATUS_FEATURES_OK))
+    if ((set & VIRTIO_STATUS_DRIVER_OK) &&
+        !(d->legacy ? features_acceptable(d) : (old | set) & VIRTIO_STATUS_FEATURES_OK))
         set &= (uint8_t)~VIRTIO_STATUS_DRIVER_OK;
     __atomic_fetch_or(&d->status, set, __ATOMIC_ACQ_REL);
     if (set & VIRTIO_STATUS_DRIVER_OK)
         go_live(d);
+}
+
+/* --- the same by the legacy interface --- */
+
+uint64_t virtio_legacy_features(const struct virtio_dev *d)
+{
+    return (uint32_t)d->host_features | BIT64(VIRTIO_F_NOTIFY_ON_EMPTY) |
+           BIT64(VIRTIO_F_ANY_LAYOUT);
+}
+
+uint8_t virtio_legacy_status_read(struct virtio_dev *d)
+{
+    uint8_t hidden = VIRTIO_STATUS_NEEDS_RESET | (d->early ? VIRTIO_STATUS_DRIVER_OK : 0);
+
+    return virtio_status_read(d) & (uint8_t)~hidden;
+}
+
+void virtio_legacy_status_write(struct virtio_dev *d, uint8_t val)
+{
+    if (val) {
+        if (d->resetting) /* by a modern driver, that was before */
+            finish_reset(d);
+        d->legacy = true;
+        if (val & VIRTIO_STATUS_DRIVER_OK)
+            d->early = false;
+    }
+    virtio_status_write(d, val & (uint8_t)~VIRTIO_STATUS_FEATURES_OK);
+}
+
+void virtio_legacy_features_write(struct virtio_dev *d, uint32_t val)
+{
+    if (!(virtio_status(d) & VIRTIO_STATUS_DRIVER_OK))
+        d->guest_features = val & virtio_legacy_features(d);
+}
+
+void virtio_legacy_early(struct virtio_dev *d)
+{
+    if (!d->legacy || (virtio_status(d) & VIRTIO_STATUS_DRIVER_OK) ||
+        !(virtio_status(d) & VIRTIO_STATUS_DRIVER))
+        return;
+    d->early = true;
+    virtio_status_write(d, VIRTIO_STATUS_DRIVER_OK);
 }
 
 /* --- drain (main thread, board lock not held) --- */

@@ -11,7 +11,10 @@
  *          refused.  virtio_defer_to_resume() has everything looked at again on resume.
  * Reset:   elements in flight may still be written by the host, so device_status reads as not 0
  *          until the last one is back (virtio 1.2 §2.4.1, §4.1.4.3.1).
- * Spec:    virtio 1.2 §2, §3. */
+ * Legacy:  a transitional device whose driver came through the legacy interface: no FEATURES_OK,
+ *          queues may be used before DRIVER_OK, and a reset is complete at once, as such drivers
+ *          do not wait (what is in flight then only lands in their buffers).
+ * Spec:    virtio 1.2 §2, §3, and its notes on legacy interfaces. */
 #ifndef VIRTIO_VIRTIO_H
 #define VIRTIO_VIRTIO_H
 
@@ -29,6 +32,8 @@ enum {
     VIRTIO_STATUS_FAILED = 0x80,
 };
 enum {
+    VIRTIO_F_NOTIFY_ON_EMPTY = 24, /* legacy only, as is the next */
+    VIRTIO_F_ANY_LAYOUT = 27,
     VIRTIO_F_INDIRECT_DESC = 28,
     VIRTIO_F_EVENT_IDX = 29,
     VIRTIO_F_VERSION_1 = 32,
@@ -90,6 +95,8 @@ struct virtio_dev {
     uint64_t guest_features;
     uint16_t config_vector;
     bool resetting;
+    bool legacy; /* the driver uses the legacy interface */
+    bool early;  /* and its queues before it has set DRIVER_OK */
     /* atomic */
     uint8_t status;
     uint8_t config_generation;
@@ -142,6 +149,14 @@ void virtio_features_write(struct virtio_dev *d, unsigned half, uint32_t val);
 void virtio_dev_reset(struct virtio_dev *d);
 bool virtio_queue_resetting(struct virtio_dev *d, struct virtq *q);
 void virtio_dev_drain(struct virtio_dev *d); /* main thread, board lock not held */
+
+/* What the legacy interface offers: the low half, and what only it has. */
+uint64_t virtio_legacy_features(const struct virtio_dev *d);
+uint8_t virtio_legacy_status_read(struct virtio_dev *d);
+void virtio_legacy_status_write(struct virtio_dev *d, uint8_t val);
+void virtio_legacy_features_write(struct virtio_dev *d, uint32_t val);
+/* A kick: drivers of old put requests into queues while they probe. */
+void virtio_legacy_early(struct virtio_dev *d);
 
 extern const struct state_desc virtio_dev_state;
 

@@ -120,7 +120,7 @@ static bool pci_cfg_window(struct virtio_pci *p, unsigned off, unsigned size, ui
 {
     const uint8_t *c = p->pci.config + p->pci_cfg_cap;
 
-    if (off < p->pci_cfg_cap + 16u || off + size > p->pci_cfg_cap + 20u)
+    if (!p->pci_cfg_cap || off < p->pci_cfg_cap + 16u || off + size > p->pci_cfg_cap + 20u)
         return false;
     *at = le32_get(c + 8);
     *len = le32_get(c + 12);
@@ -219,6 +219,16 @@ void virtio_pci_init(struct virtio_pci *p, const struct pci_dev_ops *ops,
     virtio_dev_init(&p->dev, vops, &transport, ops->dev.type, queues);
 }
 
+static void modern_init(struct virtio_pci *p, pthread_mutex_t *lock)
+{
+    add_caps(p);
+    p->bar = (struct io_region){.ops = &virtio_pci_bar_ops,
+                                .name = p->dev.name,
+                                .size_bytes = VIRTIO_PCI_BAR_BYTES,
+                                .lock = lock};
+    pci_bar_set(&p->pci, BAR_MODERN, PCI_BAR_MEM64, true, &p->bar);
+}
+
 bool virtio_pci_plug(struct virtio_pci *p, const struct virtio_pci_config *cfg, GError **err)
 {
     struct pci_host *h = cfg->bus->host;
@@ -232,12 +242,14 @@ bool virtio_pci_plug(struct virtio_pci *p, const struct virtio_pci_config *cfg, 
         if (!msix_init(&p->pci, BAR_MSIX, p->vectors, err))
             return false;
     }
-    add_caps(p);
-    p->bar = (struct io_region){.ops = &virtio_pci_bar_ops,
-                                .name = p->dev.name,
-                                .size_bytes = VIRTIO_PCI_BAR_BYTES,
-                                .lock = &h->devices->lock};
-    pci_bar_set(&p->pci, BAR_MODERN, PCI_BAR_MEM64, true, &p->bar);
+    if (cfg->legacy && virtio_pci_legacy_has(p->dev.ops->type))
+        virtio_pci_legacy_init(p, &h->devices->lock);
+    else if (cfg->no_modern)
+        return error_set(
+            err, HANOK_ERROR_UNSUPPORTED,
+            "without its modern interface it needs the legacy one: disable-legacy=off");
+    if (!cfg->no_modern)
+        modern_init(p, &h->devices->lock);
     virtio_dev_attach(&p->dev, h->mem, &h->devices->vm_running, cfg->clock);
     p->plugged = pci_dev_plug(&p->pci, cfg->bus, cfg->devfn, cfg->id, err);
     return p->plugged;
@@ -272,6 +284,7 @@ void virtio_pci_reset(struct device *d)
     virtio_dev_reset(&p->dev);
     p->host_feature_select = p->guest_feature_select = 0;
     p->queue_select = 0;
+    p->legacy_next = 0;
     virtio_pci_isr_take(p);
     pci_dev_reset(&p->pci);
 }
@@ -282,6 +295,8 @@ static const struct state_field fields[] = {
     STATE_U32(struct virtio_pci, guest_feature_select),
     STATE_U16(struct virtio_pci, queue_select),
     STATE_U8(struct virtio_pci, isr),
+    STATE_U32(struct virtio_pci, legacy_word),
+    STATE_U8(struct virtio_pci, legacy_next),
     STATE_STRUCT(struct virtio_pci, dev, virtio_dev_state),
     STATE_END,
 };

@@ -1,6 +1,7 @@
-/* virtio_pci.h - the PCI transport (virtio 1.2 §4.1), modern interface only.
+/* virtio_pci.h - the PCI transport (virtio 1.2 §4.1).
  *
  *   BAR 1: MSI-X      BAR 4 (64-bit): 0x0000 common   0x1000 ISR   0x2000 device   0x3000 notify
+ *   BAR 0 (ports), transitional devices only: the legacy interface (§4.1.4.10)
  *
  * A kick is a write into the notify page; an ioeventfd takes it to the queue's loop under either
  * accelerator.  Interrupts are MSI-X, or INTx with the ISR register while MSI-X is off.
@@ -20,8 +21,10 @@
 struct virtio_pci {
     struct pci_dev pci; /* first */
     struct virtio_dev dev;
-    struct io_region bar;
+    struct io_region bar, legacy_bar;
     /* board lock */
+    uint32_t legacy_word; /* of the configuration, written byte by byte */
+    uint8_t legacy_next;  /* where its next byte is expected */
     uint32_t host_feature_select, guest_feature_select;
     uint16_t queue_select;
     uint64_t kicks_at; /* where the notify page's eventfds are registered; UINT64_MAX: nowhere */

@@ -24,11 +24,6 @@ enum {
     COMMON_BYTES = 0x3c,
 };
 
-static struct virtq *selected(struct virtio_pci *p)
-{
-    return p->queue_select < p->dev.queue_count ? &p->dev.queue[p->queue_select] : NULL;
-}
-
 static uint32_t feature_half(uint64_t features, uint32_t select)
 {
     return select == 0 ? (uint32_t)features : select == 1 ? (uint32_t)(features >> 32) : 0;
@@ -38,7 +33,7 @@ static uint32_t feature_half(uint64_t features, uint32_t select)
 static void common_image(struct virtio_pci *p, uint8_t *c)
 {
     struct virtio_dev *d = &p->dev;
-    struct virtq *q = selected(p);
+    struct virtq *q = virtio_pci_selected(p);
 
     memset(c, 0, COMMON_BYTES);
     le32_put(c + C_HOST_FEATURE_SELECT, p->host_feature_select);
@@ -61,12 +56,6 @@ static void common_image(struct virtio_pci *p, uint8_t *c)
     le64_put(c + C_QUEUE_USED, q->used_gpa.v);
     le16_put(c + C_QUEUE_NOTIFY_DATA, q->index);
     le16_put(c + C_QUEUE_RESET, virtio_queue_resetting(d, q) && !q->enabled);
-}
-
-static uint16_t valid_vector(const struct virtio_pci *p, uint32_t val)
-{
-    /* A vector that cannot be given reads back as none (§4.1.5.1.2). */
-    return val < p->vectors ? (uint16_t)val : VIRTIO_NO_VECTOR;
 }
 
 static void enable_queue(struct virtio_pci *p, struct virtq *q)
@@ -93,7 +82,7 @@ static void queue_write(struct virtio_pci *p, struct virtq *q, unsigned off, uns
                         uint32_t val)
 {
     if (off == C_QUEUE_VECTOR && size == 2)
-        q->vector = valid_vector(p, val);
+        q->vector = virtio_pci_valid_vector(p, val);
     else if (off == C_QUEUE_ENABLE && size == 2 && val == 1)
         enable_queue(p, q);
     else if (off == C_QUEUE_RESET && size == 2 && val == 1)
@@ -113,7 +102,7 @@ static void queue_write(struct virtio_pci *p, struct virtq *q, unsigned off, uns
 
 static void common_write(struct virtio_pci *p, unsigned off, unsigned size, uint32_t val)
 {
-    struct virtq *q = selected(p);
+    struct virtq *q = virtio_pci_selected(p);
 
     if (off == C_HOST_FEATURE_SELECT && size == 4)
         p->host_feature_select = val;
@@ -122,7 +111,7 @@ static void common_write(struct virtio_pci *p, unsigned off, unsigned size, uint
     else if (off == C_GUEST_FEATURE && size == 4)
         virtio_features_write(&p->dev, p->guest_feature_select, val);
     else if (off == C_CONFIG_VECTOR && size == 2)
-        p->dev.config_vector = valid_vector(p, val);
+        p->dev.config_vector = virtio_pci_valid_vector(p, val);
     else if (off == C_STATUS && size == 1)
         virtio_status_write(&p->dev, (uint8_t)val);
     else if (off == C_QUEUE_SELECT && size == 2)
@@ -184,7 +173,7 @@ static void bar_write(struct io_region *r, uint64_t off, unsigned size, uint64_t
     case VIRTIO_PCI_NOTIFY_OFFSET:
         /* Kicks normally end at the ioeventfd; this one came through the config window. */
         if (at / 4 < p->dev.queue_count)
-            virtq_self_kick(&p->dev.queue[at / 4]);
+            virtq_guest_kick(&p->dev.queue[at / 4]);
         break;
     default:
         break;

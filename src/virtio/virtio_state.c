@@ -84,10 +84,12 @@ static bool post_load(void *obj, uint32_t version, GError **err)
 {
     struct virtio_dev *d = obj;
 
-    if (d->guest_features & ~d->host_features)
+    uint64_t offered = d->legacy ? virtio_legacy_features(d) : d->host_features;
+
+    if (d->guest_features & ~offered)
         return error_set(err, HANOK_ERROR_CORRUPT,
                          "it was used with features this device does not offer (0x%" PRIx64 ")",
-                         d->guest_features & ~d->host_features);
+                         d->guest_features & ~offered);
     if ((d->status & VIRTIO_STATUS_DRIVER_OK) && !d->broken && !restart_queues(d, err))
         return false;
     if (virtio_driver_ok(d)) {
@@ -104,6 +106,8 @@ static const struct state_field fields[] = {
     STATE_BOOL(struct virtio_dev, broken),
     STATE_U16(struct virtio_dev, config_vector),
     STATE_U64(struct virtio_dev, guest_features),
+    STATE_BOOL(struct virtio_dev, legacy),
+    STATE_BOOL(struct virtio_dev, early),
     STATE_CUSTOM("queues", queues_save, queues_load),
     STATE_END,
 };

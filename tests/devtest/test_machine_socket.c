@@ -98,7 +98,7 @@ static void test_every_device_answers(void)
         uint8_t devfn;
         uint16_t id;
     } devices[] = {
-        {BLK, 0x1042}, {RNG, 0x1044}, {NET, 0x1041}, {BALLOON, 0x1045}, {SERIAL, 0x1043}};
+        {BLK, 0x1001}, {RNG, 0x1005}, {NET, 0x1000}, {BALLOON, 0x1002}, {SERIAL, 0x1003}};
     struct vt_process *p = start_machine();
     struct vt_bus *b = vt_process_bus(p);
 

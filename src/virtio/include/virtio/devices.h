@@ -11,7 +11,7 @@
  *
  * Threads: main thread only, machine not running or board lock not held.
  * Errors:  NULL + GError for the user; guest nonsense later on breaks the device (NEEDS_RESET).
- * Spec:    virtio 1.2.  Devices are modern only (ids 0x1040+); "-transitional" names map here. */
+ * Spec:    virtio 1.2. */
 #ifndef VIRTIO_DEVICES_H
 #define VIRTIO_DEVICES_H
 
@@ -35,6 +35,9 @@ struct virtio_pci_config {
     struct vm_clock *clock; /* the machine's; also tells devices of resume (its timers fire then) */
     unsigned vectors;       /* MSI-X vectors; 0 = one per queue + config */
     bool no_msix;           /* vectors=0 of the command line: INTx only */
+    bool legacy;            /* transitional: drivers of before virtio 1.0 find it, too; of block,
+                               SCSI, network, serial, entropy and balloon devices */
+    bool no_modern;         /* and only they; needs legacy */
 };
 
 /* Called in the main thread. */
