@@ -246,6 +246,11 @@ static int pending_locked(const struct lapic *l)
     return irrv >= 0 && (irrv & 0xf0) > (lapic_ppr_locked(l) & 0xf0) ? irrv : -1;
 }
 
+const bool *lapic_attention(const struct lapic *l)
+{
+    return &l->attention;
+}
+
 int lapic_pending(struct lapic *l)
 {
     int vector;

@@ -156,6 +156,20 @@ static void shadow(void)
         __asm__ volatile("sti; hlt; cli");
     }
     CHECK_EQ(selfs, before + 101);
+    /* Before ordinary code, with and without something that waits; arithmetic flags stay. */
+    for (unsigned i = 0; i < 100; i++) {
+        uint64_t flags;
+        if (i & 1)
+            self_ipi();
+        before = selfs;
+        __asm__ volatile("cmp %1, %1; sti; mov $1, %0; mov $2, %0; pushfq; pop %0; cli"
+                         : "=&r"(flags)
+                         : "r"(i)
+                         : "cc", "memory");
+        CHECK_EQ(flags & 0x240, 0x240); /* IF, ZF */
+        CHECK_EQ(selfs, before + (i & 1));
+    }
+    before = selfs - 101;
     /* MOV SS too. */
     uint64_t ss;
     self_ipi();

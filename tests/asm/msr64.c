@@ -79,6 +79,17 @@ static void machine_check(void)
     EXPECT_FAULT(GP, 0, "rdmsr", "c"(0x400 + 4 * banks) : "rax", "rdx");
 }
 
+static void tsc_written(void)
+{
+    for (uint64_t i = 1; i < 40; i++) {
+        uint64_t v = (i & 3) << 60 | i;
+        wrmsr(0x10, v);
+        uint64_t first = rdtsc(), second = rdtsc();
+        CHECK(first >= v && first < v + (1ull << 59));
+        CHECK(second >= first && second < v + (1ull << 59));
+    }
+}
+
 static void tsc_aux(void)
 {
     uint32_t r[4], aux;
@@ -97,5 +108,6 @@ void guest_main(void)
 {
     ordinary();
     machine_check();
+    tsc_written();
     tsc_aux();
 }

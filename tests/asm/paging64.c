@@ -184,6 +184,24 @@ static void reserved(void)
     CHECK_EQ(try_read(), -1);
 }
 
+/* STAC, a load and CLAC many times, as kernels copy from users: flags stay, and what is reached. */
+static void stac_loop(void)
+{
+    frame_a[0] = 0xc3;
+    for (unsigned i = 0; i < 50; i++) {
+        uint8_t value = 0, equal;
+        uword flags;
+        __asm__ volatile("cmp %3, %3; stac; movb (%4), %0; pushfq; popq %2; clac; sete %1"
+                         : "=&q"(value), "=&q"(equal), "=&r"(flags)
+                         : "r"(i), "r"(WINDOW)
+                         : "cc", "memory");
+        CHECK_EQ(value, 0xc3);
+        CHECK_EQ(equal, 1);
+        CHECK_EQ(flags >> 18 & 1, 1);
+        CHECK_EQ(try_read(), READ_CR(4) >> 21 & 1 ? PF : -1);
+    }
+}
+
 static void supervisor_protection(void)
 {
     uint32_t r[4];
@@ -213,8 +231,10 @@ static void supervisor_protection(void)
         CHECK_EQ(try_write(), -1);
         __asm__ volatile("clac");
         CHECK_EQ(try_read(), PF);
+        stac_loop();
         WRITE_CR(4, READ_CR(4) & ~(1ul << 21));
         CHECK_EQ(try_read(), -1);
+        stac_loop();
         pd[0] |= U;
     }
 }

@@ -97,6 +97,12 @@ enum tr_kind {
     TK_STD,
     TK_SWAPGS,
     TK_PUSHF,
+    /* Not to be run ahead and then once more (cosim.c). */
+    TK_RDTSC,
+    /* The last of their block, where tr_sys_ok() says so. */
+    TK_STI,
+    TK_STAC,
+    TK_CLAC,
 };
 enum { /* roles of ModRM operands that are general registers or memory */
        ROLE_REG_R = 1,
@@ -273,8 +279,11 @@ bool tr_rep(struct tr *t);
 void tr_rep_make(struct tr *t); /* the routines for it, at t->p */
 void tr_flow(struct tr *t);     /* TK_PUSH_R .. TK_RET */
 void tr_vector(struct tr *t);
-void tr_sys(struct tr *t); /* TK_CLI .. TK_PUSHF */
+void tr_sys(struct tr *t); /* TK_CLI .. */
 bool tr_sys_ok(const struct tr *t, const struct tr_insn *d);
+/* Are these opcodes of ordinary code: moves, arithmetic, the stack, near branches? (4 bytes) */
+bool tr_ordinary(const uint8_t *p);
+void tr_system_end(struct tr *t); /* the interpreter runs t->in, the block's last instruction */
 /* General registers among the operands of a vector instruction. */
 enum tr_general { VEC_NONE, VEC_REG, VEC_RM, VEC_RM_OUT };
 enum tr_general tr_vector_general(const struct tr_insn *d);
@@ -397,7 +406,8 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);
 static inline uint32_t tr_key(const struct jit_cpu *c)
 {
     return c->mode_key | (uint32_t)c->tlb_ctx << 8 | (uint32_t)c->units << 12 |
-           (uint32_t)(c->cpl == 0) << 17;
+           (uint32_t)(c->cpl == 0) << 17 | (c->st.cr4 & CR4_SMAP ? 1u << 18 : 0) |
+           (c->st.cr4 & CR4_TSD ? 1u << 19 : 0);
 }
 struct props;
 /* p may be NULL: the defaults. */

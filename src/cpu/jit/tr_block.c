@@ -87,7 +87,7 @@ void tr_interp(struct tr *t)
 }
 
 /* The interpreter runs the block's last instruction; translated code goes on where that leads. */
-static void system_end(struct tr *t)
+void tr_system_end(struct tr *t)
 {
     if (t->flags == TR_HOST)
         e_flags_save(t);
@@ -131,6 +131,12 @@ static bool ends_before(const struct tr_insn *d)
     return (d->i->flags & INSN_END) && !is_flow(d) && !is_string(d);
 }
 
+/* The last of its block, but translated. */
+static bool is_last(const struct tr_insn *d)
+{
+    return d->op.kind >= TK_STI && d->op.kind <= TK_CLAC;
+}
+
 /* Operands whose segment has to be looked at. */
 static bool odd_operand(const struct tr *t, const struct insn *i)
 {
@@ -146,7 +152,8 @@ static void scan(struct tr *t)
         d->index = (uint8_t)k;
         d->off = d->i->off;
         if (ends_before(d)) {
-            d->op = (struct tr_op){.kind = TK_SYSTEM};
+            if (!is_last(d) || !tr_sys_ok(t, d))
+                d->op = (struct tr_op){.kind = TK_SYSTEM};
             t->count++;
             break;
         }
@@ -176,7 +183,7 @@ static void emitted(struct tr *t, unsigned from)
 
 static void emit(struct tr *t)
 {
-    if (is_flow(t->in))
+    if (is_flow(t->in) || is_last(t->in))
         tr_x87_settle(t);
     switch (t->in->op.kind) {
     case TK_INTERP:
@@ -184,7 +191,7 @@ static void emit(struct tr *t)
             tr_interp(t);
         break;
     case TK_SYSTEM:
-        system_end(t);
+        tr_system_end(t);
         break;
     case TK_NOP:
         break;
@@ -196,6 +203,10 @@ static void emit(struct tr *t)
     case TK_STD:
     case TK_SWAPGS:
     case TK_PUSHF:
+    case TK_RDTSC:
+    case TK_STI:
+    case TK_STAC:
+    case TK_CLAC:
         tr_sys(t);
         break;
     default:
@@ -399,7 +410,7 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
             tr_emit_insn(&t);
         n = last;
     }
-    if (!is_flow(t.in) && t.in->op.kind != TK_SYSTEM) {
+    if (!is_flow(t.in) && t.in->op.kind != TK_SYSTEM && !is_last(t.in)) {
         tr_x87_settle(&t);
         tr_leave_to(&t, tr_next_rip(&t), false, false);
     }

@@ -266,18 +266,6 @@ static void choose_vectors(struct jit_cpu *c)
     c->tr.vec_mask = c->units & UNIT_AVX512 ? c->tr.vec_all : c->tr.vec_basic;
 }
 
-/* Opcodes of ordinary code: moves, arithmetic, the stack, near branches. */
-static bool is_ordinary(uint8_t op)
-{
-    static const uint32_t set[8] = {
-        0x3f3f3f3f, 0x3f3f3f3f, /* 00-3f: ADD .. CMP */
-        0xffff0000, 0xffff0f08, /* 50-5f PUSH POP, 63 68 6a 6b, 70-7f Jcc */
-        0x00ff3fff, 0xffff0300, /* 80-8d, 90-97, a8 a9, b0-bf */
-        0x000f02cb, 0x40c00b00, /* c0 c1 c3 c6 c7 c9 d0-d3 e8 e9 eb f6 f7 fe */
-    };
-    return set[op >> 5] >> (op & 31) & 1;
-}
-
 /* Is the instruction at st.rip, whose bytes are at hand, ordinary? */
 static bool ordinary_follows(struct jit_cpu *c)
 {
@@ -285,15 +273,7 @@ static bool ordinary_follows(struct jit_cpu *c)
 
     if (c->mode != MODE_LONG64 || !TLB_COVERS(e->tag, c->st.rip, 4))
         return false;
-    const uint8_t *p = (const uint8_t *)(c->st.rip - e->tag + e->host);
-    if (*p == 0x65 || *p == 0x66)
-        p++;
-    if ((*p & 0xf0) == 0x40)
-        p++;
-    if (*p == 0x0f) /* NOP, CMOV, Jcc, SETcc, MOVZX, MOVSX */
-        return p[1] == 0x1f || (p[1] & 0xf0) == 0x40 || (p[1] & 0xe0) == 0x80 ||
-               (p[1] & 0xf6) == 0xb6;
-    return is_ordinary(*p);
+    return tr_ordinary((const uint8_t *)(c->st.rip - e->tag + e->host));
 }
 
 /* An interrupt shadow (STI) or RF (IRET from an exception) costs a step of its own in the loop.

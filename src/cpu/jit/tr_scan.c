@@ -84,6 +84,7 @@ static void one_rows(void)
     row(one, 0xf8, TK_PLAIN, 0, 0, TF_C);
     row(one, 0xf9, TK_PLAIN, 0, 0, TF_C);
     row(one, 0xfa, TK_CLI, 0, 0, 0);
+    row(one, 0xfb, TK_STI, 0, 0, 0);
     row(one, 0xfc, TK_CLD, 0, 0, 0);
     row(one, 0xfd, TK_STD, 0, 0, 0);
     for (unsigned k = 0; k < 4; k++)
@@ -108,6 +109,7 @@ static void two_rows(void)
         row(two, 0x80 + k, TK_JCC, 0, cc_reads[k >> 1], 0);
         row(two, 0x90 + k, TK_MODRM, ROLE_RM_W | ROLE_BYTE, cc_reads[k >> 1], 0);
     }
+    row(two, 0x31, TK_RDTSC, 0, 0, 0);
     row(two, 0xa3, TK_BT_REG, ROLE_REG_R | ROLE_RM_R, 0, TF_C);
     row(two, 0xab, TK_BT_REG, ROLE_REG_R | RW_RM, 0, TF_C);
     row(two, 0xb3, TK_BT_REG, ROLE_REG_R | RW_RM, 0, TF_C);
@@ -248,6 +250,8 @@ static void two_groups(struct tr_insn *d)
 
     if (d->opcode == 0x01 && d->modrm == 0xf8)
         d->op.kind = TK_SWAPGS;
+    else if (d->opcode == 0x01 && (d->modrm == 0xca || d->modrm == 0xcb))
+        d->op.kind = d->modrm == 0xca ? TK_CLAC : TK_STAC;
     else if (d->opcode == 0xba && n >= 4) /* BT BTS BTR BTC imm8 */
         d->op = (struct tr_op){.kind = TK_MODRM,
                                .roles = n == 4 ? ROLE_RM_R : RW_RM,

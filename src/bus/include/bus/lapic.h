@@ -50,6 +50,8 @@ void soft_irqchip_plug(struct soft_irqchip *s, struct device_list *devices, stru
 int lapic_pending(
     struct lapic *l); /* highest vector that may be taken now (above PPR), 256 = ExtINT from
                          the PIC, or -1.  Lock-free when nothing is pending. */
+/* A byte that is zero while lapic_pending() finds nothing, for machine code to look at. */
+const bool *lapic_attention(const struct lapic *l);
 int lapic_ack(
     struct lapic *l); /* interrupt acknowledge: the vector to deliver, or -1 (spurious race) */
 uint64_t lapic_base_get(struct lapic *l);
