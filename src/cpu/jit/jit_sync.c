@@ -152,13 +152,13 @@ void cpu_exclusive(struct jit_cpu *c, void (*fn)(struct jit_cpu *c, void *arg), 
     }
     exclusive_begin(c);
     memcpy(&outer, &c->fault_jmp, sizeof(outer));
-    bool faulted = sigsetjmp(c->fault_jmp, 0) != 0;
-    if (!faulted)
+    int left = sigsetjmp(c->fault_jmp, 0); /* by a fault, or to begin again */
+    if (!left)
         fn(c, arg);
     memcpy(&c->fault_jmp, &outer, sizeof(outer));
     exclusive_end(c);
-    if (faulted)
-        siglongjmp(c->fault_jmp, 1);
+    if (left)
+        siglongjmp(c->fault_jmp, left);
 }
 
 /* ---- halting ---- */

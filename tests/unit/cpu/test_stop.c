@@ -26,7 +26,7 @@ struct board {
     struct cpu_set *cpus;
 };
 
-static void board_make(struct board *b)
+static void board_make_with(struct board *b, unsigned cpus)
 {
     g_autoptr(GError) err = NULL;
     g_autofree char *why = NULL;
@@ -39,7 +39,8 @@ static void board_make(struct board *b)
     b->mmio = io_space_new("mmio", 1ull << 52);
     b->clock = vm_clock_new();
     struct cpu_config cfg = {
-        .topology = {.cpus = 1, .maxcpus = 1, .sockets = 1, .dies = 1, .cores = 1, .threads = 1},
+        .topology =
+            {.cpus = cpus, .maxcpus = cpus, .sockets = cpus, .dies = 1, .cores = 1, .threads = 1},
         .highest_gpa = RAM_BYTES - 1,
         .mem = b->mem,
         .pio = b->pio,
@@ -49,6 +50,11 @@ static void board_make(struct board *b)
     b->cpus = cpu_set_new("jit", &cfg, &why, &err);
     g_assert_no_error(err);
     vm_clock_start(b->clock);
+}
+
+static void board_make(struct board *b)
+{
+    board_make_with(b, 1);
 }
 
 static void board_free(struct board *b)
@@ -251,36 +257,62 @@ static void flash_write(struct io_region *r, uint64_t off, unsigned size, uint64
     cpu_set_stop_soon(f->board->cpus);
 }
 
-static void test_a_write_to_rom_is_the_last_before_a_stop(void)
+/* Runs code that writes once to the flash, on a board of that many processors, until it has
+ * stopped; the value written, and where the processor stands. */
+static uint64_t run_to_rom_write(unsigned cpus, const uint8_t *code, size_t len, uint64_t *rip)
 {
     static const struct io_ops ops = {.write = flash_write};
+    struct x86_state *st = g_aligned_alloc(1, sizeof(*st), 64);
+    struct ram_block *rom = ram_block_new("rom", 4096, false, false, NULL);
+    struct board b;
+
+    board_make_with(&b, cpus);
+    struct flash f = {.region = {.ops = &ops, .name = "flash", .size_bytes = 4096}, .board = &b};
+    const struct guest_region *r = guest_mem_map(b.mem, GPA(RAM_BYTES), rom, 0, 4096, GUEST_ROM);
+    io_space_add(b.mmio, &f.region, RAM_BYTES);
+    start(&b, code, len);
+    while (!__atomic_load_n(&f.written, __ATOMIC_ACQUIRE))
+        g_usleep(1000);
+    cpu_set_pause(b.cpus);
+    g_assert_cmphex(ram_block_host(rom)[0], ==, 0);
+    vcpu_get_state(cpu_set_get(b.cpus, 0), st);
+    *rip = st->rip;
+    g_aligned_free(st);
+    io_space_del(b.mmio, &f.region);
+    guest_mem_unmap(b.mem, r);
+    board_free(&b);
+    ram_block_free(rom);
+    return f.written;
+}
+
+static void test_a_write_to_rom_is_the_last_before_a_stop(void)
+{
     static const uint8_t code[] = {
         0x66, 0xbb, 0x00, 0x00, 0x40, 0x00, /* mov ebx, 0x400000 */
         0x67, 0xc6, 0x03, 0x55,             /* mov byte [ebx], 0x55 */
         0x67, 0x8a, 0x0b, /* mov cl, [ebx]: in the same block, not to be reached */
         0xeb, 0xfe,       /* jmp $ */
     };
-    struct x86_state *st = g_aligned_alloc(1, sizeof(*st), 64);
-    struct ram_block *rom = ram_block_new("rom", 4096, false, false, NULL);
-    struct board b;
+    uint64_t rip = 0;
 
-    board_make(&b);
-    struct flash f = {.region = {.ops = &ops, .name = "flash", .size_bytes = 4096}, .board = &b};
-    const struct guest_region *r = guest_mem_map(b.mem, GPA(RAM_BYTES), rom, 0, 4096, GUEST_ROM);
-    io_space_add(b.mmio, &f.region, RAM_BYTES);
-    start(&b, code, sizeof(code));
-    while (!__atomic_load_n(&f.written, __ATOMIC_ACQUIRE))
-        g_usleep(1000);
-    cpu_set_pause(b.cpus);
-    g_assert_cmphex(f.written, ==, 0x55);
-    g_assert_cmphex(ram_block_host(rom)[0], ==, 0);
-    vcpu_get_state(cpu_set_get(b.cpus, 0), st);
-    g_assert_cmphex(st->rip, ==, CODE + 10);
-    g_aligned_free(st);
-    io_space_del(b.mmio, &f.region);
-    guest_mem_unmap(b.mem, r);
-    board_free(&b);
-    ram_block_free(rom);
+    g_assert_cmphex(run_to_rom_write(1, code, sizeof(code), &rip), ==, 0x55);
+    g_assert_cmphex(rip, ==, CODE + 10);
+}
+
+/* Beside another processor the locked instruction runs alone, and begins again there. */
+static void test_a_locked_write_to_rom_is_no_fault(void)
+{
+    static const uint8_t code[] = {
+        0x66, 0xbb, 0x00, 0x00, 0x40, 0x00,       /* mov ebx, 0x400000 */
+        0x67, 0xf0, 0x66, 0x0f, 0xba, 0x2b, 0x03, /* lock bts dword [ebx], 3 */
+        0xeb, 0xfe,                               /* jmp $ */
+    };
+
+    for (unsigned cpus = 1; cpus <= 2; cpus++) {
+        uint64_t rip = 0;
+        g_assert_cmphex(run_to_rom_write(cpus, code, sizeof(code), &rip), ==, 8);
+        g_assert_cmphex(rip, ==, CODE + 13);
+    }
 }
 
 int main(int argc, char **argv)
@@ -293,5 +325,6 @@ int main(int argc, char **argv)
     g_test_add_func("/stop/idle", test_halt_costs_nothing);
     g_test_add_func("/stop/dirty-log", test_stores_are_logged);
     g_test_add_func("/stop/rom-write", test_a_write_to_rom_is_the_last_before_a_stop);
+    g_test_add_func("/stop/locked-rom-write", test_a_locked_write_to_rom_is_no_fault);
     return g_test_run();
 }
