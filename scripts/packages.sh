@@ -15,10 +15,10 @@ group_packages() {
         ;;
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3 seabios grub-common
               grub-pc-bin grub-efi-amd64-bin xorriso mtools fdisk ovmf ipxe-qemu" ;;
-    test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils libvirt0 passt
-                     vncsnapshot libjpeg-turbo-progs tesseract-ocr" ;;
+    test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils libvirt0 passt libsdl2-dev
+               vncsnapshot libjpeg-turbo-progs tesseract-ocr" ;;
     long) echo "mmdebstrap debian-installer-12-netboot-amd64 debian-installer-12-netboot-i386
-                     memtest86+ qemu-system-x86 util-linux" ;;
+               memtest86+ qemu-system-x86 util-linux xvfb xdotool" ;;
     style) echo "clang-format clang python3 git" ;;
     lab) echo "gnuplot-nox fonts-nanum" ;;
     bench) echo "qemu-system-x86 qemu-utils cpio" ;;

@@ -40,7 +40,8 @@ void vm_config_free(struct vm_config *c)
     for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
         g_free(strings[i]);
     }
-    struct props *props[] = {c->machine, c->accel_props, c->rtc, c->boot, c->smbios, c->vnc};
+    struct props *props[] = {c->machine, c->accel_props, c->rtc,   c->boot,
+                             c->smbios,  c->vnc,         c->window};
     for (size_t i = 0; i < ARRAY_SIZE(props); i++) {
         props_free(props[i]);
     }

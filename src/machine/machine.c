@@ -11,6 +11,7 @@
 #include "devices/acpi_pm.h"
 #include "devices/rtc.h"
 #include "display/vnc.h"
+#include "display/window.h"
 #include "firmware.h"
 #include "mem/guest_mem.h"
 #include "mem/layout.h"
@@ -340,6 +341,34 @@ static bool vnc_start(struct machine *m, GError **err)
     return ok;
 }
 
+static void window_closed(void *opaque)
+{
+    machine_request_shutdown(opaque, CAUSE_HOST_UI);
+}
+
+/* -display sdl[,full-screen=on][,window-close=off][,grab-mod=lshift-lctrl-lalt] */
+static bool window_start(struct machine *m, GError **err)
+{
+    struct props *p = m->cfg->window;
+    struct window_config cfg = {.name = m->cfg->name, .opaque = m};
+    bool close = true;
+    const char *mod = NULL;
+
+    if (!p)
+        return true;
+    if (!props_get_bool(p, "full-screen", &cfg.full_screen, err) ||
+        !props_get_bool(p, "window-close", &close, err) ||
+        !props_get_bool(p, "alt_grab", &cfg.grab_with_shift, err) ||
+        !props_get_str(p, "grab-mod", &mod, err))
+        return false;
+    cfg.grab_with_shift |= mod && strcmp(mod, "lshift-lctrl-lalt") == 0;
+    cfg.closed = close ? window_closed : NULL;
+    if (window_open(&cfg, err))
+        return true;
+    g_prefix_error(err, "-display: ");
+    return false;
+}
+
 static bool build(struct machine *m, GError **err)
 {
     bool amd = false;
@@ -367,7 +396,7 @@ static bool build(struct machine *m, GError **err)
         boot_image_add_fw_cfg(m->boot, m->fw_cfg);
     if (m->boot && m->firmware) /* it reads fw_cfg */
         boot_image_unload(m->boot);
-    return vnc_start(m, err) && board_reset(m, err);
+    return vnc_start(m, err) && window_start(m, err) && board_reset(m, err);
 }
 
 struct machine *machine_new(const struct vm_config *cfg, GError **err)
@@ -402,6 +431,7 @@ void machine_free(struct machine *m)
         engines_stop(m);
     m->exiting = true;
     vnc_close();
+    window_close();
     machine_input_remove(m);
     if (m->pio)
         io_space_clear(m->pio);

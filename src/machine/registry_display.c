@@ -62,7 +62,7 @@ const struct prop_desc props_vga[] = {
 
 bool create_vga(struct machine *m, const struct device_class *cls, struct props *p, GError **err)
 {
-    struct vga_config cfg = {.req = &m->requests, .watched = m->cfg->vnc != NULL};
+    struct vga_config cfg = {.req = &m->requests, .watched = m->cfg->vnc || m->cfg->window};
     struct device_place place;
     uint32_t mib = 16, width = 1280, height = 800;
     bool edid = true;
@@ -166,7 +166,7 @@ bool create_virtio_vga(struct machine *m, const struct device_class *cls, struct
                        GError **err)
 {
     struct virtio_gpu_config cfg = {.vga = &vga_in_gpu};
-    struct vga_config vga = {.req = &m->requests, .watched = m->cfg->vnc != NULL};
+    struct vga_config vga = {.req = &m->requests, .watched = m->cfg->vnc || m->cfg->window};
     uint32_t mib = 8;
 
     if (!gpu_read(m, cls, p, &cfg, err) || !props_get_u32(p, "vgamem_mb", &mib, err))

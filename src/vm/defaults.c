@@ -31,7 +31,8 @@ static void default_card(struct vm_options *o)
 {
     static const char *const cards[] = {"VGA",           "virtio-vga", "virtio-gpu-pci",
                                         "bochs-display", "qxl-vga",    "ramfb"};
-    bool looked_at = o->cfg->vnc || ((!o->cfg->kernel || o->cfg->firmware) && !o->cfg->nographic);
+    bool looked_at = o->cfg->vnc || o->cfg->window ||
+                     ((!o->cfg->kernel || o->cfg->firmware) && !o->cfg->nographic);
     for (size_t i = 0; i < ARRAY_SIZE(cards); i++) {
         looked_at = looked_at && !has_device(o, cards[i]);
     }

@@ -145,18 +145,53 @@ bool opt_nographic(struct vm_options *o, const char *arg, GError **err)
     return true;
 }
 
+/* What only one of QEMU's two windows knows is accepted by both names. */
+static bool window_options(struct vm_options *o, const char *arg, GError **err)
+{
+    static const char *const known[] = {"type",     "full-screen", "window-close",
+                                        "alt_grab", "grab-mod",    NULL};
+    static const char *const accepted[] = {"show-cursor", "grab-on-hover", "zoom-to-fit",
+                                           "show-tabs",   "show-menubar",  "ctrl_grab"};
+    PROPS_AUTO p = props_parse(arg, "type", err);
+    const char *gl = "off", *mod = NULL;
+    if (!p || !props_get_str(p, "gl", &gl, err) || !props_get_str(p, "grab-mod", &mod, err)) {
+        return false;
+    }
+    if (strcmp(gl, "off")) {
+        return error_set(err, HANOK_ERROR_UNSUPPORTED, "gl=%s is not possible; use gl=off", gl);
+    }
+    if (mod && strcmp(mod, "lshift-lctrl-lalt") && strcmp(mod, "lctrl-lalt")) {
+        return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                         "grab-mod=%s is not possible; use lshift-lctrl-lalt", mod);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(accepted); i++) {
+        props_mark_used(p, accepted[i]);
+    }
+    if (!props_check_unused(p, "-display", known, err)) {
+        return false;
+    }
+    o->cfg->window = g_steal_pointer(&p);
+    return true;
+}
+
 bool opt_display(struct vm_options *o, const char *arg, GError **err)
 {
-    static const char *const later[] = {"gtk",          "sdl",  "curses", "spice-app",
-                                        "egl-headless", "dbus", "cocoa",  NULL};
+    static const char *const later[] = {"curses", "spice-app", "egl-headless",
+                                        "dbus",   "cocoa",     NULL};
     g_autofree char *type = g_strndup(arg, strcspn(arg, ",="));
     o->display_given = true;
     if (wants_help(arg)) {
         return answer(
-            o, g_strdup("Displays:\nnone       no graphical display\nvnc=WHERE  as -vnc WHERE\n"));
+            o, g_strdup("Displays:\nnone       no graphical display\nvnc=WHERE  as -vnc WHERE\n"
+                        "sdl        a window on the desktop; gtk is the same here\n"));
     }
+    props_free(o->cfg->window);
+    o->cfg->window = NULL;
     if (!strcmp(arg, "none")) {
         return true;
+    }
+    if (!strcmp(type, "sdl") || !strcmp(type, "gtk")) {
+        return window_options(o, arg, err);
     }
     if (g_str_has_prefix(arg, "vnc=")) {
         return opt_vnc(o, arg + 4, err);

@@ -93,7 +93,7 @@ const struct option_desc option_table[] = {
     {"nographic", ARG_NONE, NULL,
      "serial port and monitor on this terminal: Ctrl-a x ends, Ctrl-a c switches, Ctrl-a h helps",
      opt_nographic},
-    {"display", ARG_TEXT, "none|vnc=WHERE", "where the screen is shown", opt_display},
+    {"display", ARG_TEXT, "none|vnc=WHERE|sdl", "where the screen is shown", opt_display},
     {"vga", ARG_TEXT, "std|virtio|none", "the graphics card", opt_vga},
     {"vnc", ARG_TEXT, "HOST:DISPLAY[,to=N][,password=on][,password-secret=ID]|unix:PATH|none",
      "show the screen to VNC viewers", opt_vnc},

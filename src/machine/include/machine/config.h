@@ -50,6 +50,7 @@ struct vm_config {
     struct props *rtc;    /* base=, clock=, driftfix= */
     struct props *boot;   /* order=, once=, menu=, strict= */
     struct props *vnc;    /* "vnc": where, and its options; NULL: none */
+    struct props *window; /* -display sdl: its options; NULL: none */
     struct props *smbios; /* type 1 fields, may be NULL */
     GPtrArray *fw_cfg;    /* struct props: name, and string or file */
     bool nodefaults, no_hpet, start_paused, no_reboot, no_shutdown, nographic, mem_lock,
