@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "block/block.h"
+#include "net/net.h"
 #include "virtio/devices.h"
 
 #include <jansson.h>
@@ -223,7 +224,7 @@ bool create_virtio_scsi(struct machine *m, const struct device_class *cls, struc
 const struct prop_desc props_virtio_net[] = {
     {"netdev", PROP_NETDEV, NULL, "network backend"},
     {"mac", PROP_MAC, NULL, "address, 52:54:00:12:34:56 and up by default"},
-    {"mq", PROP_BOOL, "off", "several queue pairs (refused)"},
+    {"mq", PROP_BOOL, "off", "queue pairs: the backend's queues=, or one per CPU"},
     {"rx_queue_size", PROP_U32, "256", "entries of a receive queue"},
     {"tx_queue_size", PROP_U32, "256", "entries of a transmit queue"},
     {"host_mtu", PROP_U32, "0", "MTU told to the guest"},
@@ -268,7 +269,9 @@ bool create_virtio_net(struct machine *m, const struct device_class *cls, struct
         !flag_off(p, "ctrl_vq", &cfg.no_ctrl_vq, err))
         return false;
     if (mq)
-        return error_set(err, HANOK_ERROR_UNSUPPORTED, "mq=on comes with a later version");
+        cfg.queue_pairs = cfg.backend && net_queues(cfg.backend)
+                              ? net_queues(cfg.backend)
+                              : MIN_OF(m->cfg->topology.cpus, 16u);
     return virtio_net_pci_new(&cfg, err) != NULL;
 }
 

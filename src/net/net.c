@@ -144,6 +144,11 @@ void net_release(struct net_backend *b)
     b->nic = NULL;
 }
 
+unsigned net_queues(const struct net_backend *b)
+{
+    return b->queues;
+}
+
 bool net_has_peer(const struct net_backend *b)
 {
     return b->ops != NULL;

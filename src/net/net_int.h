@@ -21,6 +21,7 @@ struct net_backend {
     const struct net_driver *drv;
     char *id;
     void *priv;
+    unsigned queues; /* a card with mq=on has so many; 0: as it likes */
     /* main thread */
     const struct net_peer_ops *ops;
     void *nic;

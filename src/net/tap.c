@@ -197,10 +197,13 @@ static bool tap_open(struct net_backend *b, struct props *p, GError **err)
     if (vhost || props_has(p, "vhostfd") || props_has(p, "vhostforce"))
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
                          "-netdev tap: vhost is not available in this version; say vhost=off.");
-    if (props_has(p, "fds") || props_has(p, "helper") || props_has(p, "br") || queues != 1)
+    if (props_has(p, "fds") || props_has(p, "helper") || props_has(p, "br"))
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "-netdev tap: fds=, queues=, br= and helper= are not available in this "
+                         "-netdev tap: fds=, br= and helper= are not available in this "
                          "version; give one interface by ifname= or fd=.");
+    if (queues == 0 || queues > 16)
+        return error_set(err, HANOK_ERROR_INVALID, "-netdev tap: queues= is 1 to 16.");
+    b->queues = (unsigned)queues; /* they share the interface's one descriptor */
     if (!(fd ? take_interface(t, fd, err) : make_interface(t, ifname, err)))
         return false;
     t->watch = evloop_fd_add(evloop_main(), t->fd, EPOLLIN, tap_event, t);

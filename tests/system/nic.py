@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The Intel cards under a stock Debian kernel: address by DHCP, bulk data both ways, the link cut and mended.
+"""Network cards under a stock Debian kernel: address by DHCP, bulk data both ways, the link cut and mended; Intel's, and
+virtio-net with several queues.
 
-  nic.py              both cards
+  nic.py              all cards
   nic.py e1000e       one of them
 """
 import hashlib
@@ -60,18 +61,28 @@ class Source:
         self.sink.close()
 
 
+# model: driver, its options, what else the machine has, queue pairs the guest sees
+MODELS = {"e1000": ("e1000", "", [], 1), "e1000e": ("e1000e", "", [], None),
+          "virtio-net-pci": ("virtio_net", ",mq=on", ["-smp", "2"], 2)}
+
+
 def card(model):
+    driver, options, more, queues = MODELS[model]
     directory = guest_files("generic")
     source = Source()
     with tempfile.TemporaryDirectory() as work:
         args = ["-accel", "jit", "-m", "384", "-nodefaults", "-no-reboot", "-serial", "stdio", "-display", "none",
                 "-kernel", str(directory / "vmlinuz"), "-initrd", str(directory / "initrd.img"),
                 "-append", "console=ttyS0 loglevel=4 hanok.net", "-netdev", "user,id=n0",
-                "-device", f"{model},netdev=n0,mac=52:54:00:77:66:55", "-qmp", f"unix:{work}/qmp,server=on,wait=off"]
+                "-device", f"{model},netdev=n0,mac=52:54:00:77:66:55{options}",
+                "-qmp", f"unix:{work}/qmp,server=on,wait=off", *more]
         with Guest(args, serial=False) as g:
             g.expect(r"hanok:~# ", 240)
             g.send("cat /sys/class/net/eth0/address; readlink /sys/class/net/eth0/device/driver\n")
-            g.expect(rf"52:54:00:77:66:55[\s\S]*/{model}\b")
+            g.expect(rf"52:54:00:77:66:55[\s\S]*/{driver}\b")
+            if queues:
+                g.send("echo pairs-$(ls -d /sys/class/net/eth0/queues/rx-* | wc -l)\n")
+                g.expect(rf"pairs-{queues}\b")
             g.send(f"wget -q -O /tmp/noise http://10.0.2.2:{source.port}/; sha256sum /tmp/noise\n")
             g.expect(source.digest, 240)
             g.send(f"nc 10.0.2.2 {source.sink_port} < /tmp/noise; echo sent-$?\n")
@@ -99,5 +110,5 @@ def card(model):
     source.close()
 
 
-models = sys.argv[1:] or ["e1000", "e1000e"]
+models = sys.argv[1:] or list(MODELS)
 run_tests([(model, lambda m=model: card(m)) for model in models])
