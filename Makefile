@@ -28,7 +28,7 @@ lab: build lab-guest
 	@$(BUILD)/hanok lab run all --quick $(ARGS)
 
 ## run          boot the guest with hanok-vm, shell on the serial console (ARGS="...")
-run: build guest
+run: build
 	@scripts/run-guest.sh $(ARGS)
 
 ## test         all fast tests

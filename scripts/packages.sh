@@ -1,6 +1,6 @@
 #!/bin/sh
 # packages.sh GROUP... - installs the Debian packages a group of tasks needs; says nothing when all are there.
-# Groups: build, guest (kernels and disks for guests), test, long (make test-all), style,
+# Groups: build, guest (kernels and disks for guests), image (hanok image build), test, long (make test-all), style,
 # bench, lab.  Needs root or sudo only when
 # something is missing.
 set -eu
@@ -15,14 +15,16 @@ group_packages() {
         ;;
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3 seabios grub-common
               grub-pc-bin grub-efi-amd64-bin xorriso mtools fdisk ovmf ipxe-qemu" ;;
+    image) echo "mmdebstrap e2fsprogs fdisk mtools uidmap util-linux" ;;
     test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils libvirt0 passt libsdl2-dev
                vncsnapshot libjpeg-turbo-progs tesseract-ocr" ;;
-    long) echo "mmdebstrap debian-installer-12-netboot-amd64 debian-installer-12-netboot-i386
-               memtest86+ qemu-system-x86 util-linux xvfb xdotool" ;;
+    long) echo "mmdebstrap uidmap debian-installer-12-netboot-amd64
+               debian-installer-12-netboot-i386 memtest86+ qemu-system-x86 util-linux
+               xvfb xdotool" ;;
     style) echo "clang-format clang python3 git" ;;
     lab) echo "gnuplot-nox fonts-nanum" ;;
     bench) echo "qemu-system-x86 qemu-utils cpio" ;;
-    *) die "unknown package group '$1' (build, guest, test, long, style, bench, lab)" ;;
+    *) die "unknown package group '$1' (build, guest, image, test, long, style, bench, lab)" ;;
     esac
 }
 

@@ -168,8 +168,9 @@ static bool add_cpu(struct build *b, const uint32_t topology[3])
     return true;
 }
 
-/* 'hanok image build' leaves FILE.vmlinuz and FILE.initrd beside FILE. */
-static bool kernel_beside(struct cmd *c, char **kernel, char **initrd)
+/* 'hanok image build --direct-boot' leaves FILE.vmlinuz, FILE.initrd and FILE.cmdline beside FILE.
+ */
+static bool kernel_beside(struct cmd *c, char **kernel, char **initrd, char **args)
 {
     GPtrArray *disks = cmd_all(c, "disk");
     PROPS_AUTO p = disks ? props_parse(disks->pdata[0], "path", NULL) : NULL;
@@ -179,6 +180,10 @@ static bool kernel_beside(struct cmd *c, char **kernel, char **initrd)
     }
     *kernel = g_strconcat(path, ".vmlinuz", NULL);
     *initrd = g_strconcat(path, ".initrd", NULL);
+    g_autofree char *cmdline = g_strconcat(path, ".cmdline", NULL);
+    *args = g_file_get_contents(cmdline, args, NULL, NULL)
+                ? g_strchomp(*args)
+                : g_strdup("root=/dev/vda rw console=ttyS0");
     return !access(*kernel, R_OK) && !access(*initrd, R_OK);
 }
 
@@ -259,7 +264,7 @@ static void os_xml(struct build *b, const struct boot_wish *o)
 static bool add_os(struct build *b)
 {
     const char *text = cmd_str(b->c, "boot");
-    g_autofree char *own_kernel = NULL, *own_initrd = NULL;
+    g_autofree char *own_kernel = NULL, *own_initrd = NULL, *own_args = NULL;
     g_autoptr(GString) devs = g_string_new(NULL);
     struct boot_wish o = {.devs = devs};
     g_auto(GStrv) words = g_strsplit(text ? text : "", ",", -1);
@@ -268,10 +273,11 @@ static bool add_os(struct build *b)
             return false;
         }
     }
-    if (!o.kernel && cmd_flag(b->c, "import") && kernel_beside(b->c, &own_kernel, &own_initrd)) {
+    if (!o.kernel && cmd_flag(b->c, "import") &&
+        kernel_beside(b->c, &own_kernel, &own_initrd, &own_args)) {
         o.kernel = own_kernel;
         o.initrd = own_initrd;
-        o.args = o.args ? o.args : "root=/dev/vda rw console=ttyS0";
+        o.args = o.args ? o.args : own_args;
         fprintf(stderr, "hanok: booting with the kernel beside the image, %s\n", o.kernel);
     }
     os_xml(b, &o);

@@ -12,4 +12,6 @@ int image_run(struct cmd *c);
 extern const struct opt image_opts[];
 int doctor_run(struct cmd *c);
 
+char *random_password(void); /* of the kernel's random numbers, of letters that are not mixed up */
+
 #endif

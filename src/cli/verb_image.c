@@ -2,8 +2,9 @@
  *
  * mmdebstrap makes the root file system (as root, or in a user namespace), mke2fs puts it into a
  * partition without mounting anything, hanok-img makes it qcow2.  The disk boots by GRUB, from BIOS
- * and from UEFI.  With --direct-boot the kernel and its initial RAM disk lie beside the image, too,
- * as FILE.vmlinuz and FILE.initrd: 'hanok install --import' then starts with them. */
+ * and from UEFI.  With --direct-boot the kernel, its initial RAM disk and its command line lie
+ * beside the image, too, as FILE.vmlinuz, .initrd and .cmdline: 'hanok install --import' starts
+ * with them. */
 #include "make.h"
 
 #include "images.h"
@@ -113,24 +114,74 @@ static char *package_list(struct image *b, const char *kernel)
     return g_string_free(s, FALSE);
 }
 
+static void add_hook(GPtrArray *argv, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+static void add_hook(GPtrArray *argv, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    g_ptr_array_add(argv, g_strconcat("--customize-hook=", text, NULL));
+}
+
+/* "FILE:PLACE".  The file is read outside of the namespace, by the user who named it. */
+static bool upload(struct image *b, GPtrArray *argv, const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    g_autofree char *name = g_strndup(text, colon ? (size_t)(colon - text) : 0);
+    g_autofree char *full = g_canonicalize_filename(name, NULL), *from = g_shell_quote(full);
+    g_autofree char *to = g_shell_quote(colon ? colon + 1 : "");
+    if (!colon || colon[1] != '/') {
+        return error_set(b->err, HANOK_ERROR_INVALID,
+                         "--upload: '%s' is not FILE:PLACE, with a place that begins with /", text);
+    }
+    if (access(full, R_OK)) {
+        return error_errno(b->err, errno, "--upload: '%s'", name);
+    }
+    add_hook(argv, "mkdir -p \"$1\"/\"$(dirname -- %s)\"", to);
+    add_hook(argv, "upload %s %s", from, to);
+    add_hook(argv, "chmod %s \"$1\"/%s", access(full, X_OK) ? "644" : "755", to);
+    return true;
+}
+
+/* What the user adds comes last: it may change everything. */
+static bool own_hooks(struct image *b, GPtrArray *argv)
+{
+    GPtrArray *files = cmd_all(b->c, "upload"), *commands = cmd_all(b->c, "run-command");
+    for (unsigned i = 0; files && i < files->len; i++) {
+        if (!upload(b, argv, files->pdata[i])) {
+            return false;
+        }
+    }
+    for (unsigned i = 0; commands && i < commands->len; i++) {
+        g_autofree char *quoted = g_shell_quote(commands->pdata[i]);
+        add_hook(argv, "chroot \"$1\" sh -c %s", quoted);
+    }
+    return true;
+}
+
 static bool make_tar(struct image *b, unsigned system, const char *tar)
 {
-    g_autofree char *include = package_list(b, systems[system].kernel),
-                    *packages = g_strconcat("--include=", include, NULL);
-    g_autofree char *script = customize(b), *hook = g_strconcat("--customize-hook=", script, NULL);
-    const char *mirror = cmd_str(b->c, "mirror");
+    g_autofree char *include = package_list(b, systems[system].kernel);
+    g_autofree char *script = customize(b);
+    g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
+    g_ptr_array_add(argv, g_strdup("mmdebstrap"));
+    g_ptr_array_add(argv, g_strdup(geteuid() ? "--mode=unshare" : "--mode=root"));
+    g_ptr_array_add(argv, g_strdup("--variant=apt"));
+    g_ptr_array_add(argv, g_strconcat("--include=", include, NULL));
+    g_ptr_array_add(argv, g_strconcat("--customize-hook=", script, NULL));
+    if (!own_hooks(b, argv)) {
+        return false;
+    }
+    g_ptr_array_add(argv, g_strdup("--format=tar"));
+    g_ptr_array_add(argv, g_strdup(systems[system].suite));
+    g_ptr_array_add(argv, g_strdup(tar));
     /* without a mirror it takes Debian's own, updates and security included */
-    const char *argv[] = {"mmdebstrap",
-                          geteuid() ? "--mode=unshare" : "--mode=root",
-                          "--variant=apt",
-                          packages,
-                          hook,
-                          "--format=tar",
-                          systems[system].suite,
-                          tar,
-                          mirror,
-                          NULL};
-    return step(b, "Fetching and unpacking packages", (char *const *)argv);
+    g_ptr_array_add(argv, g_strdup(cmd_str(b->c, "mirror")));
+    if (cmd_str(b->c, "mirror")) {
+        g_ptr_array_add(argv, NULL);
+    }
+    return step(b, "Fetching and unpacking packages", (char *const *)argv->pdata);
 }
 
 /* Everything that belongs to root in the file system must be root's while it is copied: a user does
@@ -199,6 +250,8 @@ static bool finish(struct image *b)
     g_autofree char *initrd = g_strconcat(b->out, ".initrd", NULL);
     g_autofree char *made_kernel = g_build_filename(b->work, "kernel", NULL);
     g_autofree char *made_initrd = g_build_filename(b->work, "initrd", NULL);
+    g_autofree char *cmdline = g_strconcat(b->out, ".cmdline", NULL);
+    g_autofree char *line = g_strdup_printf("root=UUID=%s ro " CMDLINE "\n", b->uuid);
     const char *argv[] = {tool, "convert", "-f", "raw", "-O", "qcow2", raw, temp, NULL};
     if (!step(b, "Making the image", (char *const *)argv)) {
         unlink(temp);
@@ -209,11 +262,37 @@ static bool finish(struct image *b)
     }
     if (cmd_flag(b->c, "direct-boot") &&
         (!image_copy(made_kernel, kernel, IMAGE_COPY_BEST, NULL, b->err) ||
-         !image_copy(made_initrd, initrd, IMAGE_COPY_BEST, NULL, b->err))) {
+         !image_copy(made_initrd, initrd, IMAGE_COPY_BEST, NULL, b->err) ||
+         !store_replace_file(cmdline, line, 0644, b->err))) {
         unlink(temp);
         return false;
     }
     return image_place(temp, b->out, b->err);
+}
+
+/* A user's files of many owners exist in a user namespace with a range of further user ids. */
+static bool namespace_there(GError **err)
+{
+    g_autofree char *mapper = g_find_program_in_path("newuidmap");
+    char *probe[] = {"unshare", "--map-root-user", "--map-auto", "true", NULL};
+    g_autoptr(GError) why = NULL;
+    if (!mapper) {
+        return error_set(err, HANOK_ERROR_NOT_FOUND,
+                         "newuidmap is missing, without which only root can make a file system: "
+                         "apt install uidmap");
+    }
+    if (run_tool(probe, NULL, &why)) {
+        return true;
+    }
+    if (strstr(why->message, "/etc/sub")) {
+        return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                         "you have no range of further user ids (/etc/subuid): 'usermod "
+                         "--add-subuids 100000-165535 --add-subgids 100000-165535 %s' as root "
+                         "gives one",
+                         g_get_user_name());
+    }
+    return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                     "no user namespace can be made here (%s); build as root", why->message);
 }
 
 static bool tools_there(GError **err)
@@ -230,7 +309,7 @@ static bool tools_there(GError **err)
                              tools[i][0], tools[i][1]);
         }
     }
-    return true;
+    return geteuid() == 0 || namespace_there(err);
 }
 
 static bool build(struct image *b, unsigned system)
@@ -250,9 +329,7 @@ static char *make_password(struct cmd *c)
     if (cmd_str(c, "root-password")) {
         return g_strdup(cmd_str(c, "root-password"));
     }
-    char *text = g_strdup_printf("%08x%08x", g_random_int(), g_random_int());
-    fprintf(stderr, "root's password in the image is: %s\n", text);
-    return text;
+    return random_password();
 }
 
 int image_run(struct cmd *c)
@@ -286,6 +363,9 @@ int image_run(struct cmd *c)
     g_setenv("PATH", search, true);
     bool ok = build(&b, system);
     store_remove_dir(b.work);
+    if (ok && !cmd_str(c, "root-password")) {
+        fprintf(stderr, "root's password in the image is: %s\n", b.password);
+    }
     if (ok) {
         cmd_say(c, "Image %s is ready; 'hanok install --import --disk %s ...' boots it.", b.out,
                 b.out);
@@ -303,6 +383,8 @@ const struct opt image_opts[] = {
     {"output", "the image; SYSTEM.qcow2 in the default pool", OPT_NAMED},
     {"size", "of the disk (4G)", OPT_NAMED},
     {"package", "a further package", OPT_NAMED | OPT_MANY},
+    {"upload", "FILE:PLACE, a file to be put into the image", OPT_NAMED | OPT_MANY},
+    {"run-command", "a command to be run in the image while it is made", OPT_NAMED | OPT_MANY},
     {"cloud-init", "with cloud-init", OPT_FLAG},
     {"direct-boot", "kernel and initial RAM disk beside the image, too: faster starts", OPT_FLAG},
     {"hostname", "debian", OPT_NAMED},

@@ -27,16 +27,6 @@ struct install {
 
 /* ---- what is started first ---- */
 
-static char *random_password(void)
-{
-    static const char letters[] = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    char text[17] = "";
-    for (unsigned i = 0; i < 16; i++) {
-        text[i] = letters[g_random_int_range(0, sizeof(letters) - 1)];
-    }
-    return g_strdup(text);
-}
-
 /* The first line of a file with a secret; NULL: *err, or none is asked for. */
 static char *secret_of(struct props *p, const char *key, GError **err)
 {

@@ -1,6 +1,28 @@
 /* verb_make.c - the table of the verbs that make machines. */
 #include "make.h"
 
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum { PASSWORD_LETTERS = 16 };
+
+char *random_password(void)
+{
+    static const char letters[] = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    const unsigned count = sizeof(letters) - 1;
+    char text[PASSWORD_LETTERS + 1] = "";
+    for (unsigned i = 0; i < PASSWORD_LETTERS;) {
+        unsigned char byte;
+        if (getrandom(&byte, 1, 0) != 1) {
+            abort(); /* a password that can be guessed is worse */
+        }
+        if (byte < 256 / count * count) { /* each letter is as likely */
+            text[i++] = letters[byte % count];
+        }
+    }
+    return g_strdup(text);
+}
+
 static const struct verb verbs[] = {
     {"install", "make a machine and install a system in it (virt-install)", false, install_run,
      install_opts,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 
-from manager import Console, Session, need
+from manager import HANOK, Console, Session, need
 from vmtest import TOP, Skip, guest_files, run_tests
 
 NETBOOT = pathlib.Path("/usr/lib/debian-installer/images/12/amd64/text")
@@ -343,6 +343,47 @@ def image_to_nothing():
         need(not list(images.iterdir()) and s.leftovers() == [], f"left behind: {list(images.iterdir())} {s.leftovers()}")
 
 
+def without_root(session):
+    """Words before a command that make it a user's who has a range of further user ids, and change nothing else."""
+    if os.geteuid():
+        return []
+    (session.dir / "subids").write_text("nobody:100000:65536\n")
+    for path in (session.dir, *session.dir.rglob("*")):
+        os.chown(path, 65534, 65534)
+    binds = "; ".join(f"mount --bind {session.dir}/subids {f}" for f in ("/etc/subuid", "/etc/subgid"))
+    return ["unshare", "-m", "sh", "-ec", f'touch /etc/subuid /etc/subgid; {binds}; exec "$@"', "sh",
+            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+def image_is_made_without_root():
+    if not shutil.which("mmdebstrap") or not shutil.which("newuidmap"):
+        raise Skip("mmdebstrap or newuidmap is not installed")
+    with Session() as s:
+        image, note = s.dir / "made/d.qcow2", s.dir / "note"
+        (s.dir / "made").mkdir()
+        note.write_text("put there")
+        note.chmod(0o755)
+        r = subprocess.run([*without_root(s), HANOK, "image", "build", "debian12", "--size", "2G", "--output", str(image),
+                            "--direct-boot", "--upload", f"{note}:/srv/a place/note", "--run-command",
+                            "echo \"it's $(id -un)\" > /srv/who; sed -i 's/^root:[^:]*/root:/' /etc/shadow"],
+                           env=s.env, capture_output=True, text=True, timeout=1500)
+        if r.returncode and re.search("Could not (resolve|connect)|Failed to fetch|Temporary failure", r.stderr):
+            raise Skip("no Debian mirror can be reached")
+        need(r.returncode == 0 and "root's password" in r.stderr, r.stderr)
+        need(image.stat().st_mode & 0o777 == 0o600, "an image with a password in it can be read by others")
+        s.ok("install", "--name", "d", "--memory", "512", "--import", "--disk", str(image), "--noautoconsole",
+             "--virt-type", "qemu", "--graphics", "none")
+        need("root=UUID=" in s.ok("dumpxml", "d"), "the kernel beside the image is not what boots")
+        console = Console(s, "d")
+        console.expect("login: ", 400)
+        console.send("root\n")
+        console.expect("# ")
+        console.send("cat /srv/who; stat -c '%U:%a' /srv/a*/note /usr/bin/su; find / -xdev -nouser | wc -l; echo E''ND\n")
+        seen = console.expect("END")
+        for word in ("it's root", "root:755", "root:4755", "\n0\r"):
+            need(word in seen, f"no {word!r} in {seen!r}")
+
+
 TESTS = [
     ("the tutorial's command works", tutorial_command_works),
     ("a tree on a web server is fetched and checked", tree_on_a_web_server_is_fetched_and_checked),
@@ -356,6 +397,7 @@ TESTS = [
     ("doctor says what to do", doctor_says_what_to_do),
 ]
 SLOW = [("Debian's installer reaches its first screen", debian_installer_reaches_its_first_screen),
+        ("an image is made without root", image_is_made_without_root),
         ("from an image of packages to a machine, its copy, and nothing", image_to_nothing)]
 
 if __name__ == "__main__":
