@@ -3,6 +3,7 @@
 #include "cmd.h"
 
 #include "base/util.h"
+#include "manager/addresses.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,22 +178,77 @@ static int do_guestinfo(struct cmd *c)
     return 0;
 }
 
-static void address_rows(json_t *rows, json_t *net)
+static void add_address(json_t *rows, const char *name, const char *mac, const char *protocol,
+                        const char *address, unsigned prefix)
 {
-    size_t i;
-    json_t *a, *list = json_object_get(net, "ip-addresses");
-    const char *name = json_string_value(json_object_get(net, "name"));
-    const char *mac = json_string_value(json_object_get(net, "hardware-address"));
-    json_array_foreach(list, i, a)
+    g_autofree char *with = g_strdup_printf("%s/%u", address, prefix);
+    json_array_append_new(rows, json_pack("{ssssssss}", "name", name, "mac", mac, "protocol",
+                                          protocol, "address", with));
+}
+
+static const char *text_or(json_t *o, const char *key, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text ? text : otherwise;
+}
+
+static json_t *agent_addresses(struct vm *vm, GError **err)
+{
+    JSON_AUTO nets = ask_agent(vm, "guest-network-get-interfaces", NULL, 5000, err);
+    json_t *rows = nets ? json_array() : NULL, *net, *a;
+    size_t i, k;
+    json_array_foreach(nets, i, net)
     {
-        const char *ip = json_string_value(json_object_get(a, "ip-address"));
-        const char *type = json_string_value(json_object_get(a, "ip-address-type"));
-        g_autofree char *with = g_strdup_printf(
-            "%s/%d", ip ? ip : "?", (int)json_integer_value(json_object_get(a, "prefix")));
-        json_array_append_new(rows, json_pack("{ssssssss}", "name", name ? name : "-", "mac",
-                                              mac ? mac : "-", "protocol", type ? type : "-",
-                                              "address", with));
+        json_array_foreach(json_object_get(net, "ip-addresses"), k, a)
+        {
+            add_address(rows, text_or(net, "name", "-"), text_or(net, "hardware-address", "-"),
+                        text_or(a, "ip-address-type", "-"), text_or(a, "ip-address", "?"),
+                        (unsigned)json_integer_value(json_object_get(a, "prefix")));
+        }
     }
+    return rows;
+}
+
+static json_t *host_addresses(struct vm *vm, enum address_source from, GError **err)
+{
+    DOMAIN_AUTO d = vm_live(vm, err);
+    QMP_AUTO q = d ? vm_qmp(vm, err) : NULL;
+    if (!q) {
+        return NULL;
+    }
+    g_autoptr(GPtrArray) list = addresses_find(d, q, from);
+    json_t *rows = json_array();
+    for (unsigned i = 0; i < list->len; i++) {
+        const struct card_address *a = list->pdata[i];
+        add_address(rows, a->name, a->mac, a->ipv6 ? "ipv6" : "ipv4", a->address, a->prefix);
+    }
+    return rows;
+}
+
+/* The rows of that card (a name or a hardware address); for people, a card is named once. */
+static json_t *shown_addresses(struct cmd *c, json_t *rows)
+{
+    const char *only = cmd_str(c, "interface");
+    bool once = !cmd_flag(c, "full") && !c->json;
+    g_autofree char *last = NULL;
+    json_t *out = json_array(), *row;
+    size_t i;
+    json_array_foreach(rows, i, row)
+    {
+        const char *name = text_or(row, "name", ""), *mac = text_or(row, "mac", "");
+        if (only && strcmp(only, name) && g_ascii_strcasecmp(only, mac)) {
+            continue;
+        }
+        g_autofree char *card = g_strconcat(name, " ", mac, NULL);
+        if (once && !g_strcmp0(card, last)) {
+            json_object_set_new(row, "name", json_string("-"));
+            json_object_set_new(row, "mac", json_string("-"));
+        }
+        g_free(last);
+        last = g_steal_pointer(&card);
+        json_array_append(out, row);
+    }
+    return out;
 }
 
 static int do_domifaddr(struct cmd *c)
@@ -203,28 +259,24 @@ static int do_domifaddr(struct cmd *c)
                                             {"address", "Address"},
                                             {NULL}};
     g_autoptr(GError) err = NULL;
-    const char *source = cmd_str(c, "source");
+    const char *source = cmd_str(c, "source") ? cmd_str(c, "source") : "lease";
+    bool agent = !strcmp(source, "agent"), arp = !strcmp(source, "arp");
     VM_AUTO vm = cmd_active_vm(c);
     if (!vm) {
         return 1;
     }
-    if (source && strcmp(source, "agent")) {
-        return cmd_fail(
-            "--source is agent here: no lease file is kept, and <interface type='user'> gives "
-            "10.0.2.15 to its first guest");
+    if (!agent && !arp && strcmp(source, "lease")) {
+        return cmd_fail("--source is lease, agent or arp, not '%s'", source);
     }
-    JSON_AUTO nets = ask_agent(vm, "guest-network-get-interfaces", NULL, 5000, &err);
-    json_t *rows = json_array(), *one;
-    size_t i;
-    if (!nets) {
-        json_decref(rows);
+    JSON_AUTO rows = agent ? agent_addresses(vm, &err)
+                           : host_addresses(vm, arp ? ADDRESSES_ARP : ADDRESSES_LEASE, &err);
+    if (!rows) {
         return cmd_error(&err);
     }
-    json_array_foreach(nets, i, one)
-    {
-        address_rows(rows, one);
+    if (!json_array_size(rows) && !agent && !c->json && !c->quiet) {
+        fprintf(stderr, "hanok: the host has given no address; --source agent asks the guest\n");
     }
-    return cmd_table(c, columns, rows);
+    return cmd_table(c, columns, shown_addresses(c, rows));
 }
 
 /* ---- keys, pictures ---- */
@@ -315,7 +367,11 @@ static const struct opt agent_opts[] = {DOMAIN_OPT,
                                         {NULL}};
 static const struct opt domain_opts[] = {DOMAIN_OPT, {NULL}};
 static const struct opt ifaddr_opts[] = {
-    DOMAIN_OPT, {"source", "agent", OPT_NAMED}, {"full", "accepted", OPT_FLAG}, {NULL}};
+    DOMAIN_OPT,
+    {"interface", "of that card only: its name or hardware address", 0},
+    {"full", "name and hardware address in every line", OPT_FLAG},
+    {"source", "lease (what the host gave it), agent (the guest's own words) or arp", OPT_NAMED},
+    {NULL}};
 static const struct opt key_opts[] = {DOMAIN_OPT,
                                       {"codeset", "accepted: linux names, or numbers", OPT_NAMED},
                                       {"holdtime", "milliseconds", OPT_NAMED},
@@ -331,8 +387,7 @@ static const struct verb verbs[] = {
      "hanok qemu-agent-command web guest-ping"},
     {"guestinfo", "what the guest's agent says about it", true, do_guestinfo, domain_opts,
      "hanok guestinfo web"},
-    {"domifaddr", "the guest's addresses", true, do_domifaddr, ifaddr_opts,
-     "hanok domifaddr web --source agent"},
+    {"domifaddr", "the guest's addresses", true, do_domifaddr, ifaddr_opts, "hanok domifaddr web"},
     {"send-key", "press keys", false, do_send_key, key_opts,
      "hanok send-key web KEY_LEFTCTRL KEY_LEFTALT KEY_DELETE"},
     {"screenshot", "a picture of its screen", false, do_screenshot, shot_opts,

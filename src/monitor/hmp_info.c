@@ -297,6 +297,19 @@ static void info_network(struct hmp *h, const char *args)
     net_foreach(print_net, h);
 }
 
+static void print_user_net(struct net_backend *b, void *opaque)
+{
+    g_autofree char *connections = net_user_connections(b), *guests = net_user_neighbours(b);
+    if (connections) {
+        hmp_printf(opaque, "Hub -1 (%s):\n%s%s", net_id(b), connections, guests);
+    }
+}
+
+static void info_usernet(struct hmp *h, const char *args)
+{
+    net_foreach(print_user_net, h);
+}
+
 static void info_balloon(struct hmp *h, const char *args)
 {
     struct pci_host *pci = machine_pci(h->m);
@@ -328,6 +341,7 @@ const struct hmp_command hmp_topics[] = {
     {"blockstats", "", "what was read and written", info_blockstats},
     {"chardev", "", "character devices", info_chardev},
     {"network", "", "networks", info_network},
+    {"usernet", "", "connections and guests of user networks", info_usernet},
     {"balloon", "", "the guest's memory after ballooning", info_balloon},
     {"version", "", "the program's version", info_version},
     {"name", "", "the guest's name", info_name},

@@ -476,6 +476,12 @@ char *net_user_connections(struct net_backend *b)
     return u ? slirp_connection_info(u->slirp) : NULL;
 }
 
+char *net_user_neighbours(struct net_backend *b)
+{
+    struct user *u = b->drv == &net_driver_user ? b->priv : NULL;
+    return u ? slirp_neighbor_info(u->slirp) : NULL;
+}
+
 bool net_user_add_hostfwd(struct net_backend *b, const char *rule, GError **err)
 {
     struct user *u = b->drv == &net_driver_user ? b->priv : NULL;

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Verbs that act on a running machine, seen from inside: its firmware, its boot loader or its kernel tells."""
 import json
+import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -177,12 +180,19 @@ def limits_are_the_kernels():
         need(not [m for m in made if m.exists()], "the groups stay")
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 def passt_carries_the_guests_packets():
     if not shutil.which("passt"):
         raise Skip("passt is not installed")
     with Session() as s:
+        port = free_port()
         text = s.xml("p", devices="<interface type='user'><mac address='52:54:00:00:00:55'/><backend type='passt'/>"
-                     "</interface>")
+                     f"<portForward proto='tcp' address='127.0.0.1'><range start='{port}' to='80'/></portForward></interface>"
+                     "<interface type='user'><mac address='52:54:00:00:00:56'/></interface>")
         s.ok("define", "-", stdin=text.replace("console=ttyS0<", "console=ttyS0 hanok.net<"))
         r = s.run("start", "p")
         if r.returncode and "passt did not start" in r.stderr:
@@ -194,6 +204,16 @@ def passt_carries_the_guests_packets():
         console.send(f"wget -q -O - http://$(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p'):{web.port}/; echo D''ONE\n")
         need("by-way-of-passt" in console.expect("DONE"), "the guest does not reach the host")
         web.close()
+        # and the host reaches the guest, at the address that it was given
+        console.send("ip -4 addr show eth0; mkdir /tmp/w; echo by-way-of-a-port > /tmp/w/x; httpd -p 80 -h /tmp/w; echo D''ONE\n")
+        inside = re.search(r"inet ([0-9./]+)", console.expect("DONE")).group(1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/x", timeout=30 * SLOWNESS) as answer:
+            need(answer.read() == b"by-way-of-a-port\n", "the port forward carries something else")
+        console.send("ip link set eth1 up; udhcpc -q -n -i eth1 -s /usr/share/udhcpc/default.script; echo D''ONE\n")
+        console.expect("DONE")
+        rows = [(a["name"], a["mac"], a["address"]) for a in s.json("domifaddr", "p")]
+        need(rows == [("net0", "52:54:00:00:00:55", inside), ("net1", "52:54:00:00:00:56", "10.0.2.15/24")], f"{rows}")
+        need(s.json("domifaddr", "p", "--interface", "52:54:00:00:00:56", "--source", "arp")[0]["name"] == "net1", "--interface")
 
         def alive():
             return subprocess.run(["pgrep", "-f", f"^passt .*{s.dir}"], capture_output=True, text=True).stdout

@@ -49,8 +49,10 @@ void net_default_mac(uint8_t mac[6]);
 void net_foreach(void (*fn)(struct net_backend *b, void *opaque), void *opaque);
 char *net_info(struct net_backend *b); /* one line for `info network`; free with g_free */
 
-/* User networks only: the connection table (g_free; NULL for others), and one more forwarding. */
+/* User networks only: the connection table, the table of neighbours (guests' hardware addresses and
+ * what they call themselves; g_free; NULL for others), and one more forwarding. */
 char *net_user_connections(struct net_backend *b);
+char *net_user_neighbours(struct net_backend *b);
 bool net_user_add_hostfwd(struct net_backend *b, const char *rule, GError **err);
 
 #endif
