@@ -10,7 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { DEFAULT_DISK_GIB = 20, ROOT_PORTS = 14 };
+enum { ROOT_PORTS = 14 };
+
+/* what virt-install writes */
+#define LIBOSINFO_NS "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 
 struct build {
     struct cmd *c;
@@ -18,6 +21,7 @@ struct build {
     GString *x; /* the XML so far */
     char *name;
     const char *type; /* "kvm", "qemu" */
+    struct os_defaults os;
     unsigned next_disk[4];
     GPtrArray *wishes; /* struct disk_wish * */
     GError **err;
@@ -76,8 +80,8 @@ static bool kvm_here(void)
 static bool add_memory(struct build *b)
 {
     const char *text = cmd_str(b->c, "memory") ? cmd_str(b->c, "memory") : cmd_str(b->c, "ram");
-    uint64_t size = 1024, max = 0;
-    PROPS_AUTO p = sub(b, text ? text : "1024", "memory");
+    uint64_t size = b->os.memory_mib, max = 0;
+    PROPS_AUTO p = sub(b, text ? text : "", "memory");
     if (!p || !props_get_u64(p, "memory", &size, b->err) ||
         !props_get_u64(p, "currentMemory", &size, b->err) ||
         !props_get_u64(p, "maxmemory", &max, b->err)) {
@@ -86,6 +90,12 @@ static bool add_memory(struct build *b)
     props_mark_used(p, "hotplugmemorymax");
     if (!props_check_unused(p, "--memory", NULL, b->err)) {
         return false;
+    }
+    if (size < b->os.memory_min_mib) {
+        fprintf(stderr,
+                "hanok: %s wants %" G_GUINT64_FORMAT
+                " MiB of memory; this machine has %" G_GUINT64_FORMAT "\n",
+                b->os.os->name, b->os.memory_min_mib, size);
     }
     max = MAX_OF(max, size);
     add(b,
@@ -98,8 +108,8 @@ static bool add_memory(struct build *b)
 static bool add_vcpus(struct build *b, uint32_t topology[3])
 {
     const char *text = cmd_str(b->c, "vcpus"), *cpuset = cmd_str(b->c, "cpuset");
-    uint32_t n = 1, max = 0;
-    PROPS_AUTO p = sub(b, text ? text : "1", "vcpus");
+    uint32_t n = b->os.vcpus, max = 0;
+    PROPS_AUTO p = sub(b, text ? text : "", "vcpus");
     if (!p || !props_get_u32(p, "vcpus", &n, b->err) ||
         !props_get_u32(p, "maxvcpus", &max, b->err) ||
         !props_get_u32(p, "sockets", &topology[0], b->err) ||
@@ -238,13 +248,12 @@ static void add_path(struct build *b, const char *element, const char *path)
 
 static void os_xml(struct build *b, const struct boot_wish *o)
 {
-    const char *machine = cmd_str(b->c, "machine");
     const char *fallback = cmd_str(b->c, "cdrom")  ? "cdrom"
                            : cmd_flag(b->c, "pxe") ? "network"
                                                    : "hd";
     add(b, "<os");
     attr(b, "firmware", o->uefi ? "efi" : NULL);
-    add(b, "><type arch='x86_64' machine='%s'>hvm</type>", machine ? machine : "q35");
+    add(b, "><type arch='x86_64' machine='%s'>hvm</type>", b->os.machine);
     if (o->loader) {
         add(b, "<loader>%s</loader>", o->loader);
     }
@@ -362,7 +371,7 @@ static void disk_xml(struct build *b, struct props *p, const char *path, const c
     bool cd = device && !strcmp(device, "cdrom"), block = path && g_str_has_prefix(path, "/dev/");
     bool read_only = cd;
     props_get_bool(p, "readonly", &read_only, NULL);
-    bus = bus ? bus : cd ? "sata" : "virtio";
+    bus = bus ? bus : !cd ? b->os.bus : b->os.pc ? "ide" : "sata";
     unsigned kind = !strcmp(bus, "virtio") ? 0 : !strcmp(bus, "ide") ? 2 : 1;
     char name[16];
     g_snprintf(name, sizeof(name), "%s%c", prefixes[kind],
@@ -422,9 +431,9 @@ static bool add_disks(struct build *b)
         }
     }
     if (!list && !cmd_flag(b->c, "import") && !cmd_str(b->c, "boot")) {
-        g_autofree char *own = g_strdup_printf("size=%d", DEFAULT_DISK_GIB);
-        fprintf(stderr, "hanok: no --disk is given; one of %d GiB is made in %s\n",
-                DEFAULT_DISK_GIB, b->s->images);
+        g_autofree char *own = g_strdup_printf("size=%u", b->os.disk_gib);
+        fprintf(stderr, "hanok: no --disk is given; one of %u GiB is made in %s\n", b->os.disk_gib,
+                b->s->images);
         if (!add_disk(b, own)) {
             return false;
         }
@@ -489,7 +498,7 @@ static bool add_network(struct build *b, const char *text)
         add(b, "/>");
     }
     add_forwards(b, p);
-    add(b, "<model type='%s'/></interface>", model ? model : "virtio");
+    add(b, "<model type='%s'/></interface>", model ? model : b->os.nic);
     return props_check_unused(p, "--network", NULL, b->err);
 }
 
@@ -523,7 +532,7 @@ static bool add_screen(struct build *b)
         attr(b, "passwd", password);
         attr(b, "keymap", pick(b, p, "keymap"));
         add(b, "/><input type='tablet' bus='usb'/><video><model type='%s'/></video>",
-            video ? video : "virtio");
+            video ? video : b->os.video);
     } else if (video) {
         add(b, "<video><model type='%s'/></video>", video);
     }
@@ -610,9 +619,12 @@ static bool add_small(struct build *b)
 
 static bool add_devices(struct build *b)
 {
-    add(b, "<devices><controller type='usb' model='qemu-xhci' ports='15'/><controller type='pci' "
-           "model='pcie-root'/>");
-    for (unsigned i = 1; i <= ROOT_PORTS; i++) {
+    add(b, "<devices>");
+    if (!b->os.pc) {
+        add(b, "<controller type='usb' model='qemu-xhci' ports='15'/><controller type='pci' "
+               "model='pcie-root'/>");
+    }
+    for (unsigned i = 1; !b->os.pc && i <= ROOT_PORTS; i++) {
         add(b, "<controller type='pci' index='%u' model='pcie-root-port'/>", i);
     }
     bool ok = add_disks(b) && add_networks(b) && add_serial(b) && add_channels(b) &&
@@ -664,6 +676,12 @@ static bool add_head(struct build *b)
     if (description) {
         add(b, "<description>%s</description>", description);
     }
+    if (b->os.os) {
+        add(b,
+            "<metadata><libosinfo:libosinfo xmlns:libosinfo='" LIBOSINFO_NS "'><libosinfo:os "
+            "id='%s'/></libosinfo:libosinfo></metadata>",
+            b->os.os->id);
+    }
     if (cmd_str(b->c, "iothreads")) {
         add(b, "<iothreads>%s</iothreads>", cmd_str(b->c, "iothreads"));
     }
@@ -673,17 +691,20 @@ static bool add_head(struct build *b)
 static bool build(struct build *b)
 {
     uint32_t topology[3] = {0};
-    if (!add_head(b) || !add_memory(b) || !add_vcpus(b, topology) || !add_os(b)) {
+    if (!os_defaults_find(b->c, &b->os, b->err) || !add_head(b) || !add_memory(b) ||
+        !add_vcpus(b, topology) || !add_os(b)) {
         return false;
     }
     add(b, "<features><acpi/><apic/></features>");
     if (!add_cpu(b, topology)) {
         return false;
     }
-    add(b, "<clock offset='utc'><timer name='rtc' tickpolicy='catchup'/><timer name='pit' "
-           "tickpolicy='delay'/>"
-           "<timer name='hpet' present='no'/></clock><pm><suspend-to-mem enabled='no'/>"
-           "<suspend-to-disk enabled='no'/></pm>");
+    add(b,
+        "<clock offset='%s'><timer name='rtc' tickpolicy='catchup'/><timer name='pit' "
+        "tickpolicy='delay'/>"
+        "<timer name='hpet' present='no'/></clock><pm><suspend-to-mem enabled='no'/>"
+        "<suspend-to-disk enabled='no'/></pm>",
+        b->os.local_time ? "localtime" : "utc");
     if (!add_devices(b) || !add_words(b)) {
         return false;
     }
@@ -712,6 +733,7 @@ struct domain *install_domain(struct cmd *c, struct store *s, GPtrArray **wishes
     if (domain_name_ok(b.name, err) && build(&b)) {
         d = domain_load(b.x->str, err);
     }
+    osinfo_free(b.os.os);
     g_string_free(b.x, TRUE);
     g_free(b.name);
     return d;

@@ -331,6 +331,9 @@ int install_run(struct cmd *c)
         .c = c, .store = cmd_store(c), .made = g_ptr_array_new_with_free_func(g_free)};
     int status = 1;
     in.dry = cmd_flag(c, "print-xml") || cmd_flag(c, "dry-run") || cmd_flag(c, "check");
+    if (os_list_asked(c)) {
+        return os_list();
+    }
     if (!in.store) {
         return 1;
     }
@@ -366,8 +369,8 @@ const struct opt install_opts[] = {
     {"arch", "x86_64", OPT_NAMED},
     {"virt-type", "kvm or qemu", OPT_NAMED},
     {"hvm", "accepted: they all are", OPT_FLAG},
-    {"os-variant", "accepted", OPT_NAMED},
-    {"osinfo", "accepted", OPT_NAMED},
+    {"osinfo", "the system, for defaults: NAME | detect=on|off,require=on|off | list", OPT_NAMED},
+    {"os-variant", "the same", OPT_NAMED},
     {"description", "a text", OPT_NAMED},
     {"metadata", "title=, description=, uuid=", OPT_NAMED},
     {"uuid", "its UUID", OPT_NAMED},

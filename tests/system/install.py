@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+from xml.etree import ElementTree
 
 from manager import HANOK, Console, Session, need
 from vmtest import TOP, Skip, guest_files, run_tests
@@ -122,6 +123,70 @@ def cd_image_is_a_tree_too():
         image.write_bytes(image.read_bytes()[:40000])
         need("what cannot be" in s.fails(*INSTALL, "--name", "d", "--disk", "none", "--location", str(image)),
              "a CD image that is cut off")
+
+
+PCI = "http://pcisig.com/pci/"
+DATABASE = {
+    "example.org/old-1.xml": f"""<os id="http://example.org/old/1"><short-id>old1</short-id><name>Old 1</name>
+        <resources arch="all"><minimum><ram>268435456</ram></minimum></resources>
+        <devices><device id="{PCI}8086/100e"/><device id="{PCI}1af4/1000"/></devices>
+        <media arch="x86_64"><iso><volume-id>OLD.*</volume-id></iso></media></os>""",
+    "example.org/new-2.xml": f"""<os id="http://example.org/new/2"><short-id>new2</short-id><name>New 2</name>
+        <derives-from id="http://example.org/old/1"/><codename>Noble</codename><distro>example</distro>
+        <resources arch="all"><recommended><n-cpus>3</n-cpus><ram>805306368</ram><storage>3221225472</storage></recommended>
+        </resources><devices><device id="http://qemu.org/chipset/x86/q35"/><device id="{PCI}1af4/1042"/>
+        <device id="{PCI}1af4/1000" supported="false"/><device id="{PCI}8086/10d3"/></devices>
+        <media arch="x86_64"><iso><volume-id>OLD 2</volume-id></iso></media>
+        <media arch="aarch64"><iso><volume-id>OLD 2 but longer.*</volume-id></iso></media></os>""",
+    "example.org/broken.xml": "<os id=\"http://example.org/broken\"><short-id>broken</short-id><na",
+    "example.org/circle.xml": """<os id="http://example.org/circle"><short-id>circle</short-id><name>C</name><family>winnt</family>
+        <derives-from id="http://example.org/circle"/></os>"""}
+
+
+def volume(path, name):
+    sector = bytearray(2048)
+    sector[0:6] = b"\x01CD001"
+    sector[40:72] = name.encode().ljust(32)
+    path.write_bytes(bytes(16 * 2048) + sector)
+    return str(path)
+
+
+def system_to_be_installed_sets_defaults():
+    with Session() as s:
+        for name, text in DATABASE.items():
+            (s.dir / "db/os" / name).parent.mkdir(parents=True, exist_ok=True)
+            (s.dir / "db/os" / name).write_text(f"<libosinfo version='0.0.1'>{text}</libosinfo>")
+        s.env["OSINFO_SYSTEM_DIR"] = str(s.dir / "db")
+
+        def made(*words):
+            r = s.run("install", "--name", "a", "--print-xml", *words)
+            need(r.returncode == 0, r.stderr)
+            x = ElementTree.fromstring(r.stdout)
+            return {"memory": int(x.findtext("memory")) >> 10, "vcpus": x.findtext("vcpu"), "said": r.stderr,
+                    "machine": x.find("os/type").get("machine").rsplit("-", 1)[0], "clock": x.find("clock").get("offset"),
+                    "bus": x.find("devices/disk/target").get("bus"), "nic": x.find("devices/interface/model").get("type")}
+        need(s.ok("install", "--osinfo", "list").split() == ["broken", "circle", "new2", "old1"], "--osinfo list")
+        old, new = made("--pxe", "--osinfo", "old1"), made("--pxe", "--os-variant", "http://example.org/new/2")
+        need((old["machine"], old["bus"], old["nic"], old["memory"]) == ("pc-i440fx", "ide", "virtio", 256), f"{old}")
+        need((new["machine"], new["bus"], new["nic"], new["memory"], new["vcpus"]) == ("pc-q35", "virtio", "e1000e", 768, "3"),
+             f"{new}")
+        need("3 GiB" in new["said"], new["said"])
+        asked = made("--pxe", "--osinfo", "old1", "--machine", "q35", "--memory", "64", "--disk", "size=1,bus=scsi",
+                     "--network", "user,model=e1000e")
+        need((asked["machine"], asked["bus"], asked["nic"], asked["memory"]) == ("pc-q35", "scsi", "e1000e", 64), f"{asked}")
+        need("Old 1 wants 256 MiB" in asked["said"], asked["said"])
+        for name, found in (("OLD 1", "Old 1"), ("OLD 2", "New 2"), ("NONE", "")):
+            said = made("--cdrom", volume(s.dir / "v.iso", name))["said"]
+            need(f"this is {found}" in said if found else "this is" not in said, f"{name}: {said}")
+        tree = "http://mirror.invalid/example/dists/noble/main/installer-amd64/"
+        need("New 2" in made("--location", tree)["said"], "the tree's code name")
+        need("New 2" not in made("--location", tree, "--osinfo", "detect=off")["said"], "detect=off")
+        need(made("--pxe", "--osinfo", "circle")["clock"] == "localtime", "an entry that derives from itself")
+        for name in ("nobody-knows", "broken", "../../etc/passwd"):
+            need("does not know" in made("--pxe", "--osinfo", name)["said"], f"--osinfo {name}")
+        need("require=on" in s.fails("install", "--name", "a", "--pxe", "--osinfo", "nobody-knows,require=on"), "require=on")
+        s.env["OSINFO_SYSTEM_DIR"] = str(s.dir / "nowhere")
+        need("apt install osinfo-db" in made("--pxe", "--osinfo", "old1")["said"], "no database")
 
 
 def injected_file_is_in_the_guest():
@@ -388,6 +453,7 @@ TESTS = [
     ("the tutorial's command works", tutorial_command_works),
     ("a tree on a web server is fetched and checked", tree_on_a_web_server_is_fetched_and_checked),
     ("a CD image is a tree too", cd_image_is_a_tree_too),
+    ("the system to be installed sets defaults", system_to_be_installed_sets_defaults),
     ("an injected file is in the guest", injected_file_is_in_the_guest),
     ("an unattended install has all answers", unattended_install_has_all_answers),
     ("a cloud-init seed tells the guest who it is", cloud_init_seed_tells_the_guest_who_it_is),
