@@ -164,14 +164,12 @@ static int do_emulatorpin(struct cmd *c)
 
 static bool set_vcpus(struct domain *d, void *opaque, GError **err)
 {
-    int64_t n = *(int64_t *)opaque;
-    if (n < 1 || n > domain_vcpus_max(d)) {
-        return error_set(err, HANOK_ERROR_INVALID,
-                         "'%s' can have 1 to %u vcpus; --maximum --config changes that", d->name,
-                         domain_vcpus_max(d));
-    }
-    d->vcpu.current = (struct xml_num){.set = n != domain_vcpus_max(d), .v = n};
-    return true;
+    return domain_set_vcpus(d, *(int64_t *)opaque, false, err);
+}
+
+static bool set_hot_vcpus(struct domain *d, void *opaque, GError **err)
+{
+    return domain_set_vcpus(d, *(int64_t *)opaque, true, err);
 }
 
 static bool set_max_vcpus(struct domain *d, void *opaque, GError **err)
@@ -184,6 +182,9 @@ static bool set_max_vcpus(struct domain *d, void *opaque, GError **err)
                          d->name);
     }
     xml_num_set(&d->vcpu.count, n);
+    while (d->vcpus.vcpus->len > n && n > 0) {
+        g_ptr_array_remove_index(d->vcpus.vcpus, d->vcpus.vcpus->len - 1);
+    }
     d->vcpu.current = (struct xml_num){.set = now < n, .v = MIN_OF(now, n)};
     return true;
 }
@@ -198,7 +199,7 @@ static bool set_live_vcpus(struct domain *d, void *opaque, GError **err)
 {
     struct live_vcpus *l = opaque;
     if (l->n < 1 || l->n > domain_vcpus_max(d)) {
-        return set_vcpus(d, &l->n, err);
+        return set_vcpus(d, &l->n, err); /* says what is wrong */
     }
     vm_set_vcpus(l->vm, d, (unsigned)l->n, &l->why);
     return true;
@@ -275,8 +276,13 @@ static int do_setvcpus(struct cmd *c)
         }
         return scope_change_config(vm, set_max_vcpus, &n, &err) ? 0 : cmd_error(&err);
     }
+    change_fn *change = cmd_flag(c, "hotpluggable") ? set_hot_vcpus : set_vcpus;
+    if (cmd_flag(c, "hotpluggable") && !s.config) {
+        return cmd_fail("what is plugged into a running machine can go anyway; --hotpluggable is "
+                        "for --config");
+    }
     if ((s.live && !change_live_vcpus(vm, n, &err)) ||
-        (s.config && !scope_change_config(vm, set_vcpus, &n, &err))) {
+        (s.config && !scope_change_config(vm, change, &n, &err))) {
         return cmd_error(&err);
     }
     return 0;
@@ -358,6 +364,8 @@ static const struct opt setvcpus_opts[] = {
     {"count", "how many", OPT_REQUIRED},
     {"maximum", "the maximum, in the definition", OPT_FLAG},
     {"guest", "on- and offline, by the guest's agent", OPT_FLAG},
+    {"hotpluggable", "in the definition: all but the first can be taken out while it runs",
+     OPT_FLAG},
     SCOPE_OPTS,
     {NULL}};
 static const struct opt setmem_opts[] = {

@@ -166,9 +166,10 @@ bool create_cpu(struct machine *m, const struct device_class *cls, struct props 
     c->place = place;
     device_add(&m->devices, &c->dev, &cpu_device_ops, id, path);
     pthread_mutex_lock(&m->devices.lock);
-    cpu_hotplug_set(m->cpu_hotplug, place, true, m->resets > 0);
+    bool before = m->state == RUN_PRELAUNCH;
+    cpu_hotplug_set(m->cpu_hotplug, place, true, m->resets > 0 && !before);
     pthread_mutex_unlock(&m->devices.lock);
-    return true;
+    return !before || !m->resets || machine_make_again(m, err);
 }
 
 /* ---- going ---- */

@@ -190,6 +190,12 @@ static bool board_reset(struct machine *m, GError **err)
     return m->firmware || firmware_substitute_run(m, err);
 }
 
+bool machine_make_again(struct machine *m, GError **err)
+{
+    m->resets--; /* it has not begun: what holds for the first start still does */
+    return board_reset(m, err);
+}
+
 void machine_reset(struct machine *m, enum stop_cause cause)
 {
     bool was_running = machine_engines_on(m);

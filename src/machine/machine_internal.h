@@ -117,6 +117,8 @@ unsigned machine_cpus_max(const struct machine *m);
 unsigned machine_cpus_there(const struct machine *m, bool *out);
 void machine_cpu_hotplug_build(struct machine *m);
 /* False: d is no processor. */
+/* Before it runs: tables and firmware follow a processor that came. */
+bool machine_make_again(struct machine *m, GError **err);
 bool machine_cpu_request_removal(struct machine *m, struct device *d);
 void machine_grant_cpu_ejects(struct machine *m); /* vcpus paused */
 

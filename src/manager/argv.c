@@ -345,7 +345,7 @@ static void add_smp(struct argv *a)
 {
     const struct domain *d = a->d;
     const __typeof__(d->cpu.topology) *t = &d->cpu.topology;
-    unsigned max = domain_vcpus_max(d), now = domain_vcpus(d);
+    unsigned max = domain_vcpus_max(d), now = domain_vcpus_at_start(d);
     g_autoptr(GString) s = g_string_new(NULL);
     g_string_append_printf(s, "%u", now);
     if (now != max) {

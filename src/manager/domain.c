@@ -339,16 +339,6 @@ int64_t domain_current_memory_kib(const struct domain *d)
     return xml_num_or(d->current_memory.value, d->memory.value.v);
 }
 
-unsigned domain_vcpus_max(const struct domain *d)
-{
-    return (unsigned)xml_num_or(d->vcpu.count, 1);
-}
-
-unsigned domain_vcpus(const struct domain *d)
-{
-    return (unsigned)xml_num_or(d->vcpu.current, domain_vcpus_max(d));
-}
-
 bool domain_is_qemu(const struct domain *d)
 {
     g_autofree char *base = g_path_get_basename(d->devices.emulator ? d->devices.emulator : "");

@@ -159,6 +159,7 @@ static void cpu_defaults(struct domain *d)
 static void machine_defaults(struct domain *d)
 {
     set_num(&d->vcpu.count, 1);
+    domain_vcpus_count(d);
     d->vcpu.placement = d->vcpu.placement ? d->vcpu.placement : "static";
     if (d->vcpu.current.set && d->vcpu.current.v == d->vcpu.count.v) {
         d->vcpu.current.set = false;

@@ -42,6 +42,34 @@ static bool check_cpuset(const struct xml_node *n, const char *text, GError **er
     return true;
 }
 
+/* Those that stay are the first ones: an emulator can be told no other. */
+static bool check_vcpu_list(const struct domain *d, GError **err)
+{
+    unsigned stay = 0, seen[MAX_VCPUS] = {0};
+    for (unsigned i = 0; i < d->vcpus.vcpus->len; i++) {
+        const struct vcpu_state *v = d->vcpus.vcpus->pdata[i];
+        if (!v->id.set || v->id.v >= domain_vcpus_max(d) || !v->enabled || seen[v->id.v]++) {
+            return BAD(
+                v->node,
+                "<vcpus> has a <vcpu id='' enabled=''> for each, once, with id= from 0 to %u",
+                domain_vcpus_max(d) - 1);
+        }
+        stay += word_is(v->enabled, "yes") && !word_is(v->hotpluggable, "yes");
+    }
+    for (unsigned i = 0; i < d->vcpus.vcpus->len; i++) {
+        const struct vcpu_state *v = d->vcpus.vcpus->pdata[i];
+        if (word_is(v->enabled, "yes") && !word_is(v->hotpluggable, "yes") && v->id.v >= stay) {
+            return BAD(v->node,
+                       "the vcpus of hotpluggable='no' must be the first ones, and vcpu %d is not",
+                       (int)v->id.v);
+        }
+        if (!v->id.v && (!word_is(v->enabled, "yes") || word_is(v->hotpluggable, "yes"))) {
+            return BAD(v->node, "vcpu 0 is always enabled, and cannot be hotpluggable");
+        }
+    }
+    return true;
+}
+
 static bool check_vcpus(const struct domain *d, GError **err)
 {
     int64_t max = xml_num_or(d->vcpu.count, 1), now = xml_num_or(d->vcpu.current, max);
@@ -51,6 +79,9 @@ static bool check_vcpus(const struct domain *d, GError **err)
     if (now < 1 || now > max) {
         return BAD(d->vcpu.node, "current='%d' is not between 1 and <vcpu>'s %d", (int)now,
                    (int)max);
+    }
+    if (!check_vcpu_list(d, err)) {
+        return false;
     }
     const __typeof__(d->cpu.topology) *t = &d->cpu.topology;
     if (t->node.present) {

@@ -10,6 +10,7 @@
 #include "cgroup.h"
 #include "chain.h"
 #include "manager/argv.h"
+#include "manager/threads.h"
 #include "passt.h"
 #include "place.h"
 #include "tap.h"
@@ -529,7 +530,8 @@ static bool bring_up(struct start *s, struct qmp *q)
 {
     struct vm *vm = s->vm;
     if (!note_ptys(s, q) || !set_passwords(s, q) || !set_link_states(s, q) ||
-        !set_throttles(s, q) || !place_threads(s->d, vm->pid, vm->dir, q, s->err)) {
+        !set_throttles(s, q) || !vcpus_plug_in(s->d, q, s->err) ||
+        !place_threads(s->d, vm->pid, vm->dir, q, s->err)) {
         return false;
     }
     if (s->d->devices.memballoon.stats.period.set) { /* advice: no balloon driver is no error */

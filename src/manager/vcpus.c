@@ -29,6 +29,12 @@ static const char *path_of(const json_t *place)
     return json_string_value(json_object_get(place, "qom-path"));
 }
 
+static bool can_go(const json_t *place)
+{
+    const char *path = path_of(place);
+    return path && g_str_has_prefix(path, peripheral);
+}
+
 static bool plug(struct qmp *q, const json_t *place, unsigned number, GError **err)
 {
     g_autofree char *id = g_strdup_printf("vcpu%u", number);
@@ -60,9 +66,9 @@ static bool change(struct qmp *q, unsigned *have, unsigned n, GError **err)
         }
     }
     for (size_t i = all; i > 0 && *have > n; i--) {
-        const char *path = path_of(json_array_get(list, i - 1));
-        if (path && g_str_has_prefix(path, peripheral)) {
-            if (!unplug(q, path + strlen(peripheral), err)) {
+        const json_t *place = json_array_get(list, i - 1);
+        if (can_go(place)) {
+            if (!unplug(q, path_of(place) + strlen(peripheral), err)) {
                 return false;
             }
             --*have;
@@ -73,9 +79,39 @@ static bool change(struct qmp *q, unsigned *have, unsigned n, GError **err)
     }
     return error_set(err, HANOK_ERROR_INVALID,
                      *have < n ? "the machine has places for %u vcpus, no more"
-                               : "%u vcpus are left; those the machine started with stay, and "
-                                 "--config changes how many it has the next time",
+                               : "%u vcpus are left that the machine started with, and they stay; "
+                                 "'setvcpus --config --hotpluggable' makes them such that can go, "
+                                 "from its next start on",
                      *have);
+}
+
+/* What there is now, in the description of the running machine. */
+static void note(struct qmp *q, struct domain *d, unsigned have)
+{
+    json_auto_t *list = places(q, NULL);
+    if (json_array_size(list) != domain_vcpus_max(d)) { /* places of several processors */
+        d->vcpu.current = (struct xml_num){.set = have != domain_vcpus_max(d), .v = have};
+        return;
+    }
+    for (unsigned i = 0; i < domain_vcpus_max(d); i++) {
+        const json_t *place = json_array_get(list, i);
+        domain_vcpu_set(d, i, path_of(place) != NULL, !path_of(place) || can_go(place));
+    }
+}
+
+bool vcpus_plug_in(const struct domain *d, struct qmp *q, GError **err)
+{
+    json_auto_t *list = NULL;
+    for (unsigned i = 0; i < domain_vcpus_max(d); i++) {
+        if (!domain_vcpu_plugged(d, i)) {
+            continue;
+        }
+        list = list ? list : places(q, err);
+        if (!list || !plug(q, json_array_get(list, i), i, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool vm_set_vcpus(struct vm *vm, struct domain *d, unsigned n, GError **err)
@@ -85,7 +121,7 @@ bool vm_set_vcpus(struct vm *vm, struct domain *d, unsigned n, GError **err)
     unsigned have = list ? list->len : 0;
     bool ok = list && change(q, &have, n, err) && place_vcpus(d, q, err);
     if (list) {
-        d->vcpu.current = (struct xml_num){.set = have != domain_vcpus_max(d), .v = have};
+        note(q, d, have);
     }
     qmp_close(q);
     return ok;

@@ -121,6 +121,25 @@ def processors_come_and_go():
         need("2 vcpus are left" in text and s.json("vcpucount", "c")["current-live"] == 2, text)
         s.ok("setvcpus", "c", "3", "--live")
         online(3)
+        live = s.ok("dumpxml", "c")
+        for row in ("<vcpu id='1' enabled='yes' hotpluggable='no'/>", "<vcpu id='2' enabled='yes' hotpluggable='yes'/>",
+                    "<vcpu id='3' enabled='no' hotpluggable='yes'/>"):
+            need(row in live, f"no {row} in {live}")
+        # as many as before, but plugged in before it runs: these can go
+        s.ok("destroy", "c")
+        s.ok("setvcpus", "c", "3", "--config", "--hotpluggable")
+        s.ok("vcpupin", "c", "2", "0", "--config")
+        s.ok("start", "c")
+        need([(v["vcpu"], v["affinity"]) for v in s.json("vcpupin", "c")][2] == (2, "0"), "the pin of a plugged vcpu")
+        console = Console(s, "c")
+        console.expect(r"hanok:.*# ")
+        console.send("echo n=$(nproc).\n")
+        console.expect(r"n=3\.")
+        s.ok("setvcpus", "c", "1")
+        need([v["vcpu"] for v in s.json("vcpuinfo", "c")] == [0], "all but the first can go")
+        online(1)
+        s.ok("setvcpus", "c", "4")
+        need(s.json("vcpucount", "c") == {"maximum-config": 4, "maximum-live": 4, "current-config": 3, "current-live": 4}, "count")
 
 
 def backing_files_are_shown_while_it_runs():

@@ -24,6 +24,21 @@ static const struct wrong wrongs[] = {
      "line 4: <vcpu> cannot be"},
     {"too-many-vcpus", HEAD OS "<vcpu>100000</vcpu></domain>", "<vcpu> is a number from 1 to 288"},
     {"current-above-max", HEAD OS "<vcpu current='3'>2</vcpu></domain>", "current='3'"},
+    {"vcpu-0-can-go",
+     HEAD OS
+     "<vcpu>2</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='yes'/></vcpus></domain>",
+     "vcpu 0 is always enabled"},
+    {"vcpu-hole",
+     HEAD OS "<vcpu>3</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='no'/>\n<vcpu id='2' "
+             "enabled='yes' hotpluggable='no'/></vcpus></domain>",
+     "line 6: the vcpus of hotpluggable='no' must be the first ones"},
+    {"vcpu-twice",
+     HEAD OS "<vcpu>2</vcpu><vcpus><vcpu id='0' enabled='yes'/><vcpu id='0' "
+             "enabled='yes'/></vcpus></domain>",
+     "for each, once"},
+    {"vcpu-beyond",
+     HEAD OS "<vcpu>2</vcpu><vcpus><vcpu id='4294967297' enabled='yes'/></vcpus></domain>",
+     "id= from 0 to 1"},
     {"element-twice", HEAD "<os/><os/></domain>", "line 4: <os> is given twice"},
     {"text-where-none-is", HEAD OS "<devices>hello</devices></domain>", "<devices> holds no text"},
     {"attribute-of-a-leaf", "<domain>\n<name x='y'>d</name></domain>",

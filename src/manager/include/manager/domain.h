@@ -813,6 +813,14 @@ int64_t domain_memory_kib(const struct domain *d);
 int64_t domain_current_memory_kib(const struct domain *d);
 unsigned domain_vcpus_max(const struct domain *d);
 unsigned domain_vcpus(const struct domain *d);
+unsigned
+domain_vcpus_at_start(const struct domain *d); /* those that are not plugged in, and stay */
+bool domain_vcpu_plugged(const struct domain *d, unsigned number);
+/* One row of <vcpus>, made when it is not there. */
+void domain_vcpu_set(struct domain *d, unsigned number, bool enabled, bool can_go);
+void domain_vcpus_count(struct domain *d); /* <vcpu current=''> as <vcpus> says */
+/* The first n; hotpluggable: all but the first can go while the machine runs. */
+bool domain_set_vcpus(struct domain *d, int64_t n, bool hotpluggable, GError **err);
 bool domain_is_q35(const struct domain *d);
 bool domain_is_qemu(const struct domain *d); /* its emulator is not hanok-vm */
 /* A program of this project: beside the one that runs, or in PATH; NULL when it is nowhere. */

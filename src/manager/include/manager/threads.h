@@ -30,6 +30,8 @@ bool thread_times(pid_t pid, pid_t tid, uint64_t *user_ns, uint64_t *system_ns, 
  * there are n; new ones go where <cputune> says.  d (the running domain) says how many there are
  * afterwards, also when it fails half-way. */
 struct vm;
+/* Before it runs: the processors of <vcpus> that can go. */
+bool vcpus_plug_in(const struct domain *d, struct qmp *q, GError **err);
 bool vm_set_vcpus(struct vm *vm, struct domain *d, unsigned n, GError **err);
 
 #endif
