@@ -616,9 +616,7 @@ static void add_iothreads(struct argv *a)
     const struct domain *d = a->d;
     unsigned n = xml_num_or(d->iothreads, 0);
     for (unsigned i = 0; i < n; i++) {
-        unsigned id = i < d->iothreadids.list->len
-                          ? (unsigned)((struct iothread *)d->iothreadids.list->pdata[i])->id.v
-                          : i + 1;
+        unsigned id = domain_iothread_id(d, i);
         char name[32];
         g_snprintf(name, sizeof(name), "iothread%u", id);
         argv_json(a, "-object", json_pack("{ssss}", "qom-type", "iothread", "id", name));

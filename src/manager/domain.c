@@ -339,6 +339,13 @@ int64_t domain_current_memory_kib(const struct domain *d)
     return xml_num_or(d->current_memory.value, d->memory.value.v);
 }
 
+unsigned domain_iothread_id(const struct domain *d, unsigned i)
+{
+    return i < d->iothreadids.list->len
+               ? (unsigned)((struct iothread *)d->iothreadids.list->pdata[i])->id.v
+               : i + 1;
+}
+
 bool domain_is_qemu(const struct domain *d)
 {
     g_autofree char *base = g_path_get_basename(d->devices.emulator ? d->devices.emulator : "");

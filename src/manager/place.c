@@ -109,8 +109,11 @@ char *thread_affinity(pid_t tid)
     return ok ? cpuset_format(bits, n) : NULL;
 }
 
-/* The threads of a process but those of a list of vcpus and the iothreads. */
-bool emulator_pin(pid_t pid, struct qmp *q, const char *cpuset, GError **err)
+typedef bool thread_fn(pid_t tid, const void *opaque, GError **err);
+
+/* The threads of a process but its vcpus and iothreads. */
+static bool each_other_thread(pid_t pid, struct qmp *q, thread_fn *fn, const void *opaque,
+                              GError **err)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)pid);
     g_autoptr(GDir) d = g_dir_open(path, 0, NULL);
@@ -130,7 +133,7 @@ bool emulator_pin(pid_t pid, struct qmp *q, const char *cpuset, GError **err)
             other = other || json_integer_value(json_object_get(one, "thread-id")) == tid;
         }
         g_autoptr(GError) why = NULL;
-        if (!other && !thread_pin(tid, cpuset, &why)) {
+        if (!other && !fn(tid, opaque, &why)) {
             g_autofree char *task = g_strdup_printf("%s/%s", path, e);
             if (!access(task, F_OK)) { /* a thread that has ended needs no place */
                 g_propagate_error(err, g_steal_pointer(&why));
@@ -140,6 +143,16 @@ bool emulator_pin(pid_t pid, struct qmp *q, const char *cpuset, GError **err)
     }
     json_decref(io);
     return ok;
+}
+
+static bool pin_other(pid_t tid, const void *cpuset, GError **err)
+{
+    return thread_pin(tid, cpuset, err);
+}
+
+bool emulator_pin(pid_t pid, struct qmp *q, const char *cpuset, GError **err)
+{
+    return each_other_thread(pid, q, pin_other, cpuset, err);
 }
 
 bool thread_times(pid_t pid, pid_t tid, uint64_t *user_ns, uint64_t *system_ns, int *cpu)
@@ -183,7 +196,8 @@ bool place_vcpus(const struct domain *d, struct qmp *q, GError **err)
     for (unsigned i = 0; vcpus && i < vcpus->len; i++) {
         const struct vcpu_thread *t = vcpus->pdata[i];
         const char *set = pin_of(d, d->cputune.vcpupins, (unsigned)t->index);
-        if (set && !thread_pin(t->tid, set, err)) {
+        g_autofree char *group = g_strdup_printf("vcpu%d", t->index);
+        if ((set && !thread_pin(t->tid, set, err)) || !cgroup_thread(d, group, t->tid, err)) {
             g_prefix_error(err, "vcpu %d: ", t->index);
             return false;
         }
@@ -191,20 +205,35 @@ bool place_vcpus(const struct domain *d, struct qmp *q, GError **err)
     return vcpus != NULL;
 }
 
+static bool place_iothreads(const struct domain *d, struct qmp *q, GError **err)
+{
+    for (unsigned i = 0; i < (unsigned)xml_num_or(d->iothreads, 0); i++) {
+        g_autofree char *id = g_strdup_printf("iothread%u", domain_iothread_id(d, i));
+        pid_t tid = iothread_tid(q, id);
+        const char *set = NULL;
+        for (unsigned k = 0; k < d->cputune.iothreadpins->len; k++) {
+            const struct pin *p = d->cputune.iothreadpins->pdata[k];
+            set = p->number.v == domain_iothread_id(d, i) ? p->cpuset : set;
+        }
+        if (tid && ((set && !thread_pin(tid, set, err)) || !cgroup_thread(d, id, tid, err))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool limit_other(pid_t tid, const void *d, GError **err)
+{
+    return cgroup_thread(d, CGROUP_EMULATOR, tid, err);
+}
+
 bool place_threads(const struct domain *d, pid_t pid, const char *dir, struct qmp *q, GError **err)
 {
     const char *emulator =
         d->cputune.emulatorpin.cpuset ? d->cputune.emulatorpin.cpuset : d->vcpu.cpuset;
-    if ((emulator && !emulator_pin(pid, q, emulator, err)) || !place_vcpus(d, q, err)) {
-        return false;
-    }
-    for (unsigned i = 0; i < d->cputune.iothreadpins->len; i++) {
-        const struct pin *p = d->cputune.iothreadpins->pdata[i];
-        g_autofree char *id = g_strdup_printf("iothread%d", (int)p->number.v);
-        pid_t tid = iothread_tid(q, id);
-        if (tid && !thread_pin(tid, p->cpuset, err)) {
-            return false;
-        }
-    }
-    return cgroup_apply(d, pid, dir, err);
+    const struct cputune *t = &d->cputune;
+    bool limited = t->emulator_period.set || t->emulator_quota.set;
+    return (!emulator || emulator_pin(pid, q, emulator, err)) && cgroup_apply(d, pid, dir, err) &&
+           (!limited || each_other_thread(pid, q, limit_other, d, err)) && place_vcpus(d, q, err) &&
+           place_iothreads(d, q, err);
 }

@@ -243,18 +243,9 @@ static bool check_files(struct start *s)
     return cgroup_possible(d, s->err);
 }
 
-/* What stays in the definition and is not enforced is said at every start. */
+/* What stays in the definition and is not done is said at every start. */
 static void warn_unenforced(const struct domain *d)
 {
-    const struct cputune *t = &d->cputune;
-    if (d->blkiotune.node.present) {
-        log_warning("<blkiotune> is kept, but not enforced yet; <iotune> of a disk is.");
-    }
-    if (t->global_period.set || t->global_quota.set || t->emulator_period.set ||
-        t->emulator_quota.set || t->iothread_period.set || t->iothread_quota.set) {
-        log_warning(
-            "Of <cputune>, only shares, period and quota of the whole machine are enforced.");
-    }
     if (word_is(d->on_poweroff, "restart") || (d->on_crash && strstr(d->on_crash, "restart")) ||
         (d->on_crash && strstr(d->on_crash, "coredump"))) {
         log_warning("There is no daemon to restart or dump a machine that ended: on_poweroff and "

@@ -74,8 +74,20 @@ FIELDS(iothreadids){LIST("iothread", list, iothread), END};
 ELEMENT(iothreadids, "iothreadids");
 #undef S
 
+#define S struct blkio_device
+FIELDS(blkio_device){
+    L_STR("path", path),
+    L_UINT("weight", weight),
+    L_UINT("read_iops_sec", read_iops_sec),
+    L_UINT("write_iops_sec", write_iops_sec),
+    L_UINT("read_bytes_sec", read_bytes_sec),
+    L_UINT("write_bytes_sec", write_bytes_sec),
+    END,
+};
+ELEMENT(blkio_device, "device");
+#undef S
 #define S TYPEOF(struct domain, blkiotune)
-FIELDS(blkiotune){L_UINT("weight", weight), END};
+FIELDS(blkiotune){L_UINT("weight", weight), LIST("device", devices, blkio_device), END};
 ELEMENT(blkiotune, "blkiotune");
 #undef S
 

@@ -172,31 +172,63 @@ def backing_files_are_shown_while_it_runs():
         need("disk 'vda'" in text and "mid.qcow2" in text, text)
 
 
+def block_device():
+    return next((Path("/dev") / d.name for d in sorted(Path("/sys/block").iterdir()) if (Path("/dev") / d.name).is_block_device()),
+                None)
+
+
 def limits_are_the_kernels():
     with Session() as s:
-        s.define("l", kernel=False, extra="<memtune><hard_limit unit='MiB'>600</hard_limit><soft_limit unit='MiB'>500"
-                 "</soft_limit></memtune><cputune><shares>2048</shares><period>100000</period><quota>50000</quota>"
-                 "</cputune>")
+        disk = block_device()
+        rates = (f"<blkiotune><device><path>{disk}</path><read_bytes_sec>1000000</read_bytes_sec><write_iops_sec>50"
+                 "</write_iops_sec></device></blkiotune>") if disk else ""
+        s.define("l", kernel=False, vcpus=2, extra=rates + "<iothreads>1</iothreads><memtune><hard_limit unit='MiB'>600</hard_limit>"
+                 "<soft_limit unit='MiB'>500</soft_limit></memtune><cputune><shares>2048</shares><period>100000</period>"
+                 "<quota>50000</quota><global_period>100000</global_period><global_quota>150000</global_quota>"
+                 "<emulator_period>100000</emulator_period><emulator_quota>40000</emulator_quota>"
+                 "<iothread_period>100000</iothread_period><iothread_quota>30000</iothread_quota></cputune>")
         r = s.run("start", "l", "--paused")
         if r.returncode and "need a cgroup that can be written" in r.stderr:
             raise Skip(r.stderr.strip())
         need(r.returncode == 0, r.stderr)
-        root = Path("/sys/fs/cgroup")
-        groups = [line.split(":", 2)[1:] for line in Path(f"/proc/{s.json('dominfo', 'l')['pid']}/cgroup").read_text().split()]
-        own = {c: path for names, path in groups for c in names.split(",") if "/hanok/" in path}
-        if (root / "cgroup.controllers").exists():
-            where = root / own[""].lstrip("/")
-            found = [(where / f).read_text().strip() for f in ("memory.max", "memory.high", "cpu.weight", "cpu.max")]
-            need(found == [str(600 << 20), str(500 << 20), "79", "50000 100000"], f"{found}")
-            made = [where]
-        else:
-            made = [root / c / f"hanok/{s.ok('domuuid', 'l').strip()}" for c in ("memory", "cpu")]
-            need("memory" in own and "cpu" in own, f"the process is in {groups}")
-            found = [(made[0] / "memory.limit_in_bytes").read_text(), (made[0] / "memory.soft_limit_in_bytes").read_text(),
-                     (made[1] / "cpu.shares").read_text(), (made[1] / "cpu.cfs_quota_us").read_text()]
-            need([int(f) for f in found] == [600 << 20, 500 << 20, 2048, 50000], f"{found}")
+        root, pid = Path("/sys/fs/cgroup"), s.json("dominfo", "l")["pid"]
+        v2 = (root / "cgroup.controllers").exists()
+        trees = {"": root} if v2 else {c: root / c for c in ("memory", "cpu", "blkio")}
+        own = {c: tree / "hanok" / s.ok("domuuid", "l").strip() for c, tree in trees.items()}
+
+        def group_of(tid, controller):
+            for line in Path(f"/proc/{pid}/task/{tid}/cgroup").read_text().split():
+                _, names, path = line.split(":", 2)
+                if controller in names.split(","):
+                    return path.rsplit("/", 1)[1] if "/hanok/" in path else None
+            return None
+        cpu = own["" if v2 else "cpu"]
+
+        def quota(group):
+            if v2:
+                return [int(n) for n in (cpu / group / "cpu.max").read_text().split()]
+            return [int((cpu / group / f"cpu.cfs_{f}_us").read_text()) for f in ("quota", "period")]
+        found = {g: quota(g) for g in ("", "vcpu0", "vcpu1", "emulator", "iothread1")}
+        need(found == {"": [150000, 100000], "vcpu0": [50000, 100000], "vcpu1": [50000, 100000],
+                       "emulator": [40000, 100000], "iothread1": [30000, 100000]}, f"{found}")
+        tids = {f"vcpu{v['vcpu']}": v["thread-id"] for v in s.json("vcpuinfo", "l")}
+        answer = json.loads(s.ok("qemu-monitor-command", "l", "query-iothreads"))["return"]
+        tids.update(emulator=pid, **{t["id"]: t["thread-id"] for t in answer})
+        where = {g: group_of(t, "" if v2 else "cpu") for g, t in tids.items()}
+        need(all(where[g] == g for g in where) and len(where) == 4, f"the threads are in {where}")
+        names = ((("", "memory.max"), ("", "memory.high"), ("", "cpu.weight")) if v2 else
+                 (("memory", "memory.limit_in_bytes"), ("memory", "memory.soft_limit_in_bytes"), ("cpu", "cpu.shares")))
+        found = [int((own[c] / f).read_text()) for c, f in names]
+        need(found == [600 << 20, 500 << 20, 79 if v2 else 2048], f"{found}")
+        if disk and not v2:
+            need(group_of(pid, "blkio") and (own["blkio"] / "blkio.throttle.read_bps_device").read_text().split()[1] == "1000000"
+                 and (own["blkio"] / "blkio.throttle.write_iops_device").read_text().split()[1] == "50", "blkio")
+        elif disk:
+            need("rbps=1000000" in (own[""] / "io.max").read_text() and "wiops=50" in (own[""] / "io.max").read_text(), "io.max")
         s.ok("destroy", "l")
-        need(not [m for m in made if m.exists()], "the groups stay")
+        need(not [m for m in own.values() if m.exists()], "the groups stay")
+        s.define("n", kernel=False, extra="<blkiotune><device><path>/dev/null</path><weight>200</weight></device></blkiotune>")
+        need("about block devices" in s.fails("start", "n"), "a limit for what is no disk")
 
 
 def free_port():

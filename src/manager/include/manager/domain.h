@@ -513,6 +513,11 @@ struct pin { /* <vcpupin vcpu='' cpuset=''/>, <iothreadpin iothread='' cpuset=''
     struct xml_num number;
     char *cpuset;
 };
+struct blkio_device { /* of <blkiotune> */
+    struct xml_node node;
+    char *path;
+    struct xml_num weight, read_iops_sec, write_iops_sec, read_bytes_sec, write_bytes_sec;
+};
 struct vcpu_state {
     struct xml_node node;
     struct xml_num id, order;
@@ -716,6 +721,7 @@ struct domain {
     struct {
         struct xml_node node;
         struct xml_num weight;
+        GPtrArray *devices; /* struct blkio_device */
     } blkiotune;
     struct {
         struct xml_node node;
@@ -821,6 +827,7 @@ void domain_vcpu_set(struct domain *d, unsigned number, bool enabled, bool can_g
 void domain_vcpus_count(struct domain *d); /* <vcpu current=''> as <vcpus> says */
 /* The first n; hotpluggable: all but the first can go while the machine runs. */
 bool domain_set_vcpus(struct domain *d, int64_t n, bool hotpluggable, GError **err);
+unsigned domain_iothread_id(const struct domain *d, unsigned i); /* of the i-th: "iothreadID" */
 bool domain_is_q35(const struct domain *d);
 bool domain_is_qemu(const struct domain *d); /* its emulator is not hanok-vm */
 /* A program of this project: beside the one that runs, or in PATH; NULL when it is nowhere. */
