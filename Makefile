@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 MESON_SETUP = meson setup --prefix=$(PREFIX)
 NINJA_QUIET = scripts/build.sh
 
-.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-cpu bench-disk soak install guest lab lab-guest clean
+.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-manager bench-cpu bench-disk soak install guest lab lab-guest clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ check-style:
 ## bench        start-up, memory and idle figures, beside QEMU's where installed
 bench: build guest
 	@python3 bench/startup.py
+
+## bench-manager  what hanok's verbs cost with 1,000 machines (ARGS="--machines N")
+bench-manager: build
+	@python3 bench/manager.py $(ARGS)
 
 ## bench-cpu    integer to boot: native, hanok-vm -accel jit and QEMU TCG, one table (ARGS="--quick")
 bench-cpu: build

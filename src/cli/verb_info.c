@@ -24,8 +24,17 @@ static bool in_list(struct cmd *c, const struct vm *vm, bool marked)
     return !(cmd_flag(c, "autostart") && !marked) && !(cmd_flag(c, "no-autostart") && marked);
 }
 
+/* What is stored has its <uuid> right after its <name>: a list needs to read no more of it. */
 static char *vm_uuid(struct vm *vm)
 {
+    static const char element[] = "</name>\n  <uuid>";
+    g_autofree char *text = vm->active ? NULL : store_read(vm->store, vm->name, NULL);
+    const char *at = text ? strstr(text, element) : NULL;
+    const char *end = at ? strchr(at += strlen(element), '<') : NULL;
+    g_autofree char *found = end ? g_strndup(at, (size_t)(end - at)) : NULL;
+    if (found && uuid_ok(found)) {
+        return g_steal_pointer(&found);
+    }
     DOMAIN_AUTO d = vm_domain(vm, NULL);
     return g_strdup(d ? d->uuid : "");
 }

@@ -1,5 +1,5 @@
 /* verb_life.c - the life of a machine: start to end, and what it says meanwhile. */
-#include "cmd.h"
+#include "life.h"
 
 #include "base/evloop.h"
 #include "base/util.h"
@@ -173,78 +173,7 @@ static int do_destroy(struct cmd *c)
     return 0;
 }
 
-/* ---- events, log ---- */
-
-static void print_event(struct cmd *c, struct vm *vm, json_t *ev)
-{
-    const char *name = json_string_value(json_object_get(ev, "event"));
-    json_t *data = json_object_get(ev, "data"), *stamp = json_object_get(ev, "timestamp");
-    if (c->json) {
-        json_t *o = json_pack("{sssOsO*}", "domain", vm->name, "event",
-                              json_object_get(ev, "event"), "data", data);
-        if (!o) {
-            o = json_pack("{sssO}", "domain", vm->name, "event", json_object_get(ev, "event"));
-        }
-        json_object_set(o, "timestamp", stamp);
-        char *text = json_dumps(o, JSON_COMPACT);
-        puts(text ? text : "{}");
-        free(text);
-        json_decref(o);
-    } else {
-        char *text = data ? json_dumps(data, JSON_COMPACT) : NULL;
-        if (cmd_flag(c, "timestamp")) {
-            g_autoptr(GDateTime) when = g_date_time_new_from_unix_utc(
-                json_integer_value(json_object_get(stamp, "seconds")));
-            g_autofree char *t = when ? g_date_time_format(when, "%Y-%m-%d %H:%M:%S+0000: ") : NULL;
-            fputs(t ? t : "", stdout);
-        }
-        printf("event '%s' for domain '%s'%s%s\n", name ? name : "?", vm->name, text ? ": " : "",
-               text ? text : "");
-        free(text);
-    }
-    fflush(stdout);
-}
-
-static int do_event(struct cmd *c)
-{
-    g_autoptr(GError) err = NULL;
-    int64_t timeout = 0;
-    const char *wanted = cmd_str(c, "event");
-    VM_AUTO vm = cmd_active_vm(c);
-    QMP_AUTO q = vm ? vm_qmp_follow(vm, &err) : NULL;
-    unsigned seen = 0;
-    if (!vm || !cmd_number(c, "timeout", &timeout)) {
-        return 1;
-    }
-    if (!q) {
-        return cmd_error(&err);
-    }
-    int64_t end = timeout > 0 ? (int64_t)(host_clock_ns() / 1000000) + timeout * 1000 : INT64_MAX;
-    for (;;) {
-        int64_t left = end - (int64_t)(host_clock_ns() / 1000000);
-        json_t *ev = left > 0 ? qmp_event(q, (int)MIN_OF(left, 60000), &err) : NULL;
-        if (err || left <= 0) {
-            break; /* the machine is gone: everything was told */
-        }
-        if (!ev) {
-            continue;
-        }
-        const char *name = json_string_value(json_object_get(ev, "event"));
-        bool hit = !wanted || !g_ascii_strcasecmp(wanted, name ? name : "");
-        if (hit) {
-            print_event(c, vm, ev);
-            seen++;
-        }
-        json_decref(ev);
-        if (hit && !cmd_flag(c, "loop")) {
-            break;
-        }
-    }
-    if (!c->json) {
-        printf("events received: %u\n", seen);
-    }
-    return seen ? 0 : 1;
-}
+/* ---- log ---- */
 
 static int do_log(struct cmd *c)
 {
@@ -309,13 +238,6 @@ static const struct opt reboot_opts[] = {
     {NULL}};
 static const struct opt destroy_opts[] = {
     DOMAIN_OPT, {"graceful", "only ask; do not kill", OPT_FLAG}, {NULL}};
-static const struct opt event_opts[] = {
-    DOMAIN_OPT,
-    {"event", "only this one (RESUME, STOP, SHUTDOWN, ...)", OPT_NAMED},
-    {"loop", "go on until the machine ends", OPT_FLAG},
-    {"timeout", "seconds", OPT_NAMED},
-    {"timestamp", "with the time", OPT_FLAG},
-    {NULL}};
 static const struct opt console_opts[] = {
     DOMAIN_OPT,
     {"devname", "alias of another character device, such as serial1", 0},
@@ -341,7 +263,7 @@ static const struct verb verbs[] = {
      console_opts, "hanok console web"},
     {"ttyconsole", "the tty of its console", true, do_ttyconsole, domain_opts,
      "hanok ttyconsole web"},
-    {"event", "follow its events", true, do_event, event_opts, "hanok event web --loop"},
+    {"event", "follow its events", true, event_run, event_opts, "hanok event web --loop"},
     {"log", "what its process said", true, do_log, domain_opts, "hanok log web"},
     {NULL}};
 const struct verb_group life_verbs = {"Life", verbs};

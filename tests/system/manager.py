@@ -311,14 +311,20 @@ def hanok_killed_at_random_points_loses_nothing():
              s.ok("define", str(xml)), "temporary files stay")
 
 
+def many_machines(s, count):
+    """Definitions m0, m1, ...; returns where they are."""
+    s.define("m0", kernel=False)
+    where = s.dir / "config/hanok/domains"
+    text = (where / "m0.xml").read_text()
+    for i in range(1, count):
+        (where / f"m{i}.xml").write_text(re.sub("<uuid>.*</uuid>", f"<uuid>00000000-0000-4000-8000-{i:012d}</uuid>",
+                                                text.replace("<name>m0<", f"<name>m{i}<")))
+    return where
+
+
 def thousand_machines_list():
     with Session() as s:
-        s.define("m0", kernel=False)
-        where = s.dir / "config/hanok/domains"
-        text = (where / "m0.xml").read_text()
-        for i in range(1, 1000):
-            (where / f"m{i}.xml").write_text(re.sub("<uuid>.*</uuid>", f"<uuid>00000000-0000-4000-8000-{i:012d}</uuid>",
-                                                    text.replace("<name>m0<", f"<name>m{i}<")))
+        where = many_machines(s, 1000)
         start = time.monotonic()
         out = s.ok("list", "--all")
         print(f"# list --all of 1000: {1000 * (time.monotonic() - start):.0f} ms", flush=True)

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Verbs that act on a running machine, seen from inside: its firmware, its boot loader or its kernel tells."""
 import json
+import os
 import re
+import select
 import shutil
 import socket
 import struct
@@ -13,7 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from firmware_parts import grub
-from manager import Console, Session, need
+from manager import HANOK, Console, Session, need
 from screen import lit, read_png
 from vmtest import SLOWNESS, Skip, WebServer, run_tests
 
@@ -283,6 +285,56 @@ def passt_carries_the_guests_packets():
             time.sleep(0.05)
 
 
+def events_are_followed():
+    with Session() as s:
+        s.define("e", devices="<watchdog model='i6300esb'/>")
+        s.ok("start", "e", "--paused")
+        names = s.ok("event", "--list").split()
+        need(names[0] == "lifecycle" and "reboot" in names and len(names) == len(set(names)), f"{names}")
+        need("needs a domain" in s.fails("event", "--all"), "no domain")
+        log = [s.dir / name for name in ("all", "life", "reboot", "qmp", "once")]
+        words = (["--loop", "--json"], ["--event", "lifecycle", "--loop", "--timestamp"], ["--event", "reboot", "--loop"],
+                 ["--event", "RESUME"], [])
+        followers = [subprocess.Popen([HANOK, "event", "e", *w], env=s.env, stdout=out.open("w")) for w, out in zip(words, log)]
+        # each has its own stream; that all are there shows in what they answer
+        while not all(f.stat().st_size for f in (log[0], log[1], log[4])):
+            s.ok("resume", "e")
+            s.ok("suspend", "e")
+            need(all(f.poll() is None for f in followers[:3]), "a follower has ended")
+        s.ok("resume", "e")
+        console = Console(s, "e")
+        console.expect(r"hanok:.*# ")
+        s.ok("reset", "e")
+        console.expect(r"hanok guest: up after(.|\n)*hanok:.*# ")
+        console.send("poweroff -f\n")
+        ends = [f.wait(120 * SLOWNESS) for f in followers]
+        need(ends == [0] * 5, f"they ended with {ends}")
+        every = [json.loads(line) for line in log[0].read_text().splitlines()]
+        need(all(e["domain"] == "e" for e in every), f"{every}")
+        told = [(e["event"], e.get("detail")) for e in every]
+        for what in (("lifecycle", "Resumed Unpaused"), ("lifecycle", "Suspended Paused"), ("reboot", None)):
+            need(what in told, f"no {what} in {told}")
+        need(told[-2:] == [("lifecycle", "Shutdown Finished after guest request"), ("lifecycle", "Stopped Shutdown")], f"{told}")
+        life = log[1].read_text().splitlines()
+        need(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+0000: event 'lifecycle' for domain 'e': Stopped Shutdown", life[-2]),
+             life[-2])
+        need(life[-1] == f"events received: {len(life) - 1}", life[-1])
+        need(log[2].read_text() == "event 'reboot' for domain 'e'\nevents received: 1\n", log[2].read_text())
+        need(log[3].read_text().splitlines()[-1] == "events received: 1", log[3].read_text())
+        # a machine that is ended by force, and a time that runs out
+        s.ok("start", "e", "--paused")
+        need(s.run("event", "e", "--event", "reboot", "--timeout", "1").returncode == 1, "nothing came in time")
+        follower = subprocess.Popen([HANOK, "event", "e", "--event", "lifecycle", "--loop"], env=s.env, stdout=subprocess.PIPE)
+        first = b""
+        while b"Suspended" not in first:
+            s.ok("resume", "e")
+            s.ok("suspend", "e")
+            if select.select([follower.stdout], [], [], 0.1)[0]:
+                first = os.read(follower.stdout.fileno(), 4096)
+        s.ok("destroy", "e")
+        need(b"Stopped Destroyed" in follower.communicate(timeout=60 * SLOWNESS)[0], "destroy is not told")
+
+
 def volumes_grow_shrink_and_are_copied():
     with Session() as s:
         s.ok("vol-create-as", "default", "a.qcow2", "64M", "--format", "qcow2")
@@ -306,6 +358,7 @@ TESTS = [
     ("backing files are shown while it runs", backing_files_are_shown_while_it_runs),
     ("limits are the kernel's", limits_are_the_kernels),
     ("passt carries the guest's packets", passt_carries_the_guests_packets),
+    ("events are followed", events_are_followed),
     ("volumes grow, shrink and are copied", volumes_grow_shrink_and_are_copied),
 ]
 if __name__ == "__main__":
