@@ -15,8 +15,10 @@
 enum {
     HANDLE_BIOS = 0x000,
     HANDLE_SYSTEM = 0x100,
+    HANDLE_BOARD = 0x200,
     HANDLE_CHASSIS = 0x300,
     HANDLE_CPU = 0x400,
+    HANDLE_STRINGS = 0xe00,
     HANDLE_ARRAY = 0x1000,
     HANDLE_DIMM = 0x1100,
     HANDLE_MAPPED = 0x1300,
@@ -90,18 +92,27 @@ static void end(struct smbios *s)
     s->count++;
 }
 
-static void bios(struct smbios *s)
+static const char *text_or(const char *text, const char *otherwise)
 {
+    return text ? text : otherwise;
+}
+
+static void bios(struct smbios *s, const struct smbios_config *cfg)
+{
+    bool said = cfg->bios.major || cfg->bios.minor;
+
     begin(s, 0, HANDLE_BIOS);
-    put_str(s, "Hanok");
-    put_str(s, "0.1");
+    put_str(s, text_or(cfg->bios.vendor, "Hanok"));
+    put_str(s, text_or(cfg->bios.version, "0.1"));
     put_u16(s, 0xe800); /* start segment */
-    put_str(s, "11/23/2026");
+    put_str(s, text_or(cfg->bios.date, "11/23/2026"));
     put_u8(s, 0);         /* 64 KiB */
     put_u64(s, BIT64(3)); /* characteristics not supported */
     put_u8(s, 0);
-    put_u8(s, BIT(2) | BIT(4));    /* targeted content distribution; a virtual machine */
-    put(s, "\x00\x01\xff\xff", 4); /* release 0.1, no embedded controller */
+    put_u8(s, BIT(2) | BIT(4)); /* targeted content distribution; a virtual machine */
+    put_u8(s, said ? (uint8_t)cfg->bios.major : 0);
+    put_u8(s, said ? (uint8_t)cfg->bios.minor : 1);
+    put(s, "\xff\xff", 2); /* no embedded controller */
     end(s);
 }
 
@@ -128,18 +139,54 @@ static void system_info(struct smbios *s, const struct smbios_config *cfg)
     end(s);
 }
 
+static void base_board(struct smbios *s, const struct smbios_config *cfg)
+{
+    const __typeof__(cfg->board) *b = &cfg->board;
+
+    if (!b->manufacturer && !b->product && !b->version && !b->serial && !b->asset && !b->location)
+        return;
+    begin(s, 2, HANDLE_BOARD);
+    put_str(s, text_or(b->manufacturer, "Hanok"));
+    put_str(s, b->product);
+    put_str(s, b->version);
+    put_str(s, b->serial);
+    put_str(s, b->asset);
+    put_u8(s, BIT(0)); /* it holds the processors */
+    put_str(s, b->location);
+    put_u16(s, HANDLE_CHASSIS);
+    put_u8(s, 10); /* motherboard */
+    put_u8(s, 0);
+    end(s);
+}
+
+static void strings(struct smbios *s, const struct smbios_config *cfg)
+{
+    uint8_t count = 0;
+
+    while (cfg->strings && cfg->strings[count] && count < UINT8_MAX)
+        count++;
+    if (!count)
+        return;
+    begin(s, 11, HANDLE_STRINGS);
+    put_u8(s, count);
+    for (unsigned i = 0; i < count; i++) /* not fields: they follow one another */
+        g_string_append_len(s->text, cfg->strings[i], (gssize)strlen(cfg->strings[i]) + 1);
+    s->strings = count;
+    end(s);
+}
+
 static void chassis(struct smbios *s, const struct smbios_config *cfg)
 {
     begin(s, 3, HANDLE_CHASSIS);
-    put_str(s, cfg->manufacturer ? cfg->manufacturer : "Hanok");
+    put_str(s, text_or(cfg->chassis.manufacturer, text_or(cfg->manufacturer, "Hanok")));
     put_u8(s, 1); /* other */
-    put_str(s, cfg->version);
-    put_str(s, NULL);
-    put_str(s, NULL);
+    put_str(s, text_or(cfg->chassis.version, cfg->version));
+    put_str(s, cfg->chassis.serial);
+    put_str(s, cfg->chassis.asset);
     put(s, "\x03\x03\x03\x02", 4); /* boot-up, power, thermal safe; security unknown */
     put_u32(s, 0);
     put(s, "\0\0\0\0", 4); /* height, cords, no contained elements */
-    put_str(s, NULL);
+    put_str(s, cfg->chassis.sku);
     end(s);
 }
 
@@ -293,9 +340,11 @@ void smbios_build(struct fw_cfg *f, const struct smbios_config *cfg)
 {
     struct smbios s = {.blob = g_byte_array_new(), .text = g_string_new(NULL)};
 
-    bios(&s);
+    bios(&s, cfg);
     system_info(&s, cfg);
+    base_board(&s, cfg);
     chassis(&s, cfg);
+    strings(&s, cfg);
     for (unsigned i = 0; i < cfg->sockets; i++)
         processor(&s, cfg, i);
     memory(&s, cfg);

@@ -28,7 +28,7 @@ enum object_kind {
 struct object {
     enum object_kind kind;
     char *id;
-    char *filename;      /* rng-random */
+    char *filename;      /* rng-random, memory-backend-file */
     struct evloop *loop; /* iothread */
     uint64_t size_bytes; /* memory-backend-* */
     bool share, prealloc;
@@ -78,11 +78,8 @@ static bool memory_open(struct object *o, struct props *p, GError **err)
         return error_set(err, HANOK_ERROR_INVALID, "it needs size=");
     if (!path && !strcmp(type, "memory-backend-file"))
         return error_set(err, HANOK_ERROR_INVALID, "it needs mem-path=");
-    if (path)
-        return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "memory in a file ('%s') comes with a later version; use "
-                         "memory-backend-ram or memory-backend-memfd",
-                         path);
+    o->filename = g_strdup(path);
+    props_mark_used(p, "x-use-canonical-path-for-ramblock-id");
     for (const char *const *key = (const char *const[]){"host-nodes", "policy", "prealloc-threads",
                                                         "reserve", "hugetlb", NULL};
          *key; key++) {
@@ -294,7 +291,7 @@ char *machine_secret(struct machine *m, const char *id, GError **err)
 
 struct ram_block *machine_ram_new(struct machine *m, GError **err)
 {
-    const char *id = NULL;
+    const char *id = NULL, *path = NULL;
     struct object *o = NULL;
     bool share = false, prealloc = m->cfg->mem_prealloc;
 
@@ -317,8 +314,9 @@ struct ram_block *machine_ram_new(struct machine *m, GError **err)
         }
         share = o->share;
         prealloc |= o->prealloc;
+        path = o->filename;
     }
-    return ram_block_new("pc.ram", m->cfg->ram_bytes, share, prealloc, err);
+    return ram_block_in_file("pc.ram", m->cfg->ram_bytes, path, share, prealloc, err);
 }
 
 /* ---- opening and closing all ---- */

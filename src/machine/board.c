@@ -25,6 +25,7 @@
 #include "mem/guest_mem.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 enum { PORTS = 0x10000, RESET_CONTROL_PORT = 0xcf9, DEBUGCON_PORT = 0xe9 };
 
@@ -269,10 +270,65 @@ static void directory_read(void *opaque)
     board_tables_follow(opaque);
 }
 
-/* A type 1 string the user gave, or NULL. */
-static bool smbios_field(struct machine *m, const char *key, const char **out, GError **err)
+/* Strings the user gave of one type; *out keeps its value where there is none. */
+struct smbios_text {
+    unsigned type;
+    const char *key, **out;
+};
+
+static bool smbios_fields(struct machine *m, struct smbios_config *c, GError **err)
 {
-    return !m->cfg->smbios || props_get_str(m->cfg->smbios, key, out, err);
+    const char *release = NULL;
+    const struct smbios_text list[] = {
+        {0, "vendor", &c->bios.vendor},
+        {0, "version", &c->bios.version},
+        {0, "date", &c->bios.date},
+        {0, "release", &release},
+        {1, "manufacturer", &c->manufacturer},
+        {1, "product", &c->product},
+        {1, "version", &c->version},
+        {1, "serial", &c->serial},
+        {1, "sku", &c->sku},
+        {1, "family", &c->family},
+        {2, "manufacturer", &c->board.manufacturer},
+        {2, "product", &c->board.product},
+        {2, "version", &c->board.version},
+        {2, "serial", &c->board.serial},
+        {2, "asset", &c->board.asset},
+        {2, "location", &c->board.location},
+        {3, "manufacturer", &c->chassis.manufacturer},
+        {3, "version", &c->chassis.version},
+        {3, "serial", &c->chassis.serial},
+        {3, "asset", &c->chassis.asset},
+        {3, "sku", &c->chassis.sku},
+    };
+    char end = 0;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
+        struct props *p = m->cfg->smbios[list[i].type];
+        if (p && !props_get_str(p, list[i].key, list[i].out, err))
+            return false;
+    }
+    return !release ||
+           (sscanf(release, "%3u.%3u%c", &c->bios.major, &c->bios.minor, &end) == 2 &&
+            c->bios.major < 256 && c->bios.minor < 256) ||
+           error_set(err, HANOK_ERROR_INVALID, "-smbios: release='%s' is not N.N", release);
+}
+
+/* Those of type 11, in their order; the array is the caller's, its strings are not. */
+static GPtrArray *smbios_strings(struct machine *m)
+{
+    struct props *p = m->cfg->smbios[11];
+    GPtrArray *list = g_ptr_array_new();
+    json_t *values = p ? props_get_list(p, "value") : NULL;
+
+    for (size_t i = 0; i < json_array_size(values); i++) {
+        const char *text = json_string_value(json_array_get(values, i));
+        if (text)
+            g_ptr_array_add(list, (gpointer)text);
+    }
+    g_ptr_array_add(list, NULL);
+    return list;
 }
 
 static bool inventory(struct machine *m, GError **err)
@@ -292,11 +348,10 @@ static bool inventory(struct machine *m, GError **err)
         .cpu_brand = model ? model->brand : NULL,
     };
 
-    if (!smbios_field(m, "manufacturer", &cfg.manufacturer, err) ||
-        !smbios_field(m, "product", &cfg.product, err) ||
-        !smbios_field(m, "version", &cfg.version, err) ||
-        !smbios_field(m, "serial", &cfg.serial, err) || !smbios_field(m, "sku", &cfg.sku, err) ||
-        !smbios_field(m, "family", &cfg.family, err))
+    g_autoptr(GPtrArray) texts = smbios_strings(m);
+
+    cfg.strings = (const char *const *)texts->pdata;
+    if (!smbios_fields(m, &cfg, err))
         return false;
     if (model) {
         struct cpuid_entry leaves[CPUID_MAX_ENTRIES];

@@ -40,10 +40,12 @@ void vm_config_free(struct vm_config *c)
     for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
         g_free(strings[i]);
     }
-    struct props *props[] = {c->machine, c->accel_props, c->rtc,   c->boot,
-                             c->smbios,  c->vnc,         c->window};
+    struct props *props[] = {c->machine, c->accel_props, c->rtc, c->boot, c->vnc, c->window};
     for (size_t i = 0; i < ARRAY_SIZE(props); i++) {
         props_free(props[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(c->smbios); i++) {
+        props_free(c->smbios[i]);
     }
     g_free(c);
 }

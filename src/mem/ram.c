@@ -2,7 +2,8 @@
  *
  * Private anonymous memory is the default: it gets huge pages and is not counted as shared.  Maps
  * are NORESERVE (the guest's size is a limit, not a claim), aligned to 2 MiB so that huge pages
- * fit, and end in a guard page. */
+ * fit, and end in a guard page.  Of a hugetlbfs all pages are reserved at once: to find out later
+ * that there are too few would kill the machine. */
 #include "base/areas.h"
 #include "base/error.h"
 #include "base/util.h"
@@ -10,7 +11,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define HUGE_PAGE (2 * MiB)
@@ -18,6 +23,51 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; Debian 12's headers have it, older ones do not */
 #endif
+
+/* A file in a folder has no name; one that has a name is made when it is not there, and stays. */
+static int open_file(const char *path)
+{
+    if (!g_file_test(path, G_FILE_TEST_IS_DIR))
+        return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    g_autofree char *name = g_build_filename(path, "hanok.XXXXXX", NULL);
+    int fd = g_mkstemp_full(name, O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        unlink(name);
+    return fd;
+}
+
+static bool map_file(struct ram_block *b, const char *path, bool share, GError **err)
+{
+    struct statfs fs;
+    struct stat st;
+
+    b->fd = open_file(path);
+    if (b->fd < 0 || fstatfs(b->fd, &fs) || fstat(b->fd, &st))
+        return error_errno(err, errno, "memory in '%s'", path);
+    if (!share && st.st_size) /* what is discarded must read as zeros */
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "memory in '%s': the file is not empty; share=on uses what is in it",
+                         path);
+    bool huge = fs.f_type == HUGETLBFS_MAGIC;
+    uint64_t page = huge ? (uint64_t)fs.f_bsize : GUEST_PAGE_SIZE;
+    if (b->size_bytes % page || page > HUGE_PAGE)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "memory in '%s': pages of %llu KiB do not fit; memory is a multiple of "
+                         "pages of at most 2 MiB",
+                         path, (unsigned long long)(page / KiB));
+    if (ftruncate(b->fd, (off_t)b->size_bytes) ||
+        mmap(b->host, b->size_bytes, PROT_READ | PROT_WRITE,
+             (share ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED | (huge ? 0 : MAP_NORESERVE), b->fd,
+             0) == MAP_FAILED)
+        return error_errno(err, errno, "cannot map %llu MiB of memory in '%s'%s",
+                           (unsigned long long)(b->size_bytes / MiB), path,
+                           huge ? " (are there enough huge pages? vm.nr_hugepages)" : "");
+    if (!share) { /* what others see of the file is not the guest's memory */
+        close(b->fd);
+        b->fd = -1;
+    }
+    return true;
+}
 
 static bool map_shared(struct ram_block *b, GError **err)
 {
@@ -47,6 +97,12 @@ static bool populate(struct ram_block *b, GError **err)
 struct ram_block *ram_block_new(const char *name, uint64_t size_bytes, bool share, bool prealloc,
                                 GError **err)
 {
+    return ram_block_in_file(name, size_bytes, NULL, share, prealloc, err);
+}
+
+struct ram_block *ram_block_in_file(const char *name, uint64_t size_bytes, const char *path,
+                                    bool share, bool prealloc, GError **err)
+{
     assert(size_bytes > 0 && size_bytes % GUEST_PAGE_SIZE == 0);
     struct ram_block *b = g_new0(struct ram_block, 1);
     b->name = g_strdup(name);
@@ -64,11 +120,12 @@ struct ram_block *ram_block_new(const char *name, uint64_t size_bytes, bool shar
     }
     b->mapping = p;
     b->host = (uint8_t *)ALIGN_UP((uintptr_t)p, HUGE_PAGE);
-    bool ok = share ? map_shared(b, err)
-                    : mprotect(b->host, size_bytes, PROT_READ | PROT_WRITE) == 0 ||
-                          error_errno(err, errno, "cannot get %llu MiB of guest memory",
-                                      size_bytes / MiB);
-    if (ok && !share)
+    bool ok = path    ? map_file(b, path, share, err)
+              : share ? map_shared(b, err)
+                      : mprotect(b->host, size_bytes, PROT_READ | PROT_WRITE) == 0 ||
+                            error_errno(err, errno, "cannot get %llu MiB of guest memory",
+                                        size_bytes / MiB);
+    if (ok && !share && !path)
         madvise(b->host, size_bytes, MADV_HUGEPAGE); /* a wish: fails where THP is not built in */
     if (ok)
         memory_area_add("guest-ram", b->host, size_bytes);

@@ -117,36 +117,47 @@ bool opt_fw_cfg(struct vm_options *o, const char *arg, GError **err)
 
 bool opt_smbios(struct vm_options *o, const char *arg, GError **err)
 {
-    static const char *const texts[] = {"manufacturer", "product", "version", "serial",
-                                        "uuid",         "sku",     "family"};
+    static const struct {
+        uint32_t type;
+        const char *const keys[8];
+    } tables[] = {
+        {0, {"vendor", "version", "date", "release", "uefi"}},
+        {1, {"manufacturer", "product", "version", "serial", "uuid", "sku", "family"}},
+        {2, {"manufacturer", "product", "version", "serial", "asset", "location"}},
+        {3, {"manufacturer", "version", "serial", "asset", "sku"}},
+        {11, {"value"}},
+    };
     PROPS_AUTO p = props_parse(arg, NULL, err);
-    const char *text = NULL;
     uint32_t type = UINT32_MAX;
+    size_t row = 0;
     if (!p) {
         return false;
     }
     if (props_has(p, "file")) {
         return error_set(err, HANOK_ERROR_UNSUPPORTED,
-                         "file= is not possible: give the fields of type=1 one by one");
+                         "file= is not possible: give the fields of a type one by one");
     }
     if (!props_get_u32(p, "type", &type, err)) {
         return false;
     }
-    if (type != 1) {
-        return error_set(err, HANOK_ERROR_UNSUPPORTED, "only type=1 (system) can be set");
+    while (row < ARRAY_SIZE(tables) && tables[row].type != type) {
+        row++;
     }
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-        if (!props_get_str(p, texts[i], &text, err)) {
-            return false;
-        }
+    if (row == ARRAY_SIZE(tables)) {
+        return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                         "what can be set is type=0 (firmware), 1 (system), 2 (board), 3 (chassis) "
+                         "and 11 (strings)");
     }
-    if (!props_check_unused(p, "-smbios type=1", NULL, err)) {
+    for (const char *const *k = tables[row].keys; *k; k++) {
+        props_mark_used(p, *k);
+    }
+    if (!props_check_unused(p, "-smbios", NULL, err)) {
         return false;
     }
-    if (!o->cfg->smbios) {
-        o->cfg->smbios = props_new();
+    if (!o->cfg->smbios[type]) {
+        o->cfg->smbios[type] = props_new();
     }
-    props_merge(o->cfg->smbios, p);
+    props_merge(o->cfg->smbios[type], p);
     return true;
 }
 

@@ -41,9 +41,10 @@ const struct option_desc option_table[] = {
     {"rtc", ARG_TEXT, "[base=utc|localtime|TIME][,clock=host|rt|vm][,driftfix=none|slew]",
      "the real-time clock", opt_rtc},
     {"smbios", ARG_TEXT,
-     "type=1[,manufacturer=..][,product=..][,version=..][,serial=..][,uuid=..]"
-     "[,sku=..][,family=..]",
-     "the system table of SMBIOS", opt_smbios},
+     "type=0[,vendor=..][,version=..][,date=..][,release=..] | "
+     "type=1[,manufacturer=..][,product=..][,version=..][,serial=..][,uuid=..][,sku=..]"
+     "[,family=..] | type=2.. | type=3.. | type=11,value=TEXT",
+     "tables of SMBIOS: firmware, system, board, chassis, strings", opt_smbios},
     {"fw_cfg", ARG_TEXT, "[name=]NAME,file=FILE|string=TEXT", "an item for the guest to read",
      opt_fw_cfg},
     {"global", ARG_TEXT, "DRIVER.PROP=VALUE", "a default for every device of a kind", opt_global},

@@ -388,6 +388,48 @@ static void test_smbios_describes_a_terabyte(void)
     board_free(b);
 }
 
+/* The n-th string of a structure, from 1. */
+static const char *smbios_string(const uint8_t *s, unsigned n)
+{
+    const char *at = (const char *)s + s[1];
+    while (--n)
+        at += strlen(at) + 1;
+    return at;
+}
+
+static void test_smbios_says_what_it_was_told(void)
+{
+    static const char *const oem[] = {"first", "second", NULL};
+    struct board *b = board_new();
+    struct smbios_config cfg = {
+        .sockets = 1,
+        .ram_low = {0, GiB},
+        .bios = {.vendor = "V", .date = "01/02/2003", .major = 4, .minor = 2},
+        .board = {.product = "P", .location = "slot 7"},
+        .chassis = {.asset = "A-1"},
+        .strings = oem};
+    smbios_build(b->f, &cfg);
+    g_assert_true(smbios_load(b->f, &b->placer, NULL));
+    const uint8_t *anchor = at(b, 0xf0000, 31);
+    uint32_t len = le16_get(anchor + 22);
+    const uint8_t *t = at(b, le32_get(anchor + 24), len), *s = smbios_find(t, len, 0, 0);
+    g_assert_cmpstr(smbios_string(s, s[4]), ==, "V");
+    g_assert_cmpstr(smbios_string(s, s[8]), ==, "01/02/2003");
+    g_assert_cmpint(s[20], ==, 4);
+    g_assert_cmpint(s[21], ==, 2);
+    s = smbios_find(t, len, 2, 0);
+    g_assert_cmpint(s[1], ==, 15);
+    g_assert_cmpstr(smbios_string(s, s[5]), ==, "P");
+    g_assert_cmpstr(smbios_string(s, s[10]), ==, "slot 7");
+    s = smbios_find(t, len, 3, 0);
+    g_assert_cmphex(le16_get(smbios_find(t, len, 2, 0) + 11), ==, le16_get(s + 2));
+    g_assert_cmpstr(smbios_string(s, s[8]), ==, "A-1");
+    s = smbios_find(t, len, 11, 0);
+    g_assert_cmpint(s[4], ==, 2);
+    g_assert_cmpstr(smbios_string(s, 2), ==, "second");
+    board_free(b);
+}
+
 static void test_smbios_grows_to_3_0(void)
 {
     struct board *b = board_new();
@@ -411,5 +453,6 @@ int main(int argc, char **argv)
     g_test_add_func("/acpi/malformed-commands", test_malformed_commands_are_refused);
     g_test_add_func("/smbios/terabyte", test_smbios_describes_a_terabyte);
     g_test_add_func("/smbios/3.0", test_smbios_grows_to_3_0);
+    g_test_add_func("/smbios/says-what-it-was-told", test_smbios_says_what_it_was_told);
     return g_test_run();
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <glib.h>
+#include <glib/gstdio.h>
 
 struct board {
     struct guest_mem *m;
@@ -281,6 +282,37 @@ static void add(const char *name, void (*fn)(struct board *, gconstpointer))
     g_test_add(shar, struct board, &shared, board_up, fn, board_down);
 }
 
+static void test_memory_in_a_file(void)
+{
+    GError *err = NULL;
+    g_autofree char *dir = g_dir_make_tmp("hanok-ram-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "pc.ram", NULL), *text = NULL;
+    gsize len = 0;
+    struct ram_block *b = ram_block_in_file("pc.ram", 2 * MiB, dir, false, true, &err);
+    g_assert_no_error(err);
+    g_assert_cmpint(ram_block_host(b)[2 * MiB - 1], ==, 0);
+    ram_block_free(b);
+    g_assert_cmpint(g_rmdir(dir), ==, 0); /* the file had no name */
+    g_assert_cmpint(g_mkdir(dir, 0700), ==, 0);
+
+    b = ram_block_in_file("pc.ram", 2 * MiB, path, true, false, &err);
+    g_assert_no_error(err);
+    memcpy(ram_block_host(b) + MiB, "seen outside", 12);
+    g_assert_true(g_file_get_contents(path, &text, &len, NULL));
+    g_assert_cmpuint(len, ==, 2 * MiB);
+    g_assert_cmpmem(text + MiB, 12, "seen outside", 12);
+    ram_block_free(b);
+
+    g_assert_null(ram_block_in_file("pc.ram", 2 * MiB, path, false, false, &err));
+    g_assert_nonnull(strstr(err->message, "share=on uses what is in it"));
+    g_clear_error(&err);
+    g_assert_null(ram_block_in_file("pc.ram", 2 * MiB, "/dev/null/x", true, false, &err));
+    g_assert_nonnull(strstr(err->message, "memory in '/dev/null/x'"));
+    g_clear_error(&err);
+    g_unlink(path);
+    g_rmdir(dir);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -294,5 +326,6 @@ int main(int argc, char **argv)
     add("discard", test_discard);
     g_test_add_func("/guest_mem/block_too_large", test_block_too_large_is_an_error);
     g_test_add_func("/guest_mem/terabyte", test_terabyte_guest_costs_nothing);
+    g_test_add_func("/ram/in-a-file", test_memory_in_a_file);
     return g_test_run();
 }

@@ -350,7 +350,8 @@ static void test_unknown_and_refused(void)
     parse_fails("-runas x", "start the program as");
     parse_fails("-object frob,id=x", "there is no object type");
     parse_fails("-object secret", "id= is needed");
-    parse_fails("-smbios type=2", "only type=1");
+    parse_fails("-smbios type=4", "what can be set");
+    parse_fails("-smbios type=2,famili=x", "famili");
     parse_fails("-fw_cfg name=opt/x", "file= or string=");
     parse_fails("-rtc base=yesterday", "utc, localtime");
     parse_fails("-boot order=cc", "twice");

@@ -53,9 +53,21 @@ struct acpi_placed {
 bool acpi_load(struct fw_cfg *f, struct acpi_placer *p, struct acpi_placed *out, GError **err);
 
 /* Type 1 strings; NULL fields have defaults. */
+/* NULL: what this machine says of itself, or nothing. */
 struct smbios_config {
     const char *manufacturer, *product, *version, *serial, *sku, *family;
-    const uint8_t *uuid; /* 16 bytes in the order they are written down, or NULL */
+    struct {
+        const char *vendor, *version, *date;
+        unsigned major, minor; /* of release=; both 0: not said */
+    } bios;
+    struct {
+        const char *manufacturer, *product, *version, *serial, *asset, *location;
+    } board; /* left out when nothing of it is said */
+    struct {
+        const char *manufacturer, *version, *serial, *asset, *sku;
+    } chassis;
+    const char *const *strings; /* of type 11, ends with NULL; may be NULL */
+    const uint8_t *uuid;        /* 16 bytes in the order they are written down, or NULL */
     unsigned sockets, cores_per_socket, threads_per_socket;
     struct acpi_range ram_low, ram_high;
     uint32_t cpuid_signature, cpuid_features; /* CPUID.1 EAX, EDX */

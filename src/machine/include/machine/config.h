@@ -23,6 +23,8 @@ enum vm_action {
     ACTION_EXIT_FAILURE
 };
 
+enum { CONFIG_SMBIOS_TYPES = 12 };
+
 struct vm_config {
     char *name; /* -name guest= */
     uint8_t uuid[16];
@@ -44,15 +46,15 @@ struct vm_config {
     GPtrArray *netdevs; /* struct props: type, id, ... */
     GPtrArray
         *devices; /* struct props: driver, id, bus, addr, ...  (-drive if=virtio, -nic, ... too) */
-    GPtrArray *serials;   /* char *: -serial specs in order, "none" included */
-    GPtrArray *globals;   /* struct props: driver, property, value */
-    GPtrArray *debugcons; /* char *: -debugcon specs */
-    struct props *rtc;    /* base=, clock=, driftfix= */
-    struct props *boot;   /* order=, once=, menu=, strict= */
-    struct props *vnc;    /* "vnc": where, and its options; NULL: none */
-    struct props *window; /* -display sdl: its options; NULL: none */
-    struct props *smbios; /* type 1 fields, may be NULL */
-    GPtrArray *fw_cfg;    /* struct props: name, and string or file */
+    GPtrArray *serials;                        /* char *: -serial specs in order, "none" included */
+    GPtrArray *globals;                        /* struct props: driver, property, value */
+    GPtrArray *debugcons;                      /* char *: -debugcon specs */
+    struct props *rtc;                         /* base=, clock=, driftfix= */
+    struct props *boot;                        /* order=, once=, menu=, strict= */
+    struct props *vnc;                         /* "vnc": where, and its options; NULL: none */
+    struct props *window;                      /* -display sdl: its options; NULL: none */
+    struct props *smbios[CONFIG_SMBIOS_TYPES]; /* fields of a type (0, 1, 2, 3, 11); may be NULL */
+    GPtrArray *fw_cfg;                         /* struct props: name, and string or file */
     bool nodefaults, no_hpet, start_paused, no_reboot, no_shutdown, nographic, mem_lock,
         mem_prealloc, cpu_pm;
     enum vm_action on_reboot, on_shutdown, on_panic, on_watchdog;

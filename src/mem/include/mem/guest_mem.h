@@ -51,6 +51,9 @@ void guest_mem_free(struct guest_mem *m);
 struct ram_block;
 struct ram_block *ram_block_new(const char *name, uint64_t size_bytes, bool share, bool prealloc,
                                 GError **err);
+/* In a file, or (path is a folder, such as a hugetlbfs) in one of its own there; NULL: as above. */
+struct ram_block *ram_block_in_file(const char *name, uint64_t size_bytes, const char *path,
+                                    bool share, bool prealloc, GError **err);
 void ram_block_free(struct ram_block *b); /* accepts NULL; not while mapped */
 uint8_t *ram_block_host(struct ram_block *b);
 uint64_t ram_block_size(struct ram_block *b);
