@@ -71,7 +71,7 @@ bench-cpu: build
 ## bench-disk   conversion of images, and disk I/O inside a guest, beside QEMU's where installed
 bench-disk: build guest
 	@scripts/packages.sh guest bench
-	@for part in $(wildcard bench/disk_convert.py bench/guest_disk.py); do python3 $$part || exit 1; done
+	@for part in $(wildcard bench/guest_disk.py bench/disk_convert.py); do python3 $$part || exit 1; done
 
 ## soak         guests of 2 and 4 vcpus under load; every answer must be the host's (SECONDS_EACH=120, ARGS="...")
 soak: build guest

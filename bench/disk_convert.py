@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """hanok-img convert beside qemu-img's, in one run: every case runs the two in turn, ROUNDS times, on the same files.
 
-  sparse   a 16 GiB raw disk with 2048 pieces of 128 KiB of data (256 MiB) at random places
-  dense    512 MiB of files as they lie under /usr, without a hole
-  to raw, to qcow2, qcow2 -c (deflate), qcow2 -c zstd, and back from each
+  sparse   a 16 GiB raw disk with 1024 pieces of 128 KiB of data (128 MiB) at random places
+  dense    192 MiB of files as they lie under /usr, without a hole
+  to raw, to qcow2, qcow2 -c (deflate), qcow2 -c zstd (both in half as many rounds, three at least), and back from each
+
+A row is printed when its rounds are over.
 
 Columns: the medians in ms and of the processor time used, how many times faster the median is (qemu / hanok), the size
 of what came out as a share of qemu-img's, and for dense data the floor: dd, 1 MiB a read, of the same bytes.  Both tools run with their default cache
@@ -25,7 +27,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 IMG = os.environ.get("HANOK_IMG", str(TOP / "build/hanok-img"))
 QEMU_IMG = shutil.which("qemu-img")
-PIECE, PIECES, SPARSE_BYTES = 128 << 10, 2048, 16 << 30
+PIECE, PIECES, SPARSE_BYTES = 128 << 10, 1024, 16 << 30
+HEAD = (("convert", -24), ("hanok ms", 8), ("cpu", 6), ("qemu ms", 7), ("cpu", 6), ("times faster", 12), ("size / qemu's", 13), ("dd ms", 5))
 
 
 def fill_dense(path, size):
@@ -79,7 +82,8 @@ def measure(case, source, target, options):
     name, argv = case
     tools = {"hanok": IMG, "qemu": QEMU_IMG} if QEMU_IMG else {"hanok": IMG}
     times, sizes = {tool: [] for tool in tools}, {}
-    for round_ in range(options.rounds):
+    rounds = options.rounds if " -c" not in name else max(3, options.rounds // 2)
+    for round_ in range(rounds):
         # what the one before has left in the host's memory must not always meet the same tool
         for tool, program in sorted(tools.items(), reverse=round_ % 2 == 1):
             times[tool].append(timed([program, "convert", *argv, source, target], target, options.sync))
@@ -132,33 +136,33 @@ def make_source(path):
                     str(path)], check=True)
 
 
+def line(cells):
+    return "  ".join(c.ljust(-w) if w < 0 else c.rjust(w) for c, (_, w) in zip(cells, HEAD))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--dense-mib", type=int, default=512)
+    parser.add_argument("--dense-mib", type=int, default=192)
     parser.add_argument("--sync", action="store_true")
     parser.add_argument("--only", default="", help="a word that the case's name must contain")
     parser.add_argument("--dir", help="where the images are made (default: the temporary directory)")
     parser.add_argument("--csv")
     options = parser.parse_args()
-    head = ["convert", "hanok ms", "cpu", "qemu ms", "cpu", "times faster", "size / qemu's", "dd ms"]
     rows = []
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         work = Path(folder)
-        print("making the images...", file=sys.stderr)
         fill_dense(work / "dense.raw", options.dense_mib << 20)
         fill_sparse(work / "sparse.raw", work / "dense.raw")
+        print(line([title for title, _ in HEAD]), flush=True)
         for case, source in cases(work):
             if options.only in case[0]:
-                print(f"{case[0]}...", file=sys.stderr)
                 make_source(Path(source))
                 os.sync()  # what was just made is not written back during a measurement
                 rows.append(measure(case, source, str(work / "target"), options))
-    widths = [max(len(r[i]) for r in [head] + rows) for i in range(len(head))]
-    for row in [head] + rows:
-        print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))))
+                print(line(rows[-1]), flush=True)
     if options.csv:
-        Path(options.csv).write_text("\n".join(",".join(f'"{c}"' if "," in c else c for c in r) for r in [head] + rows) + "\n")
+        Path(options.csv).write_text("\n".join(",".join(f'"{c}"' if "," in c else c for c in r) for r in [[t for t, _ in HEAD], *rows]) + "\n")
 
 
 main()

@@ -1,12 +1,20 @@
 #!/usr/bin/env python3
 """Disk I/O inside a guest, hanok-vm (jit) beside QEMU (tcg) where installed: each with the same kernel, the same disks
-and the same command line, workload by workload in turn, the other machine idle meanwhile.
+and the same command line, in short turns, the other machine idle meanwhile; and the same load on the host, on such a
+file, without a machine between.
 
 Disks: raw and qcow2, fully allocated, in every cache mode, virtio-blk with aio=io_uring.  Workloads (io_uring and
 O_DIRECT in the guest): random 4 KiB reads at depth 1 and 32, random 4 KiB writes at depth 32, sequential 256 KiB reads
-and writes at depth 4.  Prints requests per second and their ratio, the processor time of the whole process per request
-(which says more on a busy machine), what qcow2 reaches of raw, and how many times the guest notified (an exit each) and
-was interrupted per request.  --csv FILE writes the rows too.
+and writes at depth 4.  A row is printed when its rounds are over:
+
+  hanok, qemu, host   requests per second, medians of the rounds
+  ratio               hanok / qemu, the median of the rounds' ratios, and their quartiles
+  most                host / qemu: what a machine that costs nothing would reach
+  cpu us              processor time of the whole process per request, medians (says more on a busy machine)
+  of raw              of qcow2: its requests per second / raw's, the median of the rounds' ratios, and of its cpu us
+  exits, irqs         how many times the guest notified hanok-vm, and was interrupted, per request
+
+--csv FILE writes the rows too.
 """
 import argparse
 import json
@@ -24,10 +32,12 @@ sys.path.insert(0, str(TOP / "tests/system"))
 import vmtest  # noqa: E402  (needs the path above)
 
 MODES = ("writeback", "none", "writethrough", "directsync", "unsafe")
+HOST_FLAGS = {"writeback": "cached", "none": "", "writethrough": "cached,dsync", "directsync": "dsync", "unsafe": "cached"}
 FORMATS = ("raw", "qcow2")
 LOADS = (("randread", 4096, 1), ("randread", 4096, 32), ("randwrite", 4096, 32), ("read", 262144, 4), ("write", 262144, 4))
 PROMPT = r"hanok:[^ ]*# "
 MIB = 1 << 20
+OURS, THEIRS = "hanok-vm", "qemu"
 
 
 def load_name(load):
@@ -35,24 +45,24 @@ def load_name(load):
     return f"{kind} {block // 1024}k qd{depth}"
 
 
-def initrd_with_program(work, initrd):
+def make_load_program(work):
+    program = work / "load"
+    subprocess.run(["cc", "-D_GNU_SOURCE", "-O2", "-static", "-o", program, TOP / "bench/guest_disk_load.c", "-luring"], check=True)
+    return program
+
+
+def initrd_with(program, work, initrd):
     """The guest's initramfs and, behind it, one with the load program: the kernel unpacks both."""
-    root = work / "root"
-    root.mkdir()
-    subprocess.run(["cc", "-D_GNU_SOURCE", "-O2", "-static", "-o", root / "load", TOP / "bench/guest_disk_load.c", "-luring"], check=True)
-    packed = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=b"load\n", cwd=root, check=True,
-                            capture_output=True).stdout
+    packed = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=f"{program.name}\n".encode(), cwd=program.parent,
+                            check=True, capture_output=True).stdout
     both = work / "initrd.img"
     whole = initrd.read_bytes()
     both.write_bytes(whole + b"\0" * (-len(whole) % 4) + packed)
     return both
 
 
-def make_disks(work, label, size, modes, formats):
+def make_disks(work, label, filled, modes, formats):
     """[(mode, format, path)]: every byte allocated."""
-    filled = work / "filled"
-    if not filled.exists():
-        filled.write_bytes(os.urandom(size))
     disks = []
     for mode in modes:
         for kind in formats:
@@ -83,10 +93,20 @@ class Qmp:
         return self.ask("query-blockstats")[disk]["stats"]
 
 
+class Turn:
+    """What one load said in one turn."""
+
+    def __init__(self, requests, seconds, cpu_seconds=0.0, kicks=None, interrupts=None):
+        each = max(requests, 1)
+        self.rate, self.cpu_us = requests / seconds, cpu_seconds * 1e6 / each
+        self.kicks = None if kicks is None else kicks / each
+        self.interrupts = None if interrupts is None else interrupts / each
+
+
 class Machine:
     def __init__(self, label, argv, work, initrd, kernel, disks, cpus):
         self.label, self.disks = label, disks
-        qmp = work / f"{label.split()[0]}.qmp"
+        qmp = work / f"{label}.qmp"
         args = argv[1:] + ["-machine", "q35", "-m", "256", "-smp", str(cpus), "-nodefaults", "-display", "none", "-serial",
                            "stdio", "-kernel", str(kernel), "-initrd", str(initrd), "-append", "console=ttyS0 quiet",
                            "-qmp", f"unix:{qmp},server=on,wait=off"]
@@ -102,7 +122,6 @@ class Machine:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def run(self, disk, load, seconds):
-        """(requests per second, kicks per request, interrupts per request, microseconds of processor time per request)."""
         kind, block, depth = load
         before, cpu = self.qmp.counts(disk), self.cpu_seconds()
         self.guest.send(f"/load /dev/vd{chr(ord('a') + disk)} {kind} {block} {depth} {seconds}\n")
@@ -111,80 +130,107 @@ class Machine:
             raise RuntimeError(f"{self.label}: {load_name(load)} on disk {disk}: {found[0].decode()}")
         self.guest.expect(PROMPT, 60)
         after, cpu = self.qmp.counts(disk), self.cpu_seconds() - cpu
-        requests, took = int(found[2]), float(found[3])
-
-        def each(counter):
-            return (after[counter] - before[counter]) / max(requests, 1) if counter in after else None
-        return requests / took, each("x-kicks"), each("x-interrupts"), cpu * 1e6 / max(requests, 1)
+        counted = [after[c] - before[c] if c in after else None for c in ("x-kicks", "x-interrupts")]
+        return Turn(int(found[2]), float(found[3]), cpu, *counted)
 
     def end(self):
         self.guest.process.kill()
         self.guest.__exit__()
 
 
+def run_on_host(program, path, mode, load, seconds):
+    argv = [program, path, *map(str, load), str(seconds), *filter(None, [HOST_FLAGS[mode]])]
+    words = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
+    return Turn(int(words[1]), float(words[2]))
+
+
 def candidates():
-    found = [("hanok-vm jit", [os.environ.get("HANOK_VM", str(TOP / "build/hanok-vm")), "-accel", "jit"])]
+    found = [(OURS, [os.environ.get("HANOK_VM", str(TOP / "build/hanok-vm")), "-accel", "jit"])]
     qemu = shutil.which("qemu-system-x86_64")
     if qemu:
-        found.append(("qemu tcg", [qemu, "-accel", "tcg", "-cpu", "max"]))
+        found.append((THEIRS, [qemu, "-accel", "tcg", "-cpu", "max"]))
     return found
 
 
-def measure(options, modes, formats):
-    """{(mode, format, load): {label: [what Machine.run() says, of each round]}}"""
-    directory = vmtest.guest_files("cloud")
-    results = {}
-    with tempfile.TemporaryDirectory(dir=options.directory) as name:
-        work = Path(name)
-        initrd = initrd_with_program(work, directory / "initrd.img")
-        machines = []
-        try:
-            for label, argv in candidates():
-                disks = make_disks(work, label.split()[0], options.mib * MIB, modes, formats)
-                machines.append(Machine(label, argv, work, initrd, directory / "vmlinuz", disks, options.cpus))
-            for _ in range(options.rounds):
-                for number, (mode, kind, _path) in enumerate(machines[0].disks):
-                    for load in LOADS:
-                        row = results.setdefault((mode, kind, load), {})
-                        for m in machines:
-                            row.setdefault(m.label, []).append(m.run(number, load, options.seconds))
-        finally:
-            for m in machines:
-                m.end()
-    return results
+class Bench:
+    def __init__(self, options, work):
+        self.options, self.machines = options, []
+        self.modes, self.formats = options.modes.split(","), options.formats.split(",")
+        directory = vmtest.guest_files("cloud")
+        self.program = make_load_program(work)
+        initrd = initrd_with(self.program, work, directory / "initrd.img")
+        self.host_disk = work / "host.raw"
+        self.host_disk.write_bytes(os.urandom(options.mib * MIB))
+        for label, argv in candidates():
+            disks = make_disks(work, label, self.host_disk, self.modes, self.formats)
+            self.machines.append(Machine(label, argv, work, initrd, directory / "vmlinuz", disks, options.cpus))
+
+    def end(self):
+        for machine in self.machines:
+            machine.end()
+
+    def round(self, number, mode, load):
+        """{(format, label): Turn}; every second round goes the other way round."""
+        def on_host():
+            return run_on_host(self.program, self.host_disk, mode, load, self.options.seconds)
+        turns = [((kind, m.label), lambda m=m, kind=kind: m.run(self.disk(mode, kind), load, self.options.seconds))
+                 for kind in self.formats for m in self.machines] + [(("raw", "host"), on_host)]
+        return {key: run() for key, run in (turns if number % 2 == 0 else turns[::-1])}
+
+    def disk(self, mode, kind):
+        return self.modes.index(mode) * len(self.formats) + self.formats.index(kind)
+
+    def measure(self, mode, load):
+        """[round()]; what a machine has translated for this load is not counted."""
+        for machine in self.machines:
+            machine.run(self.disk(mode, self.formats[0]), load, 0.1)
+        return [self.round(number, mode, load) for number in range(self.options.rounds)]
 
 
-def table(head, rows):
-    widths = [max(len(r[i]) for r in [head] + rows) for i in range(len(head))]
-    for row in [head] + rows:
-        print("  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))))
+# Of the rounds of one mode and load.
+
+def median_of(rounds, key, what):
+    values = [getattr(r[key], what) for r in rounds if key in r and getattr(r[key], what) is not None]
+    return statistics.median(values) if values else None
 
 
-def report(results):
-    def median(row, label, index=0):
-        values = [v[index] for v in row.get(label, []) if v[index] is not None]
-        return statistics.median(values) if values else None
+def ratios(rounds, key, other, what="rate"):
+    return [getattr(r[key], what) / getattr(r[other], what) for r in rounds if key in r and other in r and getattr(r[other], what)]
 
-    def shown(value, form="{:.0f}"):
-        return "-" if value is None else form.format(value)
-    rows = []
-    for (mode, kind, load), row in results.items():
-        ours, theirs = median(row, "hanok-vm jit"), median(row, "qemu tcg")
-        raw = median(results.get((mode, "raw", load), {}), "hanok-vm jit")
-        rows.append([f"cache={mode}", kind, load_name(load), shown(ours), shown(theirs),
-                     shown(ours / theirs if theirs else None, "{:.2f}"),
-                     shown(median(row, "hanok-vm jit", 3), "{:.1f}"), shown(median(row, "qemu tcg", 3), "{:.1f}"),
-                     shown(ours / raw if raw and kind != "raw" else None, "{:.2f}"),
-                     shown(median(row, "hanok-vm jit", 1), "{:.3f}"), shown(median(row, "hanok-vm jit", 2), "{:.3f}")])
-    head = ["", "", "requests/s", "hanok-vm", "qemu", "ratio", "cpu us", "cpu us", "of raw", "exits/request", "irqs/request"]
-    table(head, rows)
-    return head, rows
+
+def quartiles(values):
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+
+
+def shown(value, form="{:.0f}"):
+    return "-" if value is None else form.format(value)
+
+
+HEAD = (("cache=", -12), ("", -5), ("", -18), ("hanok", 7), ("qemu", 6), ("host", 7), ("ratio", 5), ("(quartiles)", 11), ("most", 5),
+        ("cpu us", 6), ("qemu", 6), ("of raw", 6), ("cpu", 5), ("exits", 6), ("irqs", 6))
+
+
+def line(cells):
+    return "  ".join(c.ljust(-w) if w < 0 else c.rjust(w) for c, (_, w) in zip(cells, HEAD))
+
+
+def row(mode, kind, load, rounds):
+    ours, theirs, raw, host = (kind, OURS), (kind, THEIRS), ("raw", OURS), ("raw", "host")
+    faster = ratios(rounds, ours, theirs)
+    low, middle, high = quartiles(faster) if faster else (None, None, None)
+    of_raw = [ratios(rounds, ours, raw, what) if kind != "raw" else [] for what in ("rate", "cpu_us")]
+    return [mode, kind, load_name(load), *(shown(median_of(rounds, key, "rate")) for key in (ours, theirs, host)),
+            shown(middle, "{:.2f}"), f"({low:.2f}, {high:.2f})" if faster else "-",
+            shown(statistics.median(ratios(rounds, host, theirs)) if faster else None, "{:.1f}"),
+            *(shown(median_of(rounds, key, "cpu_us"), "{:.1f}") for key in (ours, theirs)),
+            *(shown(statistics.median(v) if v else None, "{:.2f}") for v in of_raw),
+            *(shown(median_of(rounds, ours, what), "{:.3f}") for what in ("kicks", "interrupts"))]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seconds", type=float, default=0.25, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mib", type=int, default=64, help="size of each disk")
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--modes", default=",".join(MODES))
@@ -192,9 +238,21 @@ def main():
     parser.add_argument("--directory", help="where the images are made")
     parser.add_argument("--csv")
     options = parser.parse_args()
-    head, rows = report(measure(options, options.modes.split(","), options.formats.split(",")))
+    rows = []
+    with tempfile.TemporaryDirectory(dir=options.directory) as name:
+        bench = Bench(options, Path(name))
+        try:
+            print(line([title for title, _ in HEAD]), flush=True)
+            for mode in bench.modes:
+                for load in LOADS:
+                    rounds = bench.measure(mode, load)
+                    for kind in bench.formats:
+                        rows.append(row(mode, kind, load, rounds))
+                        print(line(rows[-1]), flush=True)
+        finally:
+            bench.end()
     if options.csv:
-        Path(options.csv).write_text("\n".join(",".join(r) for r in [head] + rows) + "\n")
+        Path(options.csv).write_text("\n".join(",".join(f'"{c}"' for c in r) for r in [[t for t, _ in HEAD], *rows]) + "\n")
 
 
 main()

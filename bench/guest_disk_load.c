@@ -1,10 +1,11 @@
 /* guest_disk_load.c - the program bench/guest_disk.py runs inside the guest: one workload on one
- * disk.
+ * disk.  It also runs on the host, on such a disk's file: what no machine can be faster than.
  *
- *   guest_disk_load DISK randread|randwrite|read|write BLOCK_BYTES DEPTH SECONDS
+ *   guest_disk_load DISK randread|randwrite|read|write BLOCK_BYTES DEPTH SECONDS [cached][dsync]
  *
- * Keeps DEPTH O_DIRECT requests in flight with io_uring for that long (the guest's monotonic clock)
- * and prints "result REQUESTS SECONDS".  Static, so that it needs nothing of the guest's. */
+ * Keeps DEPTH requests in flight with io_uring for that long (the monotonic clock) and prints
+ * "result REQUESTS SECONDS".  O_DIRECT, unless "cached" says to use the page cache; "dsync": a
+ * write has ended when the disk has it.  Static, so that it needs nothing of the guest's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 
 static double now(void)
@@ -84,19 +86,34 @@ static unsigned long run(struct load *l, double seconds)
     return done;
 }
 
+/* Of a disk or a file; 0: errno tells. */
+static uint64_t size_of(int fd)
+{
+    struct stat st;
+    uint64_t bytes;
+
+    if (fstat(fd, &st) < 0)
+        return 0;
+    if (S_ISREG(st.st_mode))
+        return (uint64_t)st.st_size;
+    return ioctl(fd, BLKGETSIZE64, &bytes) < 0 ? 0 : bytes;
+}
+
 int main(int argc, char **argv)
 {
     struct load l = {0};
-    uint64_t bytes;
 
-    if (argc != 6)
+    if (argc != 6 && argc != 7)
         return 2;
+    const char *how = argc == 7 ? argv[6] : "";
+    int flags = (strstr(how, "cached") ? 0 : O_DIRECT) | (strstr(how, "dsync") ? O_DSYNC : 0);
     l.write = strstr(argv[2], "write") != NULL;
     l.sequential = strncmp(argv[2], "rand", 4) != 0;
     l.block_bytes = (unsigned)strtoul(argv[3], NULL, 10);
     l.depth = (unsigned)strtoul(argv[4], NULL, 10);
-    l.fd = open(argv[1], (l.write ? O_RDWR : O_RDONLY) | O_DIRECT);
-    if (l.fd < 0 || ioctl(l.fd, BLKGETSIZE64, &bytes) < 0 ||
+    l.fd = open(argv[1], (l.write ? O_RDWR : O_RDONLY) | flags);
+    uint64_t bytes = l.fd < 0 ? 0 : size_of(l.fd);
+    if (bytes < l.block_bytes ||
         posix_memalign((void **)&l.buffers, 4096, (size_t)l.depth * l.block_bytes) ||
         io_uring_queue_init(l.depth, &l.ring, 0) < 0) {
         printf("error %s: %s\n", argv[1], strerror(errno));
