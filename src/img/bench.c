@@ -37,7 +37,10 @@ static void transferred(struct blk_req *req, int ret);
 static void submit(struct slot *s, enum blk_op op, uint64_t at, uint64_t len,
                    void (*done)(struct blk_req *req, int ret))
 {
+    bool fua = op == BLK_WRITE && s->b->how.cache.through;
+
     s->req = (struct blk_req){.op = op,
+                              .flags = fua ? BLK_REQ_FUA : 0,
                               .offset_bytes = at,
                               .len_bytes = len,
                               .iov = len ? &s->iov : NULL,

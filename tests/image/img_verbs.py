@@ -394,6 +394,19 @@ def test_bench():
         p.same("bench", "--flush-interval=200", "a")
 
 
+def test_bench_writes_through_where_the_cache_mode_says_so():
+    for mode, waits in (("writeback", False), ("writethrough", True), ("directsync", True)):
+        with Pair() as p:
+            ok(QEMU_IMG, "create", "-q", "-f", "qcow2", "a", "8M", cwd=p.ours)
+            os.environ["HANOK_IO_FAULT"] = "nth=1,op=flush,errno=5"
+            try:
+                done = run(IMG, "bench", "-w", "-f", "qcow2", "-c", 4, "-d", 1, "-t", mode, "a", cwd=p.ours)
+            finally:
+                del os.environ["HANOK_IO_FAULT"]
+            failed = "Failed request" in done.stderr
+            need(failed == waits, f"-t {mode}, the host's first flush fails: {done.returncode} {done.stdout}{done.stderr}")
+
+
 def test_nothing_is_written_over_what_is_read():
     with Pair() as p:
         chain(p)
