@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Random sequences of operations, hanok-img on one copy and qemu-img on the other: after each step a guest sees the same
-on both sides, and each tool finds the other's image whole.
+"""Random sequences of operations, hanok-img on one copy and qemu-img on the other: after every few steps a guest sees the
+same on both sides, and each tool finds the other's image whole.
 
-    img_random.py [--sequences N] [--steps N] [--seed S]     one line a sequence: its seed, and what failed
+    img_random.py [--sequences N] [--steps N] [--seed S] [--jobs N]    one line a sequence: its seed, and what failed
 
-Without --seed the seeds are random; with it they are S, S+1, ... (one sequence, unless --sequences says more).
+Without --seed the seeds are random; with it they are S, S+1, ... (one sequence, unless --sequences says more).  A sequence
+that fails is run once more with a look after each step, so that the step to blame is the last one shown.
 
 A sequence is a chain of qcow2 images on a raw one; its steps write, zero, discard, compress, snapshot, resize, convert,
 rebase, commit and amend.  Writes alternate between the tools' own (bench -w) and qemu-io, so that each works on what
 the other has left."""
 import argparse
+import concurrent.futures
 import json
 import os
 import random
@@ -19,11 +21,14 @@ from imgtest import IMG, QEMU_IMG, Failure, Pair, Skip, need, need_oracle, ok, q
 
 SIZE = 6 << 20
 LARGEST_CLUSTER = 65536
+LOOK_EVERY = 6
+MEMORY = "/dev/shm"  # nobody waits for a disk there
 
 
 class Sequence:
     def __init__(self, pair, seed):
-        self.pair, self.rand = pair, random.Random(seed)
+        self.pair, self.rand, self.judge_rand = pair, random.Random(seed), random.Random(seed + 1)
+        self.commands = []  # for qemu-io, not run yet
         self.chain, self.made, self.log, self.size = [], 0, [], SIZE
         self.snapshots, self.older_snapshots = [], []  # (name, size); older: of another backing file
         (pair.ours / "base.raw").write_bytes(self.rand.randbytes(1 << 20) + bytes(1 << 20) + b"b" * (1 << 20))
@@ -43,6 +48,7 @@ class Sequence:
 
     def both(self, *argv):
         """The same words to both tools; they agree on whether it can be done."""
+        self.settle()
         self.log.append(" ".join(map(str, argv)))
         a, b = self.pair.both(*argv)
         need(a.returncode == b.returncode, f"exit {a.returncode}, qemu-img {b.returncode}: {a.stderr}{b.stderr}")
@@ -50,8 +56,13 @@ class Sequence:
 
     def io(self, command):
         self.log.append(f"qemu-io {command}")
-        for folder in (self.pair.ours, self.pair.theirs):
-            qemu_io(self.top, command, cwd=folder)
+        self.commands.append(command)
+
+    def settle(self):
+        """What qemu-io shall do happens now, in one process for each side."""
+        commands, self.commands = self.commands, []
+        for folder in (self.pair.ours, self.pair.theirs) if commands else ():
+            qemu_io(self.top, *commands, cwd=folder)
 
     def range(self, most=1 << 20):
         """Often at the borders of clusters, always in sectors."""
@@ -100,6 +111,12 @@ class Sequence:
     def discard(self):
         start, length = self.range()
         self.io(f"discard {start} {length}")
+
+    def mixed(self):
+        for _ in range(self.rand.randrange(3, 9)):
+            start, length = self.range(256 << 10)
+            self.io(self.rand.choice((f"write -P {self.rand.randrange(1, 256)}", "write -z", "write -z -u", "discard")) +
+                    f" {start} {length}")
 
     def snapshot(self):
         self.made += 1
@@ -211,7 +228,7 @@ class Sequence:
         self.both("amend", "-f", "qcow2", "-o", self.rand.choice(("lazy_refcounts=on", "lazy_refcounts=off", "compat=1.1")),
                   self.top)
 
-    STEPS = (("write", 9), ("write_many", 4), ("zero", 4), ("discard", 4), ("snapshot", 3), ("apply", 2), ("delete", 2),
+    STEPS = (("write", 9), ("write_many", 4), ("zero", 4), ("discard", 4), ("mixed", 4), ("snapshot", 3), ("apply", 2), ("delete", 2),
              ("resize", 2), ("overlay", 2), ("convert", 2), ("through_raw", 1), ("shown_snapshot", 1), ("rebase", 2),
              ("commit", 2), ("amend", 1))
 
@@ -220,6 +237,7 @@ class Sequence:
         getattr(self, self.rand.choices(names, weights)[0])()
 
     def judge(self):
+        self.settle()
         p = self.pair
         ok(QEMU_IMG, "check", self.top, cwd=p.ours)
         done = run(IMG, "check", self.top, cwd=p.theirs)
@@ -227,19 +245,20 @@ class Sequence:
             same = run(QEMU_IMG, "check", self.top, cwd=p.theirs).returncode
             need(done.returncode == same == 3, f"check of qemu-img's {self.top}: {done.returncode}, its own {same}\n{done.stdout}")
             ok(QEMU_IMG, "check", "-q", "-r", "leaks", self.top, cwd=p.theirs)
-        done = run(self.rand.choice((IMG, QEMU_IMG)), "compare", p.ours / self.top, p.theirs / self.top)
+        done = run(self.judge_rand.choice((IMG, QEMU_IMG)), "compare", p.ours / self.top, p.theirs / self.top)
         need(done.returncode == 0, f"the two differ: {done.stdout}{done.stderr}")
 
 
-def one(seed, steps):
-    with Pair() as pair:
+def one(seed, steps, look_every):
+    with Pair(MEMORY if os.access(MEMORY, os.W_OK) else None) as pair:
         sequence = Sequence(pair, seed)
         try:
-            for _ in range(steps):
+            for number in range(1, steps + 1):
                 before = len(sequence.log)
                 sequence.step()
-                if len(sequence.log) > before:
+                if len(sequence.log) > before and number % look_every == 0:
                     sequence.judge()
+            sequence.judge()
             pair.clean(*sequence.chain)
             pair.contents(*sequence.chain)
         except Failure as problem:
@@ -247,28 +266,40 @@ def one(seed, steps):
             raise Failure(f"{problem}\nafter the steps of --seed {seed} --steps {steps}:\n{steps_so_far}") from None
 
 
+def judged(seed, steps):
+    """(what went wrong or None, why it was skipped or None)"""
+    try:
+        need_oracle()
+        one(seed, steps, LOOK_EVERY)
+    except Skip as why:
+        return None, why
+    except Failure as problem:
+        try:
+            one(seed, steps, 1)
+        except Failure as closer:
+            return closer, None
+        return f"{problem}\n(not so with a look after each step)", None
+    return None, None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sequences", type=int, default=1, metavar="N")
     parser.add_argument("--steps", type=int, default=25, metavar="N")
     parser.add_argument("--seed", type=int, metavar="S")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count()), metavar="N")
     options = parser.parse_args()
     first = options.seed
     seeds = [random.randrange(1 << 32) if first is None else first + i for i in range(options.sequences)]
     print(f"1..{len(seeds)}", flush=True)
     failed = 0
-    for number, seed in enumerate(seeds, 1):
-        try:
-            need_oracle()
-            one(seed, options.steps)
-            print(f"ok {number} - seed {seed}", flush=True)
-        except Skip as why:
-            print(f"ok {number} - seed {seed} # SKIP {why}", flush=True)
-        except Failure as problem:
-            failed += 1
-            print(f"not ok {number} - seed {seed}", flush=True)
-            for line in str(problem).splitlines():
-                print(f"# {line}")
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        results = pool.map(lambda seed: judged(seed, options.steps), seeds)
+        for number, (seed, (problem, skipped)) in enumerate(zip(seeds, results), 1):
+            failed += problem is not None
+            print(f"{'not ' if problem else ''}ok {number} - seed {seed}{f' # SKIP {skipped}' if skipped else ''}", flush=True)
+            for text in str(problem or "").splitlines():
+                print(f"# {text}", flush=True)
     sys.exit(1 if failed else 0)
 
 

@@ -51,8 +51,8 @@ def qemu_io(image, *commands, fmt="qcow2", cwd=None):
 class Pair:
     """Two folders with the same files: `ours` is hanok-img's, `theirs` is qemu-img's."""
 
-    def __init__(self):
-        self.folder = tempfile.TemporaryDirectory()
+    def __init__(self, folder=None):
+        self.folder = tempfile.TemporaryDirectory(dir=folder)
         self.top = pathlib.Path(self.folder.name)
         self.ours, self.theirs = self.top / "ours", self.top / "theirs"
 
