@@ -2,11 +2,16 @@
 """Disks as users give them: cache modes as the guest sees them, what is left after kill -9, snapshot=on, limits and
 sizes changed while the machine runs, the forms of the options."""
 import json
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from process import IMG, Process, Qmp, need, run
-from vmtest import Failure, Guest, guest_files, run_tests
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "image"))
+from bitmaps import AUTO, IN_USE, bitmaps  # noqa: E402  (needs the path above)
+from process import IMG, Process, Qmp, need, run  # noqa: E402
+from vmtest import Failure, Guest, Skip, guest_files, run_tests  # noqa: E402
 
 BOARD = ["-nodefaults", "-display", "none", "-accel", "jit", "-S"]
 MODES = ("writeback", "none", "writethrough", "directsync", "unsafe")
@@ -89,6 +94,33 @@ def judge_records(path, kind, mode, last):
             got = f.read(len(record(i)))
             if got != record(i) and mode != "unsafe":
                 raise Failure(f"cache={mode} {kind}: record {i} of {last} is {got!r} after the kill")
+
+
+def test_dirty_bitmap_follows_the_guest():
+    """First writes, writes in place, and discards set the bitmap's bits; killed, it says that it is void."""
+    if not shutil.which("qemu-img"):
+        raise Skip("qemu-img is not installed (package qemu-utils)")
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(make("qcow2", Path(work) / "a.qcow2"))
+        subprocess.run(["qemu-img", "bitmap", "--add", "-g", "65536", path, "b"], check=True)
+        disk = f"file={path},format=qcow2,if=virtio,discard=unmap"
+        with guest_with([disk]) as guest:
+            guest.expect(PROMPT, 120)
+            for _ in range(2):  # the second time the cluster is there
+                shell(guest, "echo x | dd of=/dev/vda bs=4096 seek=256 conv=sync,fsync 2>/dev/null")
+            shell(guest, "blkdiscard -o 4194304 -l 131072 /dev/vda && echo gone-$((1+1))", "gone-2")
+            need(bitmaps(path)["b"].flags == IN_USE | AUTO, "not in use while the machine runs")
+            guest.send("poweroff\n")
+            need(guest.wait(60) == 0, "poweroff")
+        b = bitmaps(path)["b"]
+        need(b.flags == AUTO and b.dirty == {16, 64, 65}, f"flags {b.flags}, bits {sorted(b.dirty)}")
+        with guest_with([disk]) as guest:
+            guest.expect(PROMPT, 120)
+            shell(guest, "echo x | dd of=/dev/vda bs=4096 seek=1024 conv=sync,fsync 2>/dev/null")
+            guest.process.kill()
+            guest.process.wait()
+        need(bitmaps(path)["b"].flags == IN_USE | AUTO, "a killed machine's bitmap is not void")
+        need(run("check", str(path), program=IMG).returncode in (0, 3), "check after the kill")
 
 
 def test_snapshot_leaves_the_image_alone():
@@ -231,4 +263,4 @@ def test_option_forms():
 
 run_tests([(f.__name__.removeprefix("test_").replace("_", " "), f) for f in (
     test_option_forms, test_limits_by_qmp, test_nodes_come_and_go, test_throttle_group_as_libvirt_writes_it, test_snapshot_leaves_the_image_alone,
-    test_resize_is_seen_by_the_guest, test_cache_modes_and_kill)])
+    test_resize_is_seen_by_the_guest, test_dirty_bitmap_follows_the_guest, test_cache_modes_and_kill)])

@@ -1,21 +1,19 @@
-/* bitmap.c - persistent dirty bitmaps (spec "Bitmaps"): listed, counted, and left alone.
+/* bitmap.c - persistent dirty bitmaps (spec "Bitmaps"): listed and counted.
  *
  * Those that are switched off, or already void (in use), stay as they are while the image is
- * written; with one that tracks changes the image is not opened for writing. */
+ * written; those that track changes are track.c's. */
 #include "qcow2.h"
 
 #include "base/error.h"
 
 #include <errno.h>
 
-enum { ENTRY = 24, BITMAPS_MAX = 65535, FLAG_IN_USE = 1, FLAG_AUTO = 2 };
+enum { ENTRY = 24, BITMAPS_MAX = 65535, FLAG_AUTO = 2 };
 #define DIRECTORY_BYTES_MAX (64 * MiB)
 #define TABLE_ENTRIES_MAX   (MiB * 16)
 
-typedef bool (*entry_fn)(struct qcow2 *q, const uint8_t *entry, uint32_t index, void *opaque);
-
-/* False: it makes no sense. */
-static bool walk(struct qcow2 *q, const uint8_t *dir, entry_fn fn, void *opaque)
+/* False: it makes no sense, or fn says so. */
+static bool walk(struct qcow2 *q, const uint8_t *dir, q2_bitmap_fn *fn, void *opaque)
 {
     uint64_t at = 0, end = q->bitmap_dir_bytes;
 
@@ -24,7 +22,7 @@ static bool walk(struct qcow2 *q, const uint8_t *dir, entry_fn fn, void *opaque)
             return false;
         const uint8_t *e = dir + at;
         uint64_t len = ENTRY + (uint64_t)be32_get(e + 20) + be16_get(e + 18);
-        if (len > end - at || e[17] > 31 || !fn(q, e, i, opaque))
+        if (len > end - at || e[17] > 31 || !fn(q, e, i, q->bitmap_dir_offset + at, opaque))
             return false;
         at = MIN_OF(end, ALIGN_UP(at + len, 8));
     }
@@ -44,7 +42,7 @@ static uint8_t *read_directory(struct qcow2 *q)
     return dir;
 }
 
-static bool describe(struct qcow2 *q, const uint8_t *e, uint32_t index, void *opaque)
+static bool describe(struct qcow2 *q, const uint8_t *e, uint32_t index, uint64_t at, void *opaque)
 {
     struct qcow2_bitmap *b = &q->info.bitmaps[index];
     uint32_t flags = be32_get(e + 12);
@@ -52,7 +50,7 @@ static bool describe(struct qcow2 *q, const uint8_t *e, uint32_t index, void *op
     *b = (struct qcow2_bitmap){
         .name = g_strndup((const char *)e + ENTRY + be32_get(e + 20), be16_get(e + 18)),
         .granularity_bytes = BIT64(e[17]),
-        .in_use = (flags & FLAG_IN_USE) != 0,
+        .in_use = (flags & Q2_BITMAP_IN_USE) != 0,
         .enabled = (flags & FLAG_AUTO) != 0};
     return true;
 }
@@ -78,7 +76,7 @@ struct visit {
     int r;
 };
 
-static bool visit_one(struct qcow2 *q, const uint8_t *e, uint32_t index, void *opaque)
+static bool visit_one(struct qcow2 *q, const uint8_t *e, uint32_t index, uint64_t at, void *opaque)
 {
     struct visit *v = opaque;
     uint64_t offset = be64_get(e);
@@ -99,6 +97,12 @@ static bool visit_one(struct qcow2 *q, const uint8_t *e, uint32_t index, void *o
             v->fn(v->opaque, place, q->cluster_bytes);
     }
     return v->r == 0;
+}
+
+bool q2_bitmaps_walk(struct qcow2 *q, q2_bitmap_fn *fn, void *opaque)
+{
+    g_autofree uint8_t *dir = read_directory(q);
+    return dir && walk(q, dir, fn, opaque);
 }
 
 int q2_bitmaps_visit(struct qcow2 *q, void (*fn)(void *opaque, uint64_t offset, uint64_t len),

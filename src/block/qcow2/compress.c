@@ -180,6 +180,7 @@ int q2_write_packed(struct qcow2 *q, const struct blk_req *req)
     struct qcow2_packer *packer = qcow2_packer_new(q->info.zstd);
     if (!packer)
         return -ENOMEM;
+    q2_track(q, req->offset_bytes, req->len_bytes);
     for (uint64_t done = 0; r == 0 && done < req->len_bytes; done += q->cluster_bytes)
         r = write_cluster(q, req, done, packer, buf);
     qcow2_packer_free(packer);

@@ -62,15 +62,6 @@ static bool check_encryption(struct qcow2 *q, uint32_t method, GError **err)
                      name_of(q), method);
 }
 
-static bool tracking_bitmaps(const struct qcow2 *q)
-{
-    for (uint32_t i = 0; i < q->info.bitmap_count; i++) {
-        if (q->info.bitmaps[i].enabled && !q->info.bitmaps[i].in_use)
-            return true;
-    }
-    return false;
-}
-
 /* An image that may be read but not written. */
 static bool check_writable(struct qcow2 *q, GError **err)
 {
@@ -80,9 +71,6 @@ static bool check_writable(struct qcow2 *q, GError **err)
         return true;
     if (q->info.corrupt)
         why = "is marked as corrupt; repair it with 'hanok-img check -r all'";
-    else if (tracking_bitmaps(q))
-        why = "has dirty bitmaps that track changes, which writing here would make wrong (switch "
-              "them off with 'qemu-img bitmap --disable', or remove them)";
     if (!why)
         return true;
     if (q->node->auto_read_only) {

@@ -25,6 +25,7 @@ static int change_locked(struct qcow2 *q, struct blk_req *req)
     struct q2_claim claim;
     int r;
 
+    q2_track(q, offset, len);
     q2_claim(q, &claim, offset, len);
     if (req->op == BLK_WRITE)
         r = q2_write(q, offset, req->iov, req->iov_count, 0, len);
@@ -162,7 +163,10 @@ static enum way way_of(struct qcow2 *q, const struct blk_req *req, uint64_t *hos
         return WAY_FILE;
     bool plain = e.copied && !q->corrupt && !q->failed && !q->for_check &&
                  !((req->flags & BLK_REQ_FUA) && q->meta_dirty) &&
+                 (!q->track_count || q->tracks_marked) &&
                  (q->data != q->file || !q2_is_metadata(q, *host, req->len_bytes));
+    if (plain)
+        q2_track(q, req->offset_bytes, req->len_bytes);
     return plain ? WAY_FILE : WAY_WORKER;
 }
 
@@ -306,6 +310,10 @@ static bool load(struct qcow2 *q, struct props *p, GError **err)
                          q2_name(q));
     if (q->for_check || q->node->read_only)
         return true;
+    if (!q2_tracks_load(q, q->node->auto_read_only ? NULL : err)) {
+        q->node->read_only = q->node->auto_read_only;
+        return q->node->read_only;
+    }
     if (!clear_autoclear(q, err) || (q->info.dirty && !q2_repair_dirty(q, err)))
         return false;
     q->keep_refcounts_lazy = (lazy || q->info.lazy_refcounts) && q->info.version >= 3;
@@ -356,6 +364,7 @@ static void qcow2_close(struct blk_node *n)
     while (q->active_workers)
         pthread_cond_wait(&q->worker_left, &q->queue_lock);
     pthread_mutex_unlock(&q->queue_lock);
+    q2_tracks_store(q);
     close_marks(q);
     evloop_fd_del(q->done_watch);
     if (q->done_fd >= 0)
@@ -368,6 +377,7 @@ static void qcow2_close(struct blk_node *n)
         q->data->parent = NULL;
     if (q->owns_data)
         blk_close(q->data);
+    q2_tracks_free(q);
     q2_snapshots_free(q);
     for (size_t i = 0; i < ARRAY_SIZE(q->features); i++)
         g_free(q->features[i]);

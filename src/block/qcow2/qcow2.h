@@ -59,6 +59,7 @@
 #define Q2_ALL_SUBS           0xffffffffull
 #define Q2_NAME_MAX           1023u
 #define Q2_WORKERS            4u /* of one image */
+#define Q2_BITMAP_IN_USE      1u /* flag of a dirty bitmap: void, unless its writer takes it back */
 
 struct table {
     uint64_t offset; /* in the file; 0: empty */
@@ -114,6 +115,8 @@ struct qcow2 {
     uint64_t cluster_bytes, sub_bytes, virtual_bytes;
     uint64_t l2_budget, refblock_budget; /* of the caches, bytes */
     uint64_t bitmap_dir_offset, bitmap_dir_bytes;
+    struct q2_track *tracks; /* track_count of them: dirty bitmaps that track changes */
+    uint32_t track_count;
     struct qcow2_snapshot *snapshots;
     struct q2_snapshot_place *snapshot_places; /* beside each of them */
     uint64_t snapshots_offset, snapshots_bytes;
@@ -125,6 +128,7 @@ struct qcow2 {
     uint64_t *l1; /* host byte order */
     struct table_cache l2;
     bool meta_dirty, corrupt, quiesce;
+    bool tracks_marked;     /* they say on the disk that they are in use */
     unsigned fast_inflight; /* requests that went on to the file node */
     unsigned slow_inflight; /* transfers of workers that let go of serial meanwhile */
     uint64_t reftable_offset, file_end;
@@ -220,8 +224,20 @@ bool q2_backing_open(struct qcow2 *q, struct props *p, GError **err);
 bool q2_data_open(struct qcow2 *q, struct props *p, GError **err);
 /* bitmap.c */
 bool q2_bitmaps_read(struct qcow2 *q, GError **err);
+/* at: where the entry lies in the file.  False: the walk ends. */
+typedef bool q2_bitmap_fn(struct qcow2 *q, const uint8_t *entry, uint32_t index, uint64_t at,
+                          void *opaque);
+bool q2_bitmaps_walk(struct qcow2 *q, q2_bitmap_fn *fn, void *opaque);
 int q2_bitmaps_visit(struct qcow2 *q, void (*fn)(void *opaque, uint64_t offset, uint64_t len),
                      void *opaque);
+
+/* track.c */
+bool q2_tracks_load(struct qcow2 *q, GError **err); /* before the image is written */
+int q2_tracks_mark(struct qcow2 *q);                /* holder of serial */
+void q2_tracks_store(struct qcow2 *q);
+void q2_tracks_free(struct qcow2 *q);
+/* Any thread, before a change of these bytes is begun. */
+void q2_track(struct qcow2 *q, uint64_t offset, uint64_t len);
 
 /* io.c: blocking transfers on the file node, or any node */
 int q2_io(struct blk_node *n, enum blk_op op, uint64_t offset, void *buf, uint64_t len);

@@ -431,6 +431,14 @@ static bool with_snapshot(struct blk_node *n, const char *which,
 
 bool qcow2_snapshot_apply(struct blk_node *n, const char *which, GError **err)
 {
+    const struct qcow2_info *info = qcow2_info(n);
+
+    if (info && info->bitmap_count)
+        return error_set(
+            err, HANOK_ERROR_UNSUPPORTED,
+            "'%s' has dirty bitmaps, which applying a snapshot would make wrong; remove "
+            "them first ('qemu-img bitmap --remove').",
+            blk_filename(n));
     return with_snapshot(n, which, apply_snapshot, "apply a snapshot", err);
 }
 

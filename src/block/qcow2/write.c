@@ -95,16 +95,20 @@ int q2_flush(struct qcow2 *q, bool may_wait)
 
 /* ---- writing ---- */
 
-/* Before the first change: with lazy refcounts the image says so itself (spec "Dirty bit"). */
+/* Before the first change: bitmaps that track it say so on the disk, with lazy refcounts the image
+ * itself (spec "Dirty bit"). */
 int q2_may_write(struct qcow2 *q)
 {
     if (q->corrupt || q->failed)
         return -EIO;
     if (q->for_check)
         return -EPERM;
+    int r = q->track_count && !q->tracks_marked ? q2_tracks_mark(q) : 0;
+    if (r < 0)
+        return r;
     if (!q->keep_refcounts_lazy || q->marked_dirty)
         return 0;
-    int r = q2_set_incompatible(q, q->info.incompatible | Q2_INCOMPAT_DIRTY);
+    r = q2_set_incompatible(q, q->info.incompatible | Q2_INCOMPAT_DIRTY);
     q->marked_dirty = r == 0;
     return r;
 }
