@@ -122,6 +122,8 @@ static const char *const bit_names[FEAT_WORD_COUNT][32] = {
                             [25] = "virt-ssbd",
                             [26] = "amd-no-ssb",
                             [28] = "amd-psfd"},
+    [FEAT_8000_0021_EAX] = {[29] = "srso-no"},
+    [FEAT_8000_0021_ECX] = {[1] = "tsa-sq-no", [2] = "tsa-l1-no"},
     [FEAT_6_EAX] = {[2] = "arat"},
     [FEAT_KVM] = {[0] = "kvmclock",
                   [1] = "kvm-nopiodelay",
@@ -301,6 +303,8 @@ const struct cpuid_source cpuid_word_source[FEAT_WORD_COUNT] = {
     [FEAT_8000_0001_EDX] = {0x80000001, 0, 3},
     [FEAT_8000_0007_EDX] = {0x80000007, 0, 3},
     [FEAT_8000_0008_EBX] = {0x80000008, 0, 1},
+    [FEAT_8000_0021_EAX] = {0x80000021, 0, 0},
+    [FEAT_8000_0021_ECX] = {0x80000021, 0, 2},
     [FEAT_6_EAX] = {6, 0, 0},
     [FEAT_KVM] = {0x40000001, 0, 0},
 };
@@ -359,6 +363,9 @@ void jit_features(uint32_t allowed[FEAT_WORD_COUNT])
         "invpcid smap umip la57 rdpid fsrm syscall nx pdpe1gb rdtscp lm lahf-lm cmp-legacy "
         "topoext 3dnowprefetch arat invtsc kvmclock kvmclock2 kvm-nopiodelay kvmclock-stable-bit "
         "kvm-pv-unhalt";
+    /* What a kernel does against these has no effect in translated code and costs a third of a
+     * system call (src/cpu/README.md). */
+    static const char unaffected[] = "arch-capabilities srso-no tsa-sq-no tsa-l1-no";
     /* Run on the host's own units: offered where the host has them. */
     static const char native[] =
         "pni ssse3 sse4.1 sse4.2 popcnt movbe aes pclmulqdq fma avx f16c rdrand rdseed xsave bmi1 "
@@ -378,6 +385,7 @@ void jit_features(uint32_t allowed[FEAT_WORD_COUNT])
     for (unsigned w = 0; w < FEAT_WORD_COUNT; w++)
         mask[w] &= host[w];
     feature_words_set(mask, emulated, true);
+    feature_words_set(mask, unaffected, true);
     /* Steal time is the thread's run delay; without it there is nothing true to tell. */
     if (access("/proc/thread-self/schedstat", R_OK) == 0)
         feature_words_set(mask, "kvm-steal-time", true);

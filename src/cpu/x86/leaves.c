@@ -224,6 +224,7 @@ static void extended_leaves(struct out *o, const struct cpu_model *m, const stru
          0);
     if (m->feat[FEAT_8000_0001_ECX] & BIT(22))
         amd_topology(o, s, apic);
+    leaf(o, 0x80000021, ANY, m->feat[FEAT_8000_0021_EAX], 0, m->feat[FEAT_8000_0021_ECX], 0);
 }
 
 unsigned cpuid_build(const struct cpu_model *m, const struct cpu_topology *t, unsigned index,

@@ -127,6 +127,11 @@ static void apply_host(struct spec *s, const uint32_t allowed[FEAT_WORD_COUNT])
     memcpy(m->feat, allowed, sizeof(m->feat));
     /* Guests with 5-level kernels pay for a table level they do not need; only when asked for. */
     feature_words_set(m->feat, "la57", false);
+    /* Each vendor says in its own way what a processor is not affected by. */
+    if (cpu_model_is_amd(m))
+        feature_words_set(m->feat, "arch-capabilities", false);
+    else
+        feature_words_set(m->feat, "srso-no tsa-sq-no tsa-l1-no", false);
     s->use_host_phys_bits = true;
 }
 
@@ -389,6 +394,8 @@ static void settle_levels(struct spec *s)
         level = MAX_OF(level, 0xdu);
     if (m->feat[FEAT_8000_0001_ECX] & BIT(22))
         xlevel = 0x8000001e;
+    if (m->feat[FEAT_8000_0021_EAX] | m->feat[FEAT_8000_0021_ECX])
+        xlevel = 0x80000021;
     if (!s->level_set)
         m->level = level;
     if (!s->xlevel_set)

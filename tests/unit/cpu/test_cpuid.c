@@ -188,6 +188,29 @@ static const struct cpuid_entry *find(const struct cpuid_entry *e, unsigned n, u
     g_error("no leaf %x.%x", leaf, subleaf);
 }
 
+/* What a processor is not affected by is said in AMD's way or in Intel's. */
+static void test_unaffected_as_the_vendor_says_it(void)
+{
+    struct cpuid_entry e[CPUID_MAX_ENTRIES];
+    struct cpu_topology one = {
+        .cpus = 1, .maxcpus = 1, .sockets = 1, .dies = 1, .cores = 1, .threads = 1};
+    struct cpu_model *m = parse("max");
+    bool amd = strcmp(m->vendor, "AuthenticAMD") == 0 || strcmp(m->vendor, "HygonGenuine") == 0;
+
+    g_assert_true(has(m, "srso-no") == amd && has(m, "tsa-sq-no") == amd);
+    g_assert_true(has(m, "arch-capabilities") == !amd);
+    cpu_model_free(m);
+    m = parse("EPYC,+srso-no,+tsa-sq-no,+tsa-l1-no");
+    unsigned n = cpuid_build(m, &one, 0, e);
+    g_assert_cmphex(m->xlevel, ==, 0x80000021);
+    g_assert_cmphex(find(e, n, 0x80000021, 0)->eax, ==, BIT(29));
+    g_assert_cmphex(find(e, n, 0x80000021, 0)->ecx, ==, BIT(1) | BIT(2));
+    cpu_model_free(m);
+    m = parse("EPYC");
+    g_assert_cmphex(m->xlevel, <, 0x80000021);
+    cpu_model_free(m);
+}
+
 static void test_topology_leaves(void)
 {
     /* 2 sockets of 3 cores of 2 threads: APIC ids have holes */
@@ -313,6 +336,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpuid/every_name", test_every_name_parses);
     g_test_add_func("/cpuid/rows", test_model_rows);
     g_test_add_func("/cpuid/plus_minus", test_plus_minus_and_equals);
+    g_test_add_func("/cpuid/unaffected", test_unaffected_as_the_vendor_says_it);
     g_test_add_func("/cpuid/dependent", test_dependent_features_fall_together);
     g_test_add_func("/cpuid/numbers", test_numbers_and_names);
     g_test_add_func("/cpuid/host", test_host_is_migratable_and_four_level_unless_asked);
