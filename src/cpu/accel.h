@@ -70,6 +70,7 @@ struct accel_ops {
     void (*get_state)(struct vcpu *v, struct x86_state *out);
     bool (*set_state)(struct vcpu *v, const struct x86_state *in, GError **err);
     void (*nmi)(struct vcpu *v); /* any thread */
+    void (*smi)(struct vcpu *v); /* any thread; NULL: system management mode is not to be had */
     /* vcpu_counters(), any thread; names NULL: none */
     const struct vcpu_counter *counter_names;
     void (*counters)(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX]);

@@ -310,6 +310,16 @@ bool vcpu_set_state(struct vcpu *v, const struct x86_state *in, GError **err)
     return true;
 }
 
+bool cpu_set_has_smm(const struct cpu_set *s)
+{
+    return s->ops->smi != NULL;
+}
+
+void vcpu_smi(struct vcpu *v)
+{
+    v->set->ops->smi(v);
+}
+
 void vcpu_nmi(struct vcpu *v)
 {
     v->set->ops->nmi(v);

@@ -28,7 +28,7 @@ enum {
 };
 #define STS_ALL 0x8d31u /* with bus master, sleep button and PCIe wake */
 #define EN_ALL  0x4721u
-enum { SMI_EOS = 0x02, SMI_APMC = 0x20 };
+enum { SMI_GLOBAL = 0x01, SMI_EOS = 0x02, SMI_APMC = 0x20 }; /* SMI_EN; APMC in SMI_STS, too */
 enum { CNT_SCI_EN = 0x0001, CNT_SLP_EN = 0x2000 };
 #define CNT_WRITABLE 0x1c03u /* SLP_TYP, BM_RLD, SCI_EN */
 #define SLP_TYP(v)   (((v) >> 10) & 7)
@@ -73,6 +73,7 @@ struct acpi_pm {
     uint16_t tco_left;    /* ticks left while halted */
     uint8_t tco_timeouts; /* since the last reload */
     bool no_reboot;       /* the LPC bridge keeps it */
+    bool smi_locked;      /* so is this */
 };
 
 static uint64_t pm_ticks(const struct acpi_pm *p)
@@ -298,7 +299,7 @@ static void ich9_write(struct acpi_pm *p, unsigned reg, uint32_t val, uint32_t m
         p->gpe_en = (p->gpe_en & 0xffffffff) | (uint64_t)merged << 32;
         break;
     case ACPI_PM_OFF_SMI_EN:
-        p->smi_en = merged;
+        p->smi_en = merged | (p->smi_locked ? p->smi_en & SMI_GLOBAL : 0);
         break;
     case ACPI_PM_OFF_SMI_STS:
         p->smi_sts &= ~(val & mask);
@@ -371,6 +372,10 @@ static void apm_write(struct io_region *r, uint64_t off, unsigned size, uint64_t
     else if (val == ACPI_PM_CMD_DISABLE)
         p->pm1_cnt &= ~CNT_SCI_EN;
     sci_update(p);
+    if (p->req->smi && (~p->smi_en & (SMI_GLOBAL | SMI_APMC)) == 0) {
+        p->smi_sts |= SMI_APMC;
+        p->req->smi(p->req->opaque);
+    }
 }
 
 static uint64_t apm_read(struct io_region *r, uint64_t off, unsigned size)
@@ -406,6 +411,11 @@ void acpi_pm_set_sci(struct acpi_pm *p, unsigned gsi)
 void acpi_pm_no_reboot(struct acpi_pm *p, bool on)
 {
     p->no_reboot = on;
+}
+
+void acpi_pm_smi_lock(struct acpi_pm *p, bool on)
+{
+    p->smi_locked = on;
 }
 
 void acpi_pm_power_button(struct acpi_pm *p)
@@ -445,7 +455,8 @@ static void pm_reset(struct device *d)
     p->pm1_sts = p->pm1_en = p->pm1_cnt = 0;
     p->overflows_seen = pm_ticks(p) / OVERFLOW_TICKS;
     p->gpe_sts = p->gpe_en = 0;
-    p->smi_en = SMI_EOS | SMI_APMC; /* as if set up: firmware then installs no SMI handler */
+    /* Without SMM as if set up: firmware then installs no handler. */
+    p->smi_en = p->req->smi ? SMI_EOS : SMI_EOS | SMI_APMC;
     p->smi_sts = 0;
     p->apm_cmd = p->apm_data = 0;
     p->tco_initial = 4;

@@ -28,6 +28,7 @@ struct lpc {
     struct io_region rcba_region;
     uint16_t ir[ARRAY_SIZE(ir_offset)];
     uint32_t gcs, hptc; /* general control, HPET configuration: stored */
+    bool smi_locked;    /* SMI_LOCK, as last taken */
     bool strapped;      /* NO_REBOOT cannot be cleared */
 };
 
@@ -128,6 +129,15 @@ static bool touches(unsigned off, unsigned size, unsigned reg, unsigned len)
     return off < reg + len && reg < off + size;
 }
 
+/* Write once (ICH9 §13.8.1.1). */
+static void smi_lock_follow(struct lpc *l)
+{
+    if (l->smi_locked)
+        l->pci.config[LPC_GEN_PMCON_1] |= LPC_SMI_LOCK;
+    l->smi_locked = l->pci.config[LPC_GEN_PMCON_1] & LPC_SMI_LOCK;
+    acpi_pm_smi_lock(l->pm, l->smi_locked);
+}
+
 static void lpc_config_written(struct pci_dev *d, unsigned off, unsigned size)
 {
     struct lpc *l = container_of(d, struct lpc, pci);
@@ -136,6 +146,8 @@ static void lpc_config_written(struct pci_dev *d, unsigned off, unsigned size)
         pm_update(l);
     if (touches(off, size, LPC_RCBA, 4))
         rcba_update(l);
+    if (touches(off, size, LPC_GEN_PMCON_1, 1))
+        smi_lock_follow(l);
     if (touches(off, size, LPC_PIRQA_ROUT, 4) || touches(off, size, LPC_PIRQE_ROUT, 4))
         pci_host_reroute_intx(l->host);
 }
@@ -149,6 +161,8 @@ static void lpc_reset(struct device *dev)
     gcs_set(l, GCS_NO_REBOOT);
     l->hptc = 0;
     pci_dev_reset(&l->pci);
+    l->smi_locked = false;
+    smi_lock_follow(l);
     pm_update(l);
     rcba_update(l);
     pci_host_reroute_intx(l->host);
@@ -171,6 +185,8 @@ static bool lpc_post_load(void *obj, uint32_t version, GError **err)
         if (l->ir[i] & ~0x7777u)
             return error_set(err, HANOK_ERROR_CORRUPT, "an interrupt route register is malformed");
     gcs_set(l, l->gcs);
+    l->smi_locked = false;
+    smi_lock_follow(l);
     pm_update(l);
     rcba_update(l);
     pci_host_reroute_intx(l->host);
@@ -208,7 +224,7 @@ static void lpc_registers_init(struct pci_dev *d)
     memset(c + LPC_PIRQE_ROUT, PIRQ_OFF, 4);
     memset(w + LPC_PIRQE_ROUT, 0x8f, 4);
     le32_put(w + 0x80, 0x3f0f1377); /* LPC_IODEC, LPC_EN */
-    le16_put(w + 0xa0, 0x1fff);     /* GEN_PMCON_1 */
+    le16_put(w + LPC_GEN_PMCON_1, 0x1fff);
     w[0xa2] = 0xff;
     w[0xa4] = 0x7f;
     w[0xdc] = 0x1f; /* BIOS_CNTL */

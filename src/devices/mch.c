@@ -3,6 +3,7 @@
 #include "base/util.h"
 #include "devices/chipset.h"
 #include "devices/shadow.h"
+#include "devices/smram.h"
 
 #include <glib.h>
 
@@ -12,6 +13,9 @@ struct mch {
     struct pci_dev pci; /* first */
     struct pci_host *host;
     struct shadow *shadow; /* may be NULL */
+    struct smram *smram;   /* NULL: there is no SMM */
+    uint8_t locked;        /* SMRAM with D_LCK set, as taken then; else 0 */
+    uint8_t locked_ext;    /* and ESMRAMC */
     uint32_t config_addr;  /* the host's, while saving and loading */
 };
 
@@ -25,8 +29,27 @@ static void ecam_update(struct mch *m)
     pci_host_ecam(m->host, base, (v & EXBAR_ENABLE) && size != 3 && base ? buses : 0);
 }
 
+/* Once locked, SMRAM is closed, and both registers stay as they are until a reset. */
+static void smram_follow(struct mch *m)
+{
+    uint8_t *c = m->pci.config;
+
+    if (!m->smram)
+        return;
+    if (m->locked) {
+        c[MCH_SMRAM] = m->locked;
+        c[MCH_ESMRAMC] = m->locked_ext;
+    } else if (c[MCH_SMRAM] & SHADOW_SMRAM_LOCK) {
+        c[MCH_SMRAM] &= (uint8_t)~SHADOW_SMRAM_OPEN;
+        m->locked = c[MCH_SMRAM];
+        m->locked_ext = c[MCH_ESMRAMC];
+    }
+    smram_registers(m->smram, c[MCH_SMRAM], c[MCH_ESMRAMC]);
+}
+
 static void shadow_follow(struct mch *m)
 {
+    smram_follow(m);
     if (m->shadow)
         shadow_registers(m->shadow, m->pci.config + MCH_PAM0, m->pci.config[MCH_SMRAM]);
 }
@@ -37,7 +60,7 @@ static void mch_config_written(struct pci_dev *d, unsigned off, unsigned size)
 
     if (off < MCH_PCIEXBAR + 8 && off + size > MCH_PCIEXBAR)
         ecam_update(m);
-    if (off <= MCH_SMRAM && off + size > MCH_PAM0)
+    if (off <= MCH_ESMRAMC && off + size > MCH_PAM0)
         shadow_follow(m);
 }
 
@@ -46,6 +69,7 @@ static void mch_reset(struct device *dev)
     struct mch *m = container_of(dev, struct mch, pci.dev);
 
     pci_dev_reset(&m->pci);
+    m->locked = 0;
     m->host->config_addr = 0;
     ecam_update(m);
     shadow_follow(m);
@@ -70,6 +94,7 @@ static bool mch_post_load(void *obj, uint32_t version, GError **err)
     struct mch *m = obj;
 
     m->host->config_addr = m->config_addr & ~0x7f000003u;
+    m->locked = 0;
     ecam_update(m);
     shadow_follow(m);
     return true;
@@ -90,7 +115,8 @@ static const struct pci_dev_ops mch_ops = {
     .config_written = mch_config_written,
 };
 
-struct pci_dev *mch_new(struct pci_host *h, struct shadow *shadow, GError **err)
+struct pci_dev *mch_new(struct pci_host *h, struct shadow *shadow, struct smram *smram,
+                        GError **err)
 {
     static const struct pci_id id = {.vendor = 0x8086,
                                      .device = 0x29c0,
@@ -102,6 +128,7 @@ struct pci_dev *mch_new(struct pci_host *h, struct shadow *shadow, GError **err)
 
     m->host = h;
     m->shadow = shadow;
+    m->smram = smram;
     pci_dev_init(&m->pci, &mch_ops, &id);
     le32_put(w + MCH_PCIEXBAR, 0xfc000007);
     le32_put(w + MCH_PCIEXBAR + 4, 0xf);
@@ -109,7 +136,17 @@ struct pci_dev *mch_new(struct pci_host *h, struct shadow *shadow, GError **err)
     memset(w + MCH_PAM0 + 1, 0x33, 6);
     m->pci.config[MCH_SMRAM] = 0x02;
     w[MCH_SMRAM] = 0x78;
-    w[MCH_SMRAM + 1] = 0x87; /* ESMRAMC */
+    w[MCH_ESMRAMC] = 0x87;
+    if (smram) {
+        m->pci.config[MCH_EXT_TSEG] = SMRAM_TSEG_EXT_MB;
+        m->pci.config[MCH_ESMRAMC] = 0x38; /* SMRAM is cached, not to be changed */
+        w[MCH_ESMRAMC] = ESMRAMC_T_EN | ESMRAMC_TSEG_SZ;
+        /* Where firmware notes what lies at the top of low memory; TSEG ends there anyway. */
+        le32_put(w + MCH_GBSM, 0xfff00000);
+        le32_put(w + MCH_BGSM, 0xfff00000);
+        le32_put(w + MCH_TSEGMB, 0xfff00000);
+        le16_put(w + MCH_TOLUD, 0xfff0);
+    }
     if (pci_dev_plug(&m->pci, h->root, PCI_DEVFN(0, 0), NULL, err))
         return &m->pci;
     g_free(m);

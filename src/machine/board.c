@@ -20,6 +20,7 @@
 #include "devices/ports.h"
 #include "devices/rtc.h"
 #include "devices/shadow.h"
+#include "devices/smram.h"
 #include "devices/uart.h"
 #include "firmware.h"
 #include "mem/guest_mem.h"
@@ -106,12 +107,15 @@ static bool first_megabyte(struct machine *m, GError **err)
 {
     struct ram_block *low = m->bios; /* whose end lies below 1 MiB too */
 
+    machine_smm_begin(m);
     if (!reset_port_new(&m->devices, m->pio, &m->requests))
         return error_set(err, HANOK_ERROR_INVALID, "the reset port cannot be made");
     m->pci.reset_control = io_space_find(m->pio, RESET_CONTROL_PORT);
     if (!firmware_flash(m, &low, err))
         return false;
     m->shadow = shadow_new(&m->devices, m->mem, m->mmio, m->ram, low, low == m->bios, &m->requests);
+    if (m->smm_wanted)
+        m->smram = smram_new(&m->devices, m->mem, m->ram, m->map.low_bytes, &m->requests);
     m->pci.root_name = m->board->root_bus;
     pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
     m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests, m->board->pm);
@@ -413,13 +417,18 @@ static bool processors(struct machine *m, GError **err)
 static bool memory(struct machine *m, GError **err)
 {
     const struct memory_map *map = &m->map;
+    uint64_t tail = m->smm_wanted ? SMRAM_TAIL_BYTES : 0; /* shown by smram.c */
 
+    if (m->smm_wanted && map->low_bytes < 2 * SMRAM_TAIL_BYTES)
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "-machine smm=on needs memory for it: give at least -m %u",
+                         (unsigned)(2 * SMRAM_TAIL_BYTES / MiB));
     m->ram = machine_ram_new(m, err);
     if (!m->ram)
         return false;
     guest_mem_map(m->mem, GPA(0), m->ram, 0, 640 * KiB, GUEST_RAM);
-    if (map->low_bytes > MiB) /* what lies between is the shadow RAM's */
-        guest_mem_map(m->mem, GPA(MiB), m->ram, MiB, map->low_bytes - MiB, GUEST_RAM);
+    if (map->low_bytes > MiB + tail) /* what lies between is the shadow RAM's */
+        guest_mem_map(m->mem, GPA(MiB), m->ram, MiB, map->low_bytes - tail - MiB, GUEST_RAM);
     if (map->high_bytes)
         guest_mem_map(m->mem, GPA(map->high_base), m->ram, map->low_bytes, map->high_bytes,
                       GUEST_RAM);

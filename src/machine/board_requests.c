@@ -258,6 +258,25 @@ static void board_map_changed(void *opaque)
     wish_unlock(m, WISH_REMAP);
 }
 
+static void board_smi(void *opaque)
+{
+    struct vcpu *v = vcpu_current();
+
+    if (v)
+        vcpu_smi(v);
+}
+
+void machine_smm_begin(struct machine *m)
+{
+    if (!m->smm_wanted || !m->cpus)
+        return;
+    if (cpu_set_has_smm(m->cpus))
+        m->requests.smi = board_smi;
+    else
+        log_warning("-machine smm=on is accepted, but system management mode is not to be had with "
+                    "KVM here: -accel jit has it.");
+}
+
 void machine_requests_init(struct machine *m)
 {
     m->wishes = g_new0(struct wishes, 1);

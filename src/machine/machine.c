@@ -290,6 +290,23 @@ static bool cpu_is_amd(const struct vm_config *cfg, bool *amd, GError **err)
     return true;
 }
 
+/* "auto" is off: firmware that needs system management mode has users who ask for it. */
+static bool smm_option(struct machine *m, GError **err)
+{
+    static const char *const words[] = {"auto", "off", "on", "no", "yes", NULL};
+    unsigned word = 0;
+
+    if (!props_get_enum(m->cfg->machine, "smm", words, &word, err))
+        return false;
+    m->smm_wanted = word == 2 || word == 4;
+    if (m->smm_wanted && m->board != &board_q35) {
+        m->smm_wanted = false;
+        log_warning("-machine smm=on is accepted, but only the q35 machines have system management "
+                    "mode.");
+    }
+    return true;
+}
+
 /* -global driver=ICH9-LPC,property=disable_s3,value=1, and hpet=off of the machine. */
 static bool board_options(struct machine *m, GError **err)
 {
@@ -298,6 +315,8 @@ static bool board_options(struct machine *m, GError **err)
     if (!props_get_bool(m->cfg->machine, "hpet", &hpet, err))
         return false;
     m->hpet = hpet;
+    if (!smm_option(m, err))
+        return false;
     m->sleep_s3 = m->sleep_s4 = true;
     for (guint i = 0; i < m->cfg->globals->len; i++) {
         struct props *p = g_ptr_array_index(m->cfg->globals, i);

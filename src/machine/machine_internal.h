@@ -67,6 +67,8 @@ struct machine {
     uint16_t tables_pm_base; /* the PM block's port as the ACPI tables have it; board lock */
     uint64_t facs_gpa;       /* main thread; the substitute moves it at resets */
     bool firmware;           /* starts at the reset vector; else the firmware substitute */
+    struct smram *smram;     /* NULL: no system management mode was asked for, or no room */
+    bool smm_wanted;
     bool hpet, sleep_s3, sleep_s4, no_reboot_strap;
     GPtrArray *boot_entries; /* firmware.c; NULL: none */
     unsigned resets;         /* the first start included */
@@ -89,6 +91,7 @@ struct machine {
 /* board_requests.c */
 struct wishes;
 void machine_requests_init(struct machine *m);
+void machine_smm_begin(struct machine *m); /* requests.smi, where it is wanted and to be had */
 void machine_requests_fini(struct machine *m);
 void machine_request_internal_error(struct machine *m, unsigned cpu, const char *dump);
 void machine_request_ejects(struct machine *m);

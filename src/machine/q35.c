@@ -12,7 +12,8 @@ static bool chipset(struct machine *m, GError **err)
     m->isa_bridge = lpc_new(&m->pci, m->pm, err);
     if (m->isa_bridge && m->no_reboot_strap)
         lpc_strap_no_reboot(m->isa_bridge);
-    m->host_bridge = m->isa_bridge ? mch_new(&m->pci, m->shadow, err) : NULL;
+    m->host_bridge =
+        m->isa_bridge ? mch_new(&m->pci, m->shadow, m->requests.smi ? m->smram : NULL, err) : NULL;
     if (!m->host_bridge || !props_get_bool(m->cfg->machine, "sata", &sata, err))
         return false;
     if (sata)

@@ -24,7 +24,7 @@ static const struct guest_region *piece(struct guest_mem *m, uint64_t gpa, uint6
 
 static bool range_ok(struct guest_mem *m, uint64_t gpa, uint64_t len, bool ram_only)
 {
-    if (gpa + len < gpa)
+    if (gpa + len < gpa || gpa + len > GUEST_MEM_HIDDEN)
         return false;
     while (len) {
         uint64_t offset, here;
@@ -40,7 +40,7 @@ static bool range_ok(struct guest_mem *m, uint64_t gpa, uint64_t len, bool ram_o
 void *guest_mem_ptr(struct guest_mem *m, gpa_t gpa, uint64_t len_bytes, bool write)
 {
     const struct guest_region *r = guest_mem_find(m, gpa);
-    if (!r || (write && r->kind != GUEST_RAM))
+    if (!r || (write && r->kind != GUEST_RAM) || gpa.v >= GUEST_MEM_HIDDEN)
         return NULL;
     uint64_t offset = gpa.v - r->gpa;
     return len_bytes <= r->size_bytes - offset ? r->host + offset : NULL;
@@ -86,7 +86,8 @@ static int write_range(struct guest_mem *m, uint64_t gpa, const uint8_t *from, u
 int guest_mem_write(struct guest_mem *m, gpa_t gpa, const void *buf, uint64_t len_bytes)
 {
     const struct guest_region *r = guest_mem_find(m, gpa);
-    if (likely(r && r->kind == GUEST_RAM && len_bytes <= r->size_bytes - (gpa.v - r->gpa))) {
+    if (likely(r && r->kind == GUEST_RAM && len_bytes <= r->size_bytes - (gpa.v - r->gpa) &&
+               gpa.v < GUEST_MEM_HIDDEN)) {
         memcpy(r->host + (gpa.v - r->gpa), buf, len_bytes);
         region_wrote(m, r, gpa.v - r->gpa, len_bytes);
         return 0;

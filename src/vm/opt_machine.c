@@ -45,7 +45,6 @@ static const struct {
     const char *why;
 } later_switches[] = {
     {"vmport", "the VMware port comes with a later version: it reads as nothing"},
-    {"smm", "system management mode is not modelled"},
 };
 
 static bool check_switches(struct props *p, GError **err)

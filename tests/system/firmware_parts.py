@@ -11,14 +11,14 @@ CODE = pathlib.Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 VARS = pathlib.Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
 
-def flash(work):
-    if not CODE.exists():
+def flash(work, code=CODE, variables=VARS):
+    if not code.exists():
         raise Skip("OVMF is not installed: scripts/packages.sh guest")
     copy = pathlib.Path(work) / "vars.fd"
     if not copy.exists():
-        shutil.copyfile(VARS, copy)
+        shutil.copyfile(variables, copy)
     return ["-m", "512", "-nic", "none",
-            "-blockdev", f"driver=file,node-name=code-file,filename={CODE},read-only=on",
+            "-blockdev", f"driver=file,node-name=code-file,filename={code},read-only=on",
             "-blockdev", "driver=raw,node-name=code,file=code-file,read-only=on",
             "-blockdev", f"driver=file,node-name=vars-file,filename={copy}",
             "-blockdev", "driver=raw,node-name=vars,file=vars-file",

@@ -333,6 +333,11 @@ static void jit_nmi(struct vcpu *v)
     jit_wake(jit_of(v), PENDING_NMI);
 }
 
+static void jit_smi(struct vcpu *v)
+{
+    jit_wake(jit_of(v), PENDING_SMI);
+}
+
 /* ---- state ---- */
 
 static void jit_get_state(struct vcpu *v, struct x86_state *out)
@@ -411,6 +416,7 @@ const struct accel_ops jit_accel = {
     .get_state = jit_get_state,
     .set_state = jit_set_state,
     .nmi = jit_nmi,
+    .smi = jit_smi,
     .counter_names = tr_counter_names,
     .counters = tr_counters,
     .clock_stopped = jit_clock_stopped,

@@ -443,6 +443,7 @@ bool mmu_fill_quick(struct jit_cpu *c, uint64_t linear, unsigned access)
 
     if (!mmu_walk_quick(c, linear, access, c->cpl == 3, &w))
         return false;
+    w.phys = smm_phys(c, w.phys);
     tlb_fill(c, linear, access, &w);
     return true;
 }
@@ -459,6 +460,7 @@ gpa_t mmu_translate(struct jit_cpu *c, uint64_t linear, unsigned access)
     if (!mmu_walk_quick(c, linear, access, user, &w) &&
         !mmu_walk(c, linear, access, user, true, &w, &error))
         cpu_page_fault(c, linear, error);
+    w.phys = smm_phys(c, w.phys);
     tlb_fill(c, linear, access, &w);
     return GPA(w.phys);
 }
@@ -471,7 +473,7 @@ bool mmu_probe(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_t *out)
 
     if (!mmu_walk(c, linear, access, user, false, &w, &error))
         return false;
-    *out = GPA(w.phys);
+    *out = GPA(smm_phys(c, w.phys));
     return true;
 }
 

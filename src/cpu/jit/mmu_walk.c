@@ -50,6 +50,7 @@ static uint64_t entry_read(struct walker *w, uint64_t gpa)
     struct visited *v = &w->seen[w->count];
     const struct guest_region *r = w->near;
 
+    gpa = smm_phys(w->c, gpa);
     if (!r || gpa - r->gpa >= r->size_bytes)
         w->near = r = guest_mem_find(w->c->set->cfg.mem, GPA(gpa));
     v->region = r;

@@ -354,6 +354,12 @@ void pv_hypercall(struct jit_cpu *c);
 
 /* ---- sys_smm.c ---- */
 void smm_enter(struct jit_cpu *c);
+/* Where a processor in SMM finds that address: SMRAM that is hidden lies elsewhere. */
+uint64_t smm_find(struct jit_cpu *c, uint64_t phys);
+static inline uint64_t smm_phys(struct jit_cpu *c, uint64_t phys)
+{
+    return likely(!c->st.in_smm) ? phys : smm_find(c, phys);
+}
 op_fn sys_op_rsm;
 
 /* ---- jit_sync.c: waiting for, stopping and waking other vcpus ---- */

@@ -77,13 +77,35 @@ static void smm_segments(struct x86_state *st)
     st->seg[SEG_CS].attr = 0x809b;
 }
 
+uint64_t smm_find(struct jit_cpu *c, uint64_t phys)
+{
+    return guest_mem_find(c->set->cfg.mem, GPA(GUEST_MEM_HIDDEN + phys)) ? GUEST_MEM_HIDDEN + phys
+                                                                         : phys;
+}
+
+/* The save map in memory, or NULL; at says where. */
+static uint8_t *map_host(struct jit_cpu *c, uint64_t *at)
+{
+    *at = smm_find(c, (uint32_t)(c->st.smbase + SAVE_MAP));
+    const struct guest_region *r = guest_mem_find(c->set->cfg.mem, GPA(*at));
+
+    if (!r || r->kind != GUEST_RAM || *at - r->gpa > r->size_bytes - SAVE_BYTES)
+        return NULL;
+    return r->host + (*at - r->gpa);
+}
+
 void smm_enter(struct jit_cpu *c)
 {
     struct x86_state *st = &c->st;
     uint8_t map[SAVE_BYTES] = {0};
+    uint64_t at = 0;
 
     save_map(st, map, sys_of(c)->smi_halted);
-    guest_mem_write(c->set->cfg.mem, GPA(st->smbase + SAVE_MAP), map, sizeof(map));
+    uint8_t *saved = map_host(c, &at);
+    if (saved) {
+        memcpy(saved, map, sizeof(map));
+        guest_mem_wrote(c->set->cfg.mem, GPA(at), sizeof(map));
+    }
     sys_of(c)->smm_nmi_masked = st->nmi_masked;
     st->in_smm = true;
     st->nmi_masked = true;
@@ -132,10 +154,14 @@ void sys_op_rsm(struct jit_cpu *c, const struct insn *i)
 {
     struct x86_state *st = &c->st;
     uint8_t map[SAVE_BYTES];
+    uint64_t at = 0;
 
     if (!st->in_smm)
         raise_ud(c);
-    if (guest_mem_read(c->set->cfg.mem, GPA(st->smbase + SAVE_MAP), map, sizeof(map)))
+    const uint8_t *saved = map_host(c, &at);
+    if (saved)
+        memcpy(map, saved, sizeof(map));
+    else
         memset(map, 0xff, sizeof(map));
     struct x86_state old = *st;
     load_map(st, map);

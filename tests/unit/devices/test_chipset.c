@@ -22,7 +22,7 @@ static struct board *board_new(void)
     struct acpi_pm *pm =
         acpi_pm_new(&b->f->devices, b->f->pio, &b->f->chip, b->f->clock, &b->f->req, ACPI_PM_ICH9);
     b->lpc = lpc_new(&b->host, pm, NULL);
-    b->mch = mch_new(&b->host, NULL, NULL);
+    b->mch = mch_new(&b->host, NULL, NULL, NULL);
     device_list_reset(&b->f->devices);
     return b;
 }

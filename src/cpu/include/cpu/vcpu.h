@@ -88,6 +88,9 @@ void vcpu_get_state(struct vcpu *v, struct x86_state *out); /* paused */
 bool vcpu_set_state(struct vcpu *v, const struct x86_state *in, GError **err);
 void vcpu_kick(struct vcpu *v);
 void vcpu_nmi(struct vcpu *v);
+/* System management interrupts: only where the accelerator has that mode. */
+bool cpu_set_has_smm(const struct cpu_set *s);
+void vcpu_smi(struct vcpu *v);
 unsigned vcpu_index(const struct vcpu *v); /* its place in the topology */
 uint32_t vcpu_apic_id(const struct vcpu *v);
 int vcpu_tid(const struct vcpu *v);

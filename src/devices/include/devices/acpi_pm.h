@@ -2,9 +2,10 @@
  * of the PIIX4 (PM1, PM timer, a 16-bit GPE0), and the APM ports 0xb2/0xb3.
  *
  * A PCI function (the LPC bridge, the PIIX4's third) says where the block lies and which GSI is the
- * SCI.  SMI is not generated: writing ACPI_ENABLE/ACPI_DISABLE to the SMI command port sets and
- * clears SCI_EN at once, as the firmware's SMI handler would.  When the ICH9's TCO watchdog has
- * timed out twice without a reload, and NO_REBOOT is clear, the board is told.
+ * SCI.  Writing ACPI_ENABLE/ACPI_DISABLE to the SMI command port sets and clears SCI_EN at once, as
+ * the firmware's SMI handler would; where there is SMM and firmware has enabled it, a write there
+ * is an SMI as well.  There is no other source of SMIs.  When the ICH9's TCO watchdog has timed out
+ * twice without a reload, and NO_REBOOT is clear, the board is told.
  *
  * Threads: registers under the board lock; timers in the main thread.
  * Spec:    Intel ICH9 data sheet §13.8, §13.9; 82371AB (PIIX4) §7.2; ACPI 6.4 §4.8. */
@@ -48,6 +49,8 @@ uint16_t acpi_pm_base(const struct acpi_pm *p);
 void acpi_pm_set_sci(struct acpi_pm *p, unsigned gsi);
 /* NO_REBOOT of the chip set's general control; set at first. */
 void acpi_pm_no_reboot(struct acpi_pm *p, bool on);
+/* SMI_LOCK of the general power management: the global SMI enable can no longer be cleared. */
+void acpi_pm_smi_lock(struct acpi_pm *p, bool on);
 /* Board lock held. */
 void acpi_pm_power_button(struct acpi_pm *p);
 void acpi_pm_gpe_raise(struct acpi_pm *p, unsigned bit); /* sets GPE0 status bit 0..63 (15) */

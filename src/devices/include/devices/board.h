@@ -26,6 +26,8 @@ struct board_requests {
     void (*rtc_change)(void *opaque, int64_t offset_s); /* guest set the clock; may be NULL */
     /* A mem_layout was set anew: no further instruction before it is applied; may be NULL. */
     void (*map_changed)(void *opaque);
+    /* System management interrupt to the processor that runs this; NULL: there is no SMM. */
+    void (*smi)(void *opaque);
     void (*watchdog)(void *opaque);                    /* a watchdog's time is up */
     void (*panicked)(void *opaque, bool crash_kernel); /* crash_kernel: one takes over */
 };

@@ -21,6 +21,10 @@
 
 #define GUEST_PAGE_SHIFT 12
 #define GUEST_PAGE_SIZE  4096ull
+/* From here on lies memory that some processors see elsewhere, in a mode of theirs (SMRAM): beyond
+ * every physical address a page table can name.  Only guest_mem_find() and guest_mem_wrote() go
+ * there; for devices there is nothing. */
+#define GUEST_MEM_HIDDEN (1ull << 52)
 
 struct guest_mem;
 
