@@ -1,7 +1,8 @@
 #!/bin/sh
 # make-desktop.sh - a disk with a Wayland desktop (weston and its terminal, drawn without 3D), in $CACHE/desktop/root.img.
 # It is started by the generic guest's kernel and initramfs (make-guest.sh generic), whose init hands over to it.  A
-# shell runs on the serial port beside the desktop.  Needs no root, but a few hundred MB of packages.
+# shell runs on the serial port beside the desktop; the guest agent is there, too.  Needs no root, but a few hundred MB
+# of packages.
 set -eu
 . "$(dirname -- "$0")/../lib.sh"
 
@@ -53,7 +54,7 @@ END
 chmod 755 "$work/init"
 mode=root
 [ "$(id -u)" = 0 ] || mode=unshare
-mmdebstrap --mode=$mode --variant=apt --include=weston,udev,kmod,mount,fonts-dejavu-core \
+mmdebstrap --mode=$mode --variant=apt --include=weston,qemu-guest-agent,udev,kmod,mount,fonts-dejavu-core \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --customize-hook="rm -rf \"\$1\"/var/cache/apt/* \"\$1\"/var/lib/apt/lists/*; rm -f \"\$1/sbin/init\";
         cp '$work/init' \"\$1/sbin/init\"; mkdir -p \"\$1/etc/xdg/weston\";

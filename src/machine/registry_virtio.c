@@ -304,9 +304,15 @@ const struct prop_desc props_virtio_port[] = {
     {NULL, PROP_STR, NULL, NULL},
 };
 
+static void port_open(void *opaque, struct device *port, bool open)
+{
+    if (port->id) /* without one nobody could tell which */
+        machine_emit(opaque, "VSERPORT_CHANGE", json_pack("{sssb}", "id", port->id, "open", open));
+}
+
 static bool port_create(struct machine *m, struct props *p, bool console, GError **err)
 {
-    struct virtio_port_config cfg = {.console = console};
+    struct virtio_port_config cfg = {.console = console, .on_open = port_open, .on_open_opaque = m};
     const char *bus = NULL;
     uint32_t nr = 0;
     struct pci_dev *carrier;

@@ -60,8 +60,11 @@ static void reset_timer(void *opaque)
 
     for (unsigned i = 0; i < c->max_ports; i++) {
         struct vcon_port *p = c->port[i];
-        if (p && p->fe && !__atomic_load_n(&p->guest_open, __ATOMIC_RELAXED))
+        if (!p || __atomic_load_n(&p->guest_open, __ATOMIC_RELAXED))
+            continue;
+        if (p->fe)
             chardev_set_open(p->fe, false);
+        vcon_tell_open(p);
     }
 }
 

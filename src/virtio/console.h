@@ -48,7 +48,10 @@ struct vcon_port {
     bool console;
     struct chardev *chardev; /* NULL: output vanishes */
     struct chardev_fe *fe;
+    void (*on_open)(void *opaque, struct device *port, bool open);
+    void *on_open_opaque;
     bool guest_open;  /* atomic */
+    bool told_open;   /* main thread: what on_open() was told last */
     uint32_t tx_done; /* bytes of the first waiting buffer that are written already */
 };
 
@@ -76,6 +79,7 @@ struct vcon_port *vcon_port_of_queue(struct virtio_console *c, const struct virt
 bool vcon_tx(struct vcon_port *p, struct virtq *q);
 void vcon_rx_kick(struct vcon_port *p);
 void vcon_set_guest_open(struct vcon_port *p, bool open);
+void vcon_tell_open(struct vcon_port *p); /* main thread */
 void vcon_port_destroy(struct device *d);
 /* console_ctrl.c */
 void vcon_send(struct virtio_console *c, unsigned port, uint16_t event, uint16_t value);

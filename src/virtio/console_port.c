@@ -150,9 +150,19 @@ static const struct chardev_fe_ops fe_ops = {
     .event = fe_event,
 };
 
+void vcon_tell_open(struct vcon_port *p)
+{
+    bool open = __atomic_load_n(&p->guest_open, __ATOMIC_RELAXED);
+
+    if (p->on_open && open != p->told_open)
+        p->on_open(p->on_open_opaque, &p->dev, open);
+    p->told_open = open;
+}
+
 void vcon_set_guest_open(struct vcon_port *p, bool open)
 {
     __atomic_store_n(&p->guest_open, open, __ATOMIC_RELAXED);
+    vcon_tell_open(p);
     if (!p->fe)
         return;
     chardev_set_open(p->fe, open);
@@ -229,6 +239,8 @@ struct device *virtio_port_new(struct pci_dev *serial, const struct virtio_port_
     p->console = cfg->console;
     p->name = g_strdup(cfg->name);
     p->chardev = cfg->chardev;
+    p->on_open = cfg->on_open;
+    p->on_open_opaque = cfg->on_open_opaque;
     if (cfg->chardev && !(p->fe = chardev_attach(cfg->chardev, &fe_ops, p, err))) {
         vcon_port_destroy(&p->dev);
         return NULL;

@@ -25,6 +25,8 @@ struct fixture {
     struct vt_queue crx, ctx, rx0, tx0, rx1, tx1;
     struct chardev *console, *port;
     char *path;
+    unsigned tellings;
+    bool told_open;
     uint64_t mem;
 };
 
@@ -34,6 +36,15 @@ static struct chardev *open_chardev(const char *spec, const char *id)
     struct chardev *c = chardev_open_legacy(spec, id, false, &err);
     g_assert_no_error(err);
     return c;
+}
+
+static void on_open(void *opaque, struct device *port, bool open)
+{
+    struct fixture *f = opaque;
+
+    g_assert_cmpstr(port->id, ==, "channel0");
+    f->told_open = open;
+    f->tellings++;
 }
 
 static void board_up(struct fixture *f)
@@ -53,10 +64,13 @@ static void board_up(struct fixture *f)
     g_assert_true(virtio_serial_find(vt_board_pci(f->board), NULL, &err) == f->pci);
     g_assert_nonnull(virtio_port_new(
         f->pci, &(struct virtio_port_config){.console = true, .chardev = f->console}, &err));
-    g_assert_nonnull(virtio_port_new(
-        f->pci,
-        &(struct virtio_port_config){.id = "channel0", .name = "org.test.0", .chardev = f->port},
-        &err));
+    g_assert_nonnull(virtio_port_new(f->pci,
+                                     &(struct virtio_port_config){.id = "channel0",
+                                                                  .name = "org.test.0",
+                                                                  .chardev = f->port,
+                                                                  .on_open = on_open,
+                                                                  .on_open_opaque = f},
+                                     &err));
     f->mem = vt_alloc(f->bus, 65536, 4096);
 }
 
@@ -225,6 +239,29 @@ static void test_ports(void)
     g_assert_false(chardev_fe_open(f.port));
     close(fd);
     expect(&f, 1, OPEN, 0);
+    tear_down(&f);
+}
+
+/* Whoever follows the port hears of each change once: by the guest, by a reset. */
+static void test_openings_are_told(void)
+{
+    struct fixture f;
+
+    set_up(&f, F_MULTIPORT);
+    handshake(&f);
+    g_assert_cmpuint(f.tellings, ==, 0);
+    say(&f, 1, OPEN, 1);
+    say(&f, 1, OPEN, 1);
+    g_assert_cmpuint(f.tellings, ==, 1);
+    g_assert_true(f.told_open);
+    say(&f, 1, OPEN, 0);
+    g_assert_cmpuint(f.tellings, ==, 2);
+    g_assert_false(f.told_open);
+    say(&f, 1, OPEN, 1);
+    vt_reset(&f.dev);
+    vt_pump(f.bus, 30);
+    g_assert_cmpuint(f.tellings, ==, 4);
+    g_assert_false(f.told_open);
     tear_down(&f);
 }
 
@@ -403,6 +440,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/virtio-console/ports", test_ports);
+    g_test_add_func("/virtio-console/openings-are-told", test_openings_are_told);
     g_test_add_func("/virtio-console/flow-control", test_flow_control);
     g_test_add_func("/virtio-console/single-port-driver", test_single_port_driver);
     g_test_add_func("/virtio-console/hostile", test_hostile);

@@ -107,5 +107,6 @@ def person_at_the_desktop(save):
                 screen.until(lambda s: s.dot(MIDDLE) == BACKGROUND, "the background, after the window was closed")
 
 
-save_to = sys.argv[2] if sys.argv[1:2] == ["--save"] else None
-run_tests([("typing, pointing and closing a window", lambda: person_at_the_desktop(save_to))])
+if __name__ == "__main__":
+    save_to = sys.argv[2] if sys.argv[1:2] == ["--save"] else None
+    run_tests([("typing, pointing and closing a window", lambda: person_at_the_desktop(save_to))])

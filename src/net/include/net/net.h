@@ -36,7 +36,7 @@ const char *net_type(const struct net_backend *b);
 bool net_claim(struct net_backend *b, const struct net_peer_ops *ops, void *nic, GError **err);
 void net_release(struct net_backend *b);
 unsigned net_queues(const struct net_backend *b); /* queue pairs its card should have; 0: any */
-bool net_has_peer(const struct net_backend *b); /* a NIC has claimed it */
+bool net_has_peer(const struct net_backend *b);   /* a NIC has claimed it */
 size_t net_send(struct net_backend *b, const struct iovec *iov,
                 int count);                 /* bytes taken, 0 = not now */
 void net_peer_ready(struct net_backend *b); /* NIC has receive buffers again */

@@ -20,6 +20,7 @@
 
 struct blk_node;
 struct chardev;
+struct device;
 struct evloop;
 struct net_backend;
 struct pci_bus;
@@ -144,6 +145,9 @@ struct virtio_port_config {
     unsigned nr;      /* 0 = next free (virtserialport never takes 0) */
     bool console;     /* virtconsole */
     struct chardev *chardev;
+    /* main thread; the guest has opened or closed its end (VSERPORT_CHANGE); may be NULL */
+    void (*on_open)(void *opaque, struct device *port, bool open);
+    void *on_open_opaque;
 };
 /* Adds a port; it appears in the device list as "virtserialport" or "virtconsole" and is destroyed
  * with its device or by ops->destroy. */
