@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 MESON_SETUP = meson setup --prefix=$(PREFIX)
 NINJA_QUIET = scripts/build.sh
 
-.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-manager bench-cpu bench-disk soak install guest lab lab-guest clean
+.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-manager bench-cpu bench-disk bench-screen soak install guest lab lab-guest clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -72,6 +72,12 @@ bench-cpu: build
 bench-disk: build guest
 	@scripts/packages.sh guest bench
 	@for part in $(wildcard bench/guest_disk.py bench/disk_convert.py); do python3 $$part || exit 1; done
+
+## bench-screen idle cost with a viewer, and a full-screen scroll, beside QEMU's TCG (ARGS="--desktop")
+bench-screen: build
+	@scripts/packages.sh guest bench
+	@scripts/guest/prepare.sh generic
+	@python3 bench/screen.py $(ARGS)
 
 ## soak         guests of 2 and 4 vcpus under load; every answer must be the host's (SECONDS_EACH=120, ARGS="...")
 soak: build guest
