@@ -10,13 +10,14 @@
 #include "block/block.h"
 #include "bus/pci.h"
 #include "chardev/chardev.h"
+#include "display/input.h"
 #include "net/net.h"
 #include "scsi/scsi.h"
 #include "virtio/devices.h"
 
 #include <stdlib.h>
 
-enum { DEVICES = 6, QUEUES = 6, QSIZE = 16, WINDOW = 0x10000, STEPS_MAX = 400 };
+enum { DEVICES = 8, PORTS = 0xc000, QUEUES = 6, QSIZE = 16, WINDOW = 0x10000, STEPS_MAX = 400 };
 #define RING_BASE 0x20000ull /* each queue: descriptors, available, used in 0x1000 bytes */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -37,7 +38,8 @@ static struct virtio_pci_config place(unsigned i)
 {
     return (struct virtio_pci_config){.bus = vt_board_pci(board)->root,
                                       .devfn = PCI_DEVFN(i + 1, 0),
-                                      .clock = vt_board_clock(board)};
+                                      .clock = vt_board_clock(board),
+                                      .legacy = true};
 }
 
 /* Nothing here works in another thread or in the kernel: no reason to wait. */
@@ -76,10 +78,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     struct virtio_balloon_config balloon = {
         .pci = place(3), .free_page_reporting = true, .page_poison = true};
     struct virtio_serial_config serial = {.pci = place(4), .max_ports = 3};
+    struct virtio_input_config kbd = {.pci = place(6), .kind = VIRTIO_INPUT_KEYBOARD},
+                               tablet = {.pci = place(7), .kind = VIRTIO_INPUT_TABLET};
     struct pci_dev *s = virtio_serial_pci_new(&serial, NULL);
     struct virtio_port_config port = {.name = "p", .chardev = null};
     if (!virtio_blk_pci_new(&blk, NULL) || !virtio_net_pci_new(&nic, NULL) ||
         !virtio_rng_pci_new(&rng, NULL) || !virtio_balloon_pci_new(&balloon, NULL) || !s ||
+        !virtio_input_pci_new(&kbd, NULL) || !virtio_input_pci_new(&tablet, NULL) ||
         !virtio_port_new(s, &port, NULL))
         abort();
     scsi_make();
@@ -141,11 +146,26 @@ static void write_memory(struct input *in)
     in->left -= n;
 }
 
+/* Somebody at the host. */
+static void host_input(struct input *in)
+{
+    size_t count;
+    const struct input_key *keys = input_keys(&count);
+    uint8_t what = (uint8_t)take(in, 1), a = (uint8_t)take(in, 1);
+
+    if (what & 1)
+        input_key(&keys[a % count], what & 2);
+    else if (what & 2)
+        input_move_to(a * 100u, what * 100u);
+    else
+        input_buttons(a);
+}
+
 static void step(struct vt_dev *d, struct input *in)
 {
     uint64_t off;
 
-    switch (take(in, 1) % 12) {
+    switch (take(in, 1) % 16) {
     case 0:
     case 1:
         write_desc(in);
@@ -179,6 +199,18 @@ static void step(struct vt_dev *d, struct input *in)
         vt_config_write(bus, d->devfn, (unsigned)off, 4, (uint32_t)take(in, 4));
         vt_config_read(bus, d->devfn, (unsigned)off, 4);
         break;
+    case 12: /* the legacy interface */
+    case 13:
+        off = take(in, 1) % 64;
+        bus->out(bus, (uint16_t)(PORTS + off), 1u << take(in, 1) % 3, (uint32_t)take(in, 4));
+        vt_pump(bus, 1);
+        break;
+    case 14:
+        bus->in(bus, (uint16_t)(PORTS + take(in, 1) % 64), 1u << take(in, 1) % 3);
+        break;
+    case 15:
+        host_input(in);
+        break;
     case 11: /* an index out of thin air */
         vt_put(bus, ring(take(in, 1) % QUEUES) + 0x402, take(in, 2), 2);
         break;
@@ -194,6 +226,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     bus->next_mmio = 0xe0000000;
     vt_dev_open(&d, bus, devfn, features & 1);
+    vt_config_write(bus, devfn, 0x10, 4, PORTS);
+    vt_config_write(bus, devfn, PCI_COMMAND, 2, 7);
     vt_negotiate(&d, ~features | BIT64(32) | BIT64(17));
     for (unsigned q = 0; q < QUEUES; q++)
         queue_set_up(&d, q);
