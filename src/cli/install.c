@@ -295,6 +295,32 @@ static bool add_os(struct build *b)
 
 /* ---- disks ---- */
 
+/* --check all=off, or WHAT=off: that is not checked. */
+static bool checked(struct build *b, const char *what)
+{
+    bool all = true, one = true;
+    const char *text = cmd_str(b->c, "check");
+    PROPS_AUTO p = text ? props_parse(text, NULL, NULL) : NULL;
+    if (p) {
+        props_get_bool(p, "all", &all, NULL);
+        props_get_bool(p, what, &one, NULL);
+    }
+    return all && one;
+}
+
+/* Two machines that write one image ruin it. */
+static bool not_in_use(struct build *b, struct props *p, const char *path)
+{
+    const char *device = pick(b, p, "device");
+    bool shared = device && !strcmp(device, "cdrom");
+    props_get_bool(p, "readonly", &shared, NULL);
+    g_autofree char *user = shared || !checked(b, "path_in_use") ? NULL : image_user(b->s, path);
+    return !user || error_set(b->err, HANOK_ERROR_BUSY,
+                              "--disk: '%s' is a disk of domain '%s'; --check path_in_use=off "
+                              "takes it nevertheless",
+                              path, user);
+}
+
 static bool wish(struct build *b, struct props *p, const char *path, const char **format)
 {
     const char *size = pick(b, p, "size"), *backing = pick(b, p, "backing_store");
@@ -302,6 +328,9 @@ static bool wish(struct build *b, struct props *p, const char *path, const char 
     struct stat st;
     if (!stat(path, &st)) {
         struct image_info info;
+        if (!not_in_use(b, p, path)) {
+            return false;
+        }
         if (!*format && S_ISREG(st.st_mode)) {
             if (!image_info(path, &info, b->err)) {
                 return false;

@@ -21,7 +21,7 @@ struct install {
     struct boot_files boot;
     GPtrArray *wishes; /* disks to be made */
     GPtrArray *made;   /* files made for it: removed when it does not start */
-    bool dry;          /* --print-xml, --dry-run, --check */
+    bool dry;          /* --print-xml, --dry-run */
     bool answered;     /* the installer's RAM disk has a preseed.cfg */
 };
 
@@ -330,7 +330,7 @@ int install_run(struct cmd *c)
     struct install in = {
         .c = c, .store = cmd_store(c), .made = g_ptr_array_new_with_free_func(g_free)};
     int status = 1;
-    in.dry = cmd_flag(c, "print-xml") || cmd_flag(c, "dry-run") || cmd_flag(c, "check");
+    in.dry = cmd_flag(c, "print-xml") || cmd_flag(c, "dry-run");
     if (os_list_asked(c)) {
         return os_list();
     }
@@ -414,7 +414,7 @@ const struct opt install_opts[] = {
     {"autostart", "see 'hanok autostart'", OPT_FLAG},
     {"print-xml", "print the XML and do nothing", OPT_FLAG},
     {"dry-run", "check everything and do nothing", OPT_FLAG},
-    {"check", "accepted: checks are always made", OPT_NAMED},
+    {"check", "path_in_use=off or all=off: take a disk that another domain has", OPT_NAMED},
     {"debug", "accepted: 'hanok log' tells what happens", OPT_FLAG},
     {"noacpi", "accepted", OPT_FLAG},
     {NULL}};

@@ -189,6 +189,50 @@ def system_to_be_installed_sets_defaults():
         need("apt install osinfo-db" in made("--pxe", "--osinfo", "old1")["said"], "no database")
 
 
+def options_become_xml():
+    with Session() as s:
+        image = s.dir / "i.qcow2"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "8M"], check=True)
+        words = ["install", "--name", "a", "--print-xml", "--import", "--disk", f"{image},cache=none,io=native,discard=unmap,serial=S1",
+                 "--ram", "256,maxmemory=512", "--vcpus", "2,maxvcpus=4,sockets=2,cores=2,threads=1", "--cpuset", "0", "--cpu",
+                 "qemu64,+aes,-svm", "--description", "D", "--metadata", "title=T", "--graphics", "vnc,port=5901,password=x",
+                 "--video", "vga", "--serial", f"file,path={s.dir}/log", "--channel", "none", "--rng", "builtin", "--memballoon",
+                 "none", "--watchdog", "i6300esb,action=reset", "--sound", "ich9", "--iothreads", "2", "--qemu-commandline",
+                 "-foo 'b r'", "--uuid", "11111111-2222-3333-4444-555555555555", "--hvm", "--debug", "--noreboot"]
+        x = ElementTree.fromstring(s.ok(*words))
+
+        def at(path, attribute=None):
+            found = x.find(path)
+            need(found is not None, f"no {path}")
+            return found.get(attribute) if attribute else found.text
+        has = {"uuid": "11111111-2222-3333-4444-555555555555", "title": "T", "description": "D", "memory": "524288",
+               "currentMemory": "262144", "vcpu": "4", "iothreads": "2", "cpu/model": "qemu64"}
+        need({k: at(k) for k in has} == has, f"{ {k: at(k) for k in has} }")
+        for path, attribute, value in (
+                ("vcpu", "current", "2"), ("vcpu", "cpuset", "0"), ("cpu/topology", "sockets", "2"), ("cpu/feature[2]", "policy", "disable"),
+                ("devices/disk/driver", "io", "native"), ("devices/disk/driver", "cache", "none"), ("devices/disk/driver", "discard",
+                 "unmap"), ("devices/graphics", "port", "5901"), ("devices/graphics", "passwd", "x"),
+                ("devices/video/model", "type", "vga"), ("devices/serial", "type", "file"), ("devices/memballoon", "model", "none"),
+                ("devices/watchdog", "action", "reset"), ("devices/sound", "model", "ich9"),
+                ("{http://libvirt.org/schemas/domain/qemu/1.0}commandline/*[2]", "value", "b r")):
+            need(at(path, attribute) == value, f"{path} {attribute} is {at(path, attribute)}")
+        need(x.find("devices/channel") is None and at("devices/disk/serial") == "S1" and at("devices/rng/backend", "model") == "builtin",
+             "channel, serial, rng")
+        need(s.json("list", "--all") == [] and s.run(*["--dry-run" if w == "--print-xml" else w for w in words]).returncode == 0,
+             "--print-xml, --dry-run")
+        need("no option '--frobnicate'" in s.fails("install", "--frobnicate"), "an option that does not exist")
+        # a disk has one user, unless the user says otherwise
+        s.define("other", kernel=False, devices=f"<disk type='file'><driver name='qemu' type='qcow2'/><source file='{image}'/>"
+                 "<target dev='vda'/></disk>")
+        need("is a disk of domain 'other'" in s.fails(*words), "a disk of two machines")
+        s.ok(*words, "--check", "path_in_use=off")
+        # without a console: --wait ends in time, the machine stays
+        tree = tree_of(s)
+        s.ok(*INSTALL, "--name", "w", "--disk", "none", "--transient", "--wait", "0", "--console", "pty", "--boot",
+             f"kernel={tree / 'vmlinuz'},initrd={tree / 'initrd.img'}")
+        need([(m["name"], m["persistent"]) for m in s.json("list")] == [("w", False)], "--transient, --wait 0")
+
+
 def injected_file_is_in_the_guest():
     with Session() as s:
         tree = tree_of(s)
@@ -293,6 +337,35 @@ def copies_run_beside_their_original():
         for name in ("three", "two", "one-clone", "one"):
             s.ok("undefine", name, "--remove-all-storage")
         need([p.name for p in images.iterdir()] == ["three-seed.iso"], f"left: {list(images.iterdir())}")
+
+
+def copies_by_the_other_options():
+    with Session() as s:
+        images = s.dir / "data/hanok/images"
+        for name in ("a.qcow2", "b.qcow2"):
+            s.ok("vol-create-as", "default", name, "8M", "--format", "qcow2")
+        disks = "".join(f"<disk type='file'><driver name='qemu' type='qcow2'/><source file='{images}/{n}.qcow2'/><target dev="
+                        f"'vd{n}'/></disk>" for n in "ab")
+        s.define("one", kernel=False, devices=disks)
+
+        def sources(text):
+            return [d.get("file").rsplit("/", 1)[1] for d in ElementTree.fromstring(text).findall("devices/disk/source")]
+        need(sources(s.ok("clone", "-o", "one", "--auto-clone", "--print-xml")) == ["a-clone.qcow2", "b-clone.qcow2"], "--print-xml")
+        s.ok("clone", "-o", "one", "--auto-clone", "--check")
+        need([m["name"] for m in s.json("list", "--all")] == ["one"] and len(list(images.iterdir())) == 2, "--check made something")
+        s.ok("clone", "-o", "one", "-n", "two", "--skip-copy", "vdb", "-f", str(images / "c.qcow2"))
+        need(sources(s.ok("dumpxml", "two")) == ["c.qcow2", "b.qcow2"], "--skip-copy")
+        (images / "d.qcow2").write_bytes(b"mine")
+        s.ok("clone", "-o", "one", "-n", "three", "--preserve-data", "-f", str(images / "d.qcow2"), "-f", str(images / "d.qcow2"))
+        need((images / "d.qcow2").read_bytes() == b"mine", "--preserve-data wrote into the file")
+        xml = s.dir / "o.xml"
+        xml.write_text(s.ok("dumpxml", "one"))
+        s.ok("clone", "--original-xml", str(xml), "-n", "four", "--auto-clone", "--nonsparse")
+        four = set(sources(s.ok("dumpxml", "four")))
+        need(len(four) == 2 and not four & {"a.qcow2", "b.qcow2"} and all((images / n).exists() for n in four), f"--original-xml: {four}")
+        r = s.run("clone", "-o", "one", "-n", "five", "--auto-clone", "--reflink")
+        need(r.returncode == 0 or "share" in r.stderr or "reflink" in r.stderr, r.stderr)
+        need(r.returncode == 0 or "five" not in s.ok("list", "--all"), "a failed --reflink left a definition")
 
 
 # What needs something of the host that not every host has, and the words that say so.
@@ -452,11 +525,13 @@ TESTS = [
     ("the tutorial's command works", tutorial_command_works),
     ("a tree on a web server is fetched and checked", tree_on_a_web_server_is_fetched_and_checked),
     ("a CD image is a tree too", cd_image_is_a_tree_too),
+    ("options become XML", options_become_xml),
     ("the system to be installed sets defaults", system_to_be_installed_sets_defaults),
     ("an injected file is in the guest", injected_file_is_in_the_guest),
     ("an unattended install has all answers", unattended_install_has_all_answers),
     ("a cloud-init seed tells the guest who it is", cloud_init_seed_tells_the_guest_who_it_is),
     ("copies run beside their original", copies_run_beside_their_original),
+    ("copies by the other options", copies_by_the_other_options),
     ("what virt-install writes starts", what_virt_install_writes_starts),
     ("pool and volumes", pool_and_volumes),
     ("doctor says what to do", doctor_says_what_to_do),
