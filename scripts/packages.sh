@@ -16,7 +16,7 @@ group_packages() {
     guest) echo "busybox-static cpio e2fsprogs kmod xz-utils lz4 python3 seabios grub-common
               grub-pc-bin grub-efi-amd64-bin xorriso mtools fdisk ovmf ipxe-qemu" ;;
     image) echo "mmdebstrap e2fsprogs fdisk mtools uidmap util-linux" ;;
-    test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils libvirt0 passt libsdl2-dev
+    test) echo "python3 binutils clang libclang-rt-14-dev qemu-utils libvirt0 libxml2-utils passt libsdl2-dev
                vncsnapshot libjpeg-turbo-progs tesseract-ocr" ;;
     long) echo "mmdebstrap uidmap debian-installer-12-netboot-amd64
                debian-installer-12-netboot-i386 memtest86+ qemu-system-x86 util-linux

@@ -1,5 +1,5 @@
 /* verb_host.c - what this host is and can. */
-#include "cmd.h"
+#include "host.h"
 
 #include "base/util.h"
 
@@ -157,7 +157,7 @@ static int do_nodeinfo(struct cmd *c)
 
 /* ---- capabilities ---- */
 
-static bool kvm_usable(void)
+bool kvm_usable(void)
 {
     g_autofree char *why = NULL;
     bool kvm = false;
@@ -192,39 +192,6 @@ static int do_capabilities(struct cmd *c)
            "</guest>\n\n"
            "</capabilities>\n",
            vm ? vm : "/usr/bin/hanok-vm", kvm ? "      <domain type='kvm'/>\n" : "");
-    return 0;
-}
-
-static int do_domcapabilities(struct cmd *c)
-{
-    g_autofree char *vm = program_beside("hanok-vm");
-    const char *type = cmd_str(c, "virttype");
-    type = type ? type : kvm_usable() ? "kvm" : "qemu";
-    if (strcmp(type, "kvm") && strcmp(type, "qemu")) {
-        return cmd_fail("--virttype is qemu or kvm, not '%s'", type);
-    }
-    if (c->json) {
-        return cmd_json(json_pack("{sssssssis[sss]s[sssss]}", "path", vm ? vm : "", "domain", type,
-                                  "machine", "pc-q35-7.2", "max-vcpus", 288, "cpu-modes", "maximum",
-                                  "custom", "host-passthrough", "devices", "virtio-blk",
-                                  "virtio-net", "virtio-serial", "virtio-rng", "virtio-balloon"));
-    }
-    printf("<domainCapabilities>\n  <path>%s</path>\n  <domain>%s</domain>\n"
-           "  <machine>pc-q35-7.2</machine>\n  <arch>x86_64</arch>\n  <vcpu max='288'/>\n"
-           "  <iothreads supported='yes'/>\n  <os supported='yes'>\n    <loader supported='no'/>\n "
-           " </os>\n"
-           "  <cpu>\n    <mode name='host-passthrough' supported='%s'/>\n"
-           "    <mode name='maximum' supported='yes'/>\n    <mode name='custom' "
-           "supported='yes'/>\n  </cpu>\n"
-           "  <devices>\n    <disk supported='yes'>\n      <enum name='diskDevice'>\n        "
-           "<value>disk</value>\n"
-           "      </enum>\n      <enum name='bus'>\n        <value>virtio</value>\n      </enum>\n "
-           "   </disk>\n"
-           "    <rng supported='yes'>\n      <enum name='backendModel'>\n        "
-           "<value>random</value>\n"
-           "        <value>builtin</value>\n      </enum>\n    </rng>\n  "
-           "</devices>\n</domainCapabilities>\n",
-           vm ? vm : "/usr/bin/hanok-vm", type, strcmp(type, "kvm") ? "no" : "yes");
     return 0;
 }
 
@@ -267,11 +234,6 @@ static int do_uri(struct cmd *c)
 static const struct opt help_opts[] = {{"verb", "the verb to tell about", 0},
                                        {"words", "plain words, for completion", OPT_FLAG},
                                        {NULL}};
-static const struct opt domcaps_opts[] = {{"virttype", "qemu or kvm", OPT_NAMED},
-                                          {"emulatorbin", "accepted", OPT_NAMED},
-                                          {"arch", "accepted: x86_64", OPT_NAMED},
-                                          {"machine", "accepted", OPT_NAMED},
-                                          {NULL}};
 
 static const struct verb verbs[] = {
     {"accel", "which accelerator machines on this host would use, and why", true, do_accel, NULL,
@@ -280,8 +242,8 @@ static const struct verb verbs[] = {
      "hanok nodeinfo --json"},
     {"capabilities", "what the host offers, as XML", true, do_capabilities, NULL,
      "hanok capabilities"},
-    {"domcapabilities", "what a domain can have here, as XML", true, do_domcapabilities,
-     domcaps_opts, "hanok domcapabilities --virttype qemu"},
+    {"domcapabilities", "what a domain can have here, as XML", true, domcapabilities_run,
+     domcapabilities_opts, "hanok domcapabilities --virttype qemu"},
     {"hostname", "the host's name", true, do_hostname, NULL, "hanok hostname"},
     {"uri", "which connection is used, and where its files are (--json)", true, do_uri, NULL,
      "hanok uri"},

@@ -116,7 +116,8 @@ static bool describes(const struct device *dev, void *other)
 {
     struct device o = {dev->kind, other};
     const struct dev_info *a = info_of(dev), *b = info_of(&o);
-    if (a->alias.name) {
+    /* a definition has no aliases but the user's own; the running machine's XML may name it */
+    if (a->alias.name && (b->alias.name || g_str_has_prefix(a->alias.name, "ua-"))) {
         return !g_strcmp0(a->alias.name, b->alias.name);
     }
     if (dev->kind == DEVICE_DISK) {

@@ -2,6 +2,7 @@
 """Verbs that act on a running machine, seen from inside: its firmware, its boot loader or its kernel tells."""
 import json
 import os
+import pty
 import re
 import select
 import shutil
@@ -335,6 +336,83 @@ def events_are_followed():
         need(b"Stopped Destroyed" in follower.communicate(timeout=60 * SLOWNESS)[0], "destroy is not told")
 
 
+def valid(text, schema):
+    rng = Path("/usr/share/libvirt/schemas") / schema
+    if shutil.which("xmllint") and rng.exists():
+        r = subprocess.run(["xmllint", "--noout", "--relaxng", rng, "-"], input=text, capture_output=True, text=True)
+        need(r.returncode == 0, r.stderr)
+
+
+def host_is_described():
+    with Session() as s:
+        text = s.ok("capabilities")
+        valid(text, "capability.rng")
+        need(ElementTree.fromstring(text).find("guest/arch/emulator").text == os.environ["HANOK_VM"], text)
+        text = s.ok("domcapabilities", "--virttype", "qemu")
+        valid(text, "domaincaps.rng")
+        x = ElementTree.fromstring(text)
+        buses = [v.text for v in x.findall("devices/disk/enum[@name='bus']/value")]
+        need({"virtio", "sata", "scsi", "usb"} <= set(buses), f"{buses}")
+        need("qemu64" in [m.text for m in x.findall("cpu/mode[@name='custom']/model")], "no model qemu64")
+        need(s.json("domcapabilities")["disk-buses"] == buses, "--json says something else")
+        need("x86_64 here" in s.fails("domcapabilities", "--arch", "riscv64"), "another architecture")
+        need([p["name"] for p in s.json("pool-list")] == ["default"], "pool-list")
+        native = s.ok("domxml-to-native", "qemu-argv", "--xml", "-", stdin=s.xml("n", kernel=False))
+        need(os.environ["HANOK_VM"] in native and "-no-shutdown" in native and "guest=n,debug-threads=on" in native, native)
+
+
+def memory_pins_console_and_log():
+    with Session() as s:
+        s.define("v", memory=256, devices="<memballoon model='virtio'/><rng model='virtio'><backend model='random'>/dev/urandom"
+                 "</backend></rng>")
+        s.ok("start", "v")
+        need((s.ok("domname", "1").strip(), s.ok("domid", "v").strip()) == ("v", "1"), "domname, domid")
+        s.ok("emulatorpin", "v", "0", "--live")
+        pid = s.json("dominfo", "v")["pid"]
+        shown = subprocess.run(["taskset", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+        need(shown.strip().endswith("mask: 1") and s.json("emulatorpin", "v")["affinity"] == "0", shown)
+        # a terminal of its own: what is typed reaches the guest, Ctrl-] leaves, the machine stays
+        child, fd = pty.fork()
+        if child == 0:
+            os.execve(HANOK, [HANOK, "console", "v"], s.env)
+        seen = b""
+
+        def until(word):
+            nonlocal seen
+            end = time.monotonic() + 90 * SLOWNESS
+            while word not in seen:
+                need(time.monotonic() < end, f"waited for {word}: {seen[-500:]}")
+                if select.select([fd], [], [], 0.2)[0]:
+                    seen += os.read(fd, 4096)
+            seen = b""
+        until(b"hanok:~# ")
+        os.write(fd, b"echo ty''ped\n")
+        until(b"typed")
+        os.write(fd, b"\x1d")
+        _, status = os.waitpid(child, 0)
+        os.close(fd)
+        need(status == 0 and s.state("v")["state"] == "running", f"console ended with {status}")
+        s.ok("setmem", "v", "128M")
+        end = time.monotonic() + 60 * SLOWNESS
+        while s.json("dommemstat", "v")["actual"] != 128 << 10:
+            need(time.monotonic() < end, f"the balloon stays: {s.json('dommemstat', 'v')}")
+            time.sleep(0.1)
+        need("running machine cannot change" in s.fails("setmaxmem", "v", "512M"), "setmaxmem of a running machine")
+        s.ok("setmaxmem", "v", "512M", "--config")
+        need("<memory unit='KiB'>524288</memory>" in s.ok("dumpxml", "v", "--inactive"), "setmaxmem --config")
+        rng = s.dir / "rng.xml"
+        rng.write_text(ElementTree.tostring(ElementTree.fromstring(s.ok("dumpxml", "v")).find("devices/rng"), "unicode"))
+        s.ok("detach-device", "v", str(rng), "--config")
+        need("<rng" not in s.ok("dumpxml", "v", "--inactive") and "<rng" in s.ok("dumpxml", "v"), "detach-device --config")
+        need("-name" in s.ok("log", "v") and "guest=v" in s.ok("log", "v"), "the log has no command line")
+        r = s.run("autostart", "v")
+        if Path("/run/systemd/system").is_dir():
+            need(r.returncode == 0 and list((s.dir / "config/systemd/user").glob("hanok-v.service")), r.stderr)
+            s.ok("autostart", "v", "--disable")
+        else:
+            need("systemd does not run here" in r.stderr, r.stderr)
+
+
 def volumes_grow_shrink_and_are_copied():
     with Session() as s:
         s.ok("vol-create-as", "default", "a.qcow2", "64M", "--format", "qcow2")
@@ -359,6 +437,8 @@ TESTS = [
     ("limits are the kernel's", limits_are_the_kernels),
     ("passt carries the guest's packets", passt_carries_the_guests_packets),
     ("events are followed", events_are_followed),
+    ("the host is described", host_is_described),
+    ("memory, pins, console and log", memory_pins_console_and_log),
     ("volumes grow, shrink and are copied", volumes_grow_shrink_and_are_copied),
 ]
 if __name__ == "__main__":
