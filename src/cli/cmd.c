@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -521,6 +522,10 @@ int cmd_main(int argc, char **argv, const char *uri, bool quiet)
     store_close(c.store);
     g_hash_table_destroy(c.values);
     if (fflush(stdout) || ferror(stdout)) {
+        struct pollfd out = {.fd = 1, .events = POLLOUT};
+        if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)) {
+            return 1; /* a pipe whose reader has seen enough: head, less */
+        }
         return cmd_fail("could not write to standard output");
     }
     return status;

@@ -197,6 +197,28 @@ static void add_interfaces(struct target *t)
     }
 }
 
+json_t *stats_interface(struct vm *vm, const char *which, GError **err)
+{
+    DOMAIN_AUTO d = vm_live(vm, err);
+    QMP_AUTO q = d ? vm_qmp(vm, err) : NULL;
+    if (!q) {
+        return NULL;
+    }
+    JSON_AUTO queues = snapshot_queues(q);
+    JSON_AUTO list = stats_interfaces(d, queues);
+    for (unsigned i = 0; i < d->devices.interfaces->len; i++) {
+        const struct interface *n = d->devices.interfaces->pdata[i];
+        if (!g_strcmp0(n->target.dev, which) || !g_strcmp0(n->info.alias.name, which) ||
+            (n->mac.address && !g_ascii_strcasecmp(n->mac.address, which))) {
+            return json_incref(json_array_get(list, i));
+        }
+    }
+    error_set(err, HANOK_ERROR_NOT_FOUND,
+              "domain '%s' has no network card '%s'; 'hanok domiflist %s' lists them", vm->name,
+              which, vm->name);
+    return NULL;
+}
+
 static void add_block(struct target *t, unsigned i)
 {
     static const char *const names[][2] = {

@@ -14,6 +14,8 @@ json_t *stats_image(struct vm *vm, const struct disk *k, GError **err);
 bool stats_tap(const char *dev, json_t *out);
 /* name, rx_bytes, ... of every network card: of its tap, else of its queues. */
 json_t *stats_interfaces(const struct domain *d, json_t *queues);
+/* The same of one: a host device, an alias or a hardware address. */
+json_t *stats_interface(struct vm *vm, const char *which, GError **err);
 
 /* domstats.c: the flat list, "state.state", "vcpu.0.time", ...; groups NULL: all, else words
  * ("state", "cpu-total", ...). */

@@ -1,5 +1,6 @@
 /* verb_define.c - definitions: made, shown, changed, removed. */
 #include "cmd.h"
+#include "scope.h"
 
 #include "base/util.h"
 #include "manager/argv.h"
@@ -357,34 +358,60 @@ static int do_rename(struct cmd *c)
     return 0;
 }
 
+struct text_change {
+    bool title;
+    const char *text;
+};
+
+static char **text_of(struct domain *d, bool title)
+{
+    return title ? &d->title : &d->description;
+}
+
+static bool set_text(struct domain *d, void *opaque, GError **err)
+{
+    const struct text_change *t = opaque;
+    char **field = text_of(d, t->title);
+    g_free(*field);
+    *field = *t->text ? g_strdup(t->text) : NULL;
+    return true;
+}
+
+static int show_text(struct cmd *c, struct vm *vm, bool title)
+{
+    g_autoptr(GError) err = NULL;
+    DOMAIN_AUTO d = cmd_flag(c, "config") ? vm_definition(vm, &err) : vm_domain(vm, &err);
+    if (!d) {
+        return cmd_error(&err);
+    }
+    const char *text = *text_of(d, title);
+    if (c->json) {
+        return cmd_json(json_pack("{ss*}", title ? "title" : "description", text));
+    }
+    printf("%s\n", text ? text : title ? "No title for domain" : "No description for domain");
+    return 0;
+}
+
 static int show_or_set(struct cmd *c, bool title)
 {
     g_autoptr(GError) err = NULL;
-    VM_AUTO vm = cmd_vm(c);
-    DOMAIN_AUTO d = vm ? vm_definition(vm, &err) : NULL;
     GPtrArray *words = cmd_all(c, title ? "new-title" : "new-desc");
-    if (!d) {
-        return vm ? cmd_error(&err) : 1;
-    }
-    char **field = title || cmd_flag(c, "title") ? &d->title : &d->description;
-    title = field == &d->title;
-    if (!words) {
-        if (c->json) {
-            return cmd_json(json_pack("{ss*}", title ? "title" : "description", *field));
-        }
-        printf("%s\n", *field  ? *field
-                       : title ? "No title for domain"
-                               : "No description for domain");
-        return 0;
+    VM_AUTO vm = cmd_vm(c);
+    struct scope s;
+    title = title || cmd_flag(c, "title");
+    if (!vm || !words) {
+        return vm ? show_text(c, vm, title) : 1;
     }
     g_autoptr(GString) text = g_string_new(NULL);
     for (unsigned i = 0; i < words->len; i++) {
         g_string_append_printf(text, "%s%s", i ? " " : "", (char *)words->pdata[i]);
     }
-    g_free(*field);
-    *field = text->len ? g_strdup(text->str) : NULL;
-    g_autofree char *expected = store_read(vm->store, vm->name, &err);
-    if (!domain_validate(d, &err) || !vm_define(vm->store, d, expected, &err)) {
+    struct text_change t = {title, text->str};
+    if (!scope_read(c, vm, &s)) {
+        return 1;
+    }
+    if ((s.live && !scope_change_live(vm, set_text, &t, &err)) ||
+        (s.config && !scope_change_config(vm, set_text, &t, &err))) {
         return cmd_error(&err);
     }
     cmd_say(c, "Domain %s updated successfully", title ? "title" : "description");
@@ -547,10 +574,10 @@ static const struct opt rename_opts[] = {
 static const struct opt desc_opts[] = {DOMAIN_OPT,
                                        {"new-desc", "the new text; none shows the old", OPT_MANY},
                                        {"title", "the title instead", OPT_FLAG},
-                                       {"config", "accepted: of the definition", OPT_FLAG},
+                                       SCOPE_OPTS,
                                        {NULL}};
 static const struct opt title_opts[] = {
-    DOMAIN_OPT, {"new-title", "the new title; none shows the old", OPT_MANY}, {NULL}};
+    DOMAIN_OPT, {"new-title", "the new title; none shows the old", OPT_MANY}, SCOPE_OPTS, {NULL}};
 static const struct opt autostart_opts[] = {DOMAIN_OPT, {"disable", "no longer", OPT_FLAG}, {NULL}};
 
 static const struct verb verbs[] = {

@@ -674,27 +674,21 @@ static int do_domiflist(struct cmd *c)
 
 static int do_domifstat(struct cmd *c)
 {
-    const char *dev = cmd_str(c, "interface");
+    g_autoptr(GError) err = NULL;
+    const char *dev = cmd_str(c, "interface"), *key;
     VM_AUTO vm = cmd_active_vm(c);
-    if (!vm) {
-        return 1;
-    }
-    json_t *o = json_object(), *v;
-    const char *key;
-    if (!stats_tap(dev, o)) {
-        json_decref(o);
-        return cmd_fail("the host has no network device '%s'; taps are counted here, 'hanok stats' "
-                        "has the numbers of <interface type='user'/>",
-                        dev);
-    }
-    json_object_foreach(o, key, v)
-    {
-        if (!c->json) {
-            printf("%s %s %" JSON_INTEGER_FORMAT "\n", dev, key, json_integer_value(v));
-        }
+    json_t *o = vm ? stats_interface(vm, dev, &err) : NULL, *v;
+    if (!o) {
+        return vm ? cmd_error(&err) : 1;
     }
     if (c->json) {
         return cmd_json(o);
+    }
+    json_object_foreach(o, key, v)
+    {
+        if (json_is_integer(v)) {
+            printf("%s %s %" JSON_INTEGER_FORMAT "\n", dev, key, json_integer_value(v));
+        }
     }
     json_decref(o);
     return 0;
@@ -761,7 +755,7 @@ static const struct opt blkinfo_opts[] = {DOMAIN_OPT,
 static const struct opt iflist_opts[] = {
     DOMAIN_OPT, {"inactive", "of the definition", OPT_FLAG}, {NULL}};
 static const struct opt ifstat_opts[] = {
-    DOMAIN_OPT, {"interface", "the tap's name", OPT_REQUIRED}, {NULL}};
+    DOMAIN_OPT, {"interface", "its name, alias or hardware address", OPT_REQUIRED}, {NULL}};
 
 static const struct verb verbs[] = {
     {"list", "the domains", true, do_list, list_opts, "hanok list --all"},
@@ -787,7 +781,7 @@ static const struct verb verbs[] = {
     {"domblkstat", "what a disk has done", true, do_domblkstat, blk_opts,
      "hanok domblkstat web vda"},
     {"domiflist", "its network cards", true, do_domiflist, iflist_opts, "hanok domiflist web"},
-    {"domifstat", "what a tap has done", true, do_domifstat, ifstat_opts,
-     "hanok domifstat web vnet0"},
+    {"domifstat", "what a network card has carried", true, do_domifstat, ifstat_opts,
+     "hanok domifstat web net0"},
     {NULL}};
 const struct verb_group info_verbs = {"Information", verbs};

@@ -136,6 +136,19 @@ def life_of_a_machine():
             need(part in live, f"dumpxml of a running domain has no {part}")
         need("alias" not in s.ok("dumpxml", "web", "--inactive"), "--inactive shows the running machine")
 
+        s.ok("title", "web", "for now", "only")
+        s.ok("desc", "web", "kept", "--config")
+        texts = [s.ok(*w).strip() for w in (("title", "web"), ("title", "web", "--config"), ("desc", "web"), ("desc", "web", "--config"))]
+        need(texts == ["for now only", "No title for domain", "No description for domain", "kept"], f"{texts}")
+        need("for now only" in s.ok("list", "--title"), "list --title of a running domain")
+        mac = s.json("domiflist", "web")[0]["mac"]
+        counted = s.json("domifstat", "web", mac)
+        need(counted == s.json("domifstat", "web", "net0") and {"rx_bytes", "tx_packets"} <= set(counted), f"domifstat: {counted}")
+        need("no network card 'vnet0'" in s.fails("domifstat", "web", "vnet0"), "domifstat of another's card")
+        dump = subprocess.Popen([HANOK, "help"], env=s.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        dump.stdout.close()
+        need(dump.stderr.read() == "" and dump.wait() == 1, "a reader that has seen enough is no news")
+
         s.ok("suspend", "web")
         need(s.state("web") == {"state": "paused", "reason": "user"}, "suspend")
         s.ok("resume", "web")
@@ -296,7 +309,7 @@ def hanok_killed_at_random_points_loses_nothing():
         s.ok("define", str(xml))
         random.seed(3)
         for i in range(60):
-            verb = [("define", str(xml)), ("start", "s", "--paused"), ("title", "s", f"t{i}"), ("destroy", "s")][i % 4]
+            verb = [("define", str(xml)), ("start", "s", "--paused"), ("title", "s", f"t{i}", "--config"), ("destroy", "s")][i % 4]
             p = s.popen(*verb)
             time.sleep(random.random() * 0.06)
             p.kill()
