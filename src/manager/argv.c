@@ -376,7 +376,7 @@ static json_t *memory_object(const struct domain *d, const char *id, int64_t kib
     if (memfd && huge) {
         json_object_set_new(o, "hugetlb", json_true());
     } else if (file && !memfd) {
-        json_str(o, "mem-path", huge ? "/dev/hugepages" : "/dev/shm");
+        json_str(o, "mem-path", huge ? ARGV_HUGEPAGES : "/dev/shm");
     }
     if (b->access.mode) {
         json_object_set_new(o, "share", json_boolean(word_is(b->access.mode, "shared")));

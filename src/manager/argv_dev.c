@@ -460,8 +460,9 @@ static void add_graphics(struct argv *a, unsigned i)
     }
     if (word_is(g->type, "vnc")) {
         g_autofree char *where =
-            socket ? g_strdup_printf("unix:%s", socket)
-                   : g_strdup_printf(strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port - 5900);
+            l && word_is(l->type, "none") ? g_strdup("none")
+            : socket                      ? g_strdup_printf("unix:%s", socket)
+                     : g_strdup_printf(strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port - 5900);
         argv_add(a, "-vnc", "%s%s%s%s,audiodev=audio1", where, g->passwd ? ",password=on" : "",
                  g->share_policy ? ",share=" : "", g->share_policy ? g->share_policy : "");
         if (g->keymap) {

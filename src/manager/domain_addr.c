@@ -369,6 +369,7 @@ static bool visit_usb2(struct plan *p, struct devices *v, struct controller *c, 
     if (function < 0 || c->info.address.type != ADDRESS_NONE || visit == visit_take) {
         return visit(p, &c->info.address, wish_of_controller(c));
     }
+    c->info.address.multifunction = !p->dry && !function ? "on" : NULL;
     for (unsigned i = 0; i < v->controllers->len; i++) { /* a sibling that has its place */
         const struct controller *o = v->controllers->pdata[i];
         const struct address *a = &o->info.address;
@@ -384,7 +385,6 @@ static bool visit_usb2(struct plan *p, struct devices *v, struct controller *c, 
             slot++;
         }
     }
-    c->info.address.multifunction = !p->dry && !function ? "on" : NULL;
     return take_at(p, &c->info.address, 0, slot, function);
 }
 

@@ -18,6 +18,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -216,6 +218,19 @@ static void end_passts(struct start *s)
     }
 }
 
+/* Without a hugetlbfs the emulator would make a plain file of that name. */
+static bool check_hugepages(const struct domain *d, GError **err)
+{
+    struct statfs fs;
+    return !d->memory_backing.hugepages.node.present ||
+           word_is(d->memory_backing.source.type, "memfd") ||
+           (!statfs(ARGV_HUGEPAGES, &fs) && fs.f_type == HUGETLBFS_MAGIC) ||
+           error_set(err, HANOK_ERROR_UNSUPPORTED,
+                     "<hugepages> needs a hugetlbfs: 'mkdir -p " ARGV_HUGEPAGES
+                     "; mount -t hugetlbfs none " ARGV_HUGEPAGES
+                     "; sysctl vm.nr_hugepages=N' gives it N pages");
+}
+
 static bool check_files(struct start *s)
 {
     const struct domain *d = s->d;
@@ -240,7 +255,7 @@ static bool check_files(struct start *s)
                          "<loader secure='no'/> starts without, <emulator> can name "
                          "qemu-system-x86_64");
     }
-    return cgroup_possible(d, s->err);
+    return check_hugepages(d, s->err) && cgroup_possible(d, s->err);
 }
 
 /* What stays in the definition and is not done is said at every start. */

@@ -11,6 +11,8 @@
 
 #include <jansson.h>
 
+#define ARGV_HUGEPAGES "/dev/hugepages" /* where huge pages are mounted */
+
 struct argv_options {
     const char *dir;       /* the domain's run directory: sockets, key */
     const char *nvram_dir; /* where <nvram> without a path lives */
