@@ -14,6 +14,8 @@ and writes at depth 4.  A row is printed when its rounds are over:
   of raw              of qcow2: its requests per second / raw's, the median of the rounds' ratios, and of its cpu us
   exits, irqs         how many times the guest notified hanok-vm, and was interrupted, per request
 
+and at the end, for each mode and each load, the geometric means of all its rows: what noise leaves to be said.
+
 --csv FILE writes the rows too.
 """
 import argparse
@@ -227,6 +229,23 @@ def row(mode, kind, load, rounds):
             *(shown(median_of(rounds, ours, what), "{:.3f}") for what in ("kicks", "interrupts"))]
 
 
+def mean_of(values):
+    values = [float(v) for v in values if v != "-"]
+    return shown(statistics.geometric_mean(values) if values else None, "{:.2f}")
+
+
+def summary(rows):
+    if not any(r[6] != "-" for r in rows):
+        return
+    print("\ngeometric means         ratio  of processor time  of raw  its cpu")
+    for column in (0, 2):
+        for name in dict.fromkeys(r[column] for r in rows):
+            of = [r for r in rows if r[column] == name]
+            cpu = [float(r[10]) / float(r[9]) for r in of if "-" not in (r[9], r[10])]
+            print(f"{name:22}  {mean_of(r[6] for r in of):>5}  {mean_of(cpu):>17}  {mean_of(r[11] for r in of):>6}  "
+                  f"{mean_of(r[12] for r in of):>7}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=0.25, help="of a turn")
@@ -251,6 +270,7 @@ def main():
                         print(line(rows[-1]), flush=True)
         finally:
             bench.end()
+    summary(rows)
     if options.csv:
         Path(options.csv).write_text("\n".join(",".join(f'"{c}"' for c in r) for r in [[t for t, _ in HEAD], *rows]) + "\n")
 
