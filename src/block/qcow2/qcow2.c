@@ -22,9 +22,11 @@ enum { SCRATCH_RET = 0, SCRATCH_DONE = BLK_SCRATCH_FORMAT, SCRATCH_SELF };
 static int change_locked(struct qcow2 *q, struct blk_req *req)
 {
     uint64_t offset = req->offset_bytes, len = req->len_bytes;
+    bool durable = (req->flags & BLK_REQ_FUA) != 0;
     struct q2_claim claim;
     int r;
 
+    q->durable += durable;
     q2_track(q, offset, len);
     q2_claim(q, &claim, offset, len);
     if (req->op == BLK_WRITE)
@@ -34,7 +36,7 @@ static int change_locked(struct qcow2 *q, struct blk_req *req)
     else
         r = q2_discard(q, offset, len);
     q2_unclaim(q, &claim);
-    return r == 0 && (req->flags & BLK_REQ_FUA) ? q2_flush(q, true) : r;
+    return durable ? q2_flush_shared(q, r) : r;
 }
 
 static int run_locked(struct qcow2 *q, struct blk_req *req)
@@ -246,6 +248,7 @@ static bool prepare(struct blk_node *n, struct qcow2 *q, GError **err)
     pthread_mutex_init(&q->queue_lock, NULL);
     pthread_cond_init(&q->fast_idle, NULL);
     pthread_cond_init(&q->unclaimed, NULL);
+    pthread_cond_init(&q->flush_due, NULL);
     pthread_cond_init(&q->worker_left, NULL);
     q->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return q->done_fd >= 0 || error_errno(err, errno, "Cannot create an event descriptor");
@@ -393,6 +396,7 @@ static void qcow2_close(struct blk_node *n)
     pthread_mutex_destroy(&q->queue_lock);
     pthread_cond_destroy(&q->fast_idle);
     pthread_cond_destroy(&q->unclaimed);
+    pthread_cond_destroy(&q->flush_due);
     pthread_cond_destroy(&q->worker_left);
     g_array_free(q->pending, TRUE);
     g_free(q->l1);

@@ -147,12 +147,15 @@ struct qcow2 {
     uint64_t unpacked_entry;     /* what `unpacked` holds, 0: nothing */
     uint64_t frees;              /* how often clusters were given back: what is older may lie */
     struct q2_claim *claims;     /* ranges whose entries somebody is changing */
+    unsigned durable;            /* changes under way that end with a flush */
+    uint64_t changes, flushed;   /* such changes that are done; and of these, by a flush */
     bool failed;                 /* a flush failed: what is on disk is unknown */
     bool marked_dirty;           /* the dirty bit on the disk is ours, */
     bool leave_dirty;            /* and stays: the next to open the image repairs it */
     pthread_mutex_t serial, tables;
     pthread_cond_t fast_idle; /* with tables */
     pthread_cond_t unclaimed; /* with serial */
+    pthread_cond_t flush_due; /* with serial */
     /* under queue_lock */
     pthread_mutex_t queue_lock;
     pthread_cond_t worker_left;
@@ -328,6 +331,9 @@ int q2_write(struct qcow2 *q, uint64_t offset, const struct iovec *iov, int iov_
              uint64_t skip, uint64_t len); /* iov NULL: zeroes */
 /* may_wait: not on the thread that ends the requests in flight. */
 int q2_flush(struct qcow2 *q, bool may_wait);
+/* The end of a change that was counted in `durable`, with the result r, and unclaimed: what it
+ * changed is on the disk, perhaps by the flush of another that ended meanwhile. */
+int q2_flush_shared(struct qcow2 *q, int r);
 int q2_may_write(struct qcow2 *q); /* before the first change of a request */
 int q2_end_of_change(struct qcow2 *q, int r);
 /* zero.c: as write.c */

@@ -17,6 +17,7 @@
  *  7. Data is written in place only where the entry says COPIED, and never over the header, the L1
  *     table or the refcount table, whatever an entry says.
  *  8. A guest's flush ends after a barrier behind everything above; a write with FUA likewise.
+ *     Writes with FUA that several workers do at the same time share it: the last of them flushes.
  *  9. Of two changes to one cluster's entry the second begins when the first is done: who lets go
  *     of `serial` during a transfer has claimed the clusters of its range.
  * 10. Snapshots, sizes, widths of counts and emptying switch over by one write of the header's
@@ -91,6 +92,21 @@ int q2_flush(struct qcow2 *q, bool may_wait)
     q->meta_dirty = q->pending->len > 0;
     pthread_mutex_unlock(&q->tables);
     return 0;
+}
+
+int q2_flush_shared(struct qcow2 *q, int r)
+{
+    q->durable--;
+    uint64_t mine = r == 0 ? ++q->changes : 0;
+    while (r == 0 && q->durable && q->flushed < mine)
+        pthread_cond_wait(&q->flush_due, &q->serial);
+    if (r == 0 && q->flushed < mine) {
+        uint64_t all = q->changes;
+        r = q2_flush(q, true);
+        q->flushed = r == 0 ? all : q->flushed;
+    }
+    pthread_cond_broadcast(&q->flush_due); /* flushed, or each by itself */
+    return r;
 }
 
 /* ---- writing ---- */

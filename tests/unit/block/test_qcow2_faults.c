@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SIZE = 1 << 20, CLUSTER = 4096, STEPS = 14 };
+enum { SIZE = 1 << 20, CLUSTER = 4096, STEPS = 16, AT_ONCE = 6 };
 
 /* ---- a host that fails ---- */
 
@@ -27,12 +27,12 @@ static struct {
     int (*sync)(struct blk_node *n, struct blk_req *req);
     struct blk_driver driver; /* the file driver, with our sync */
     unsigned calls, fail_at;  /* 0: never */
-    bool failed;
+    bool failed, slow_flush;
 } host;
 
 static int failing_sync(struct blk_node *n, struct blk_req *req)
 {
-    if (++host.calls == host.fail_at) {
+    if (__atomic_add_fetch(&host.calls, 1, __ATOMIC_RELAXED) == host.fail_at) {
         host.failed = true;
         if (req->op == BLK_WRITE && req->len_bytes >= 1024) { /* torn in the middle */
             struct blk_req half = *req;
@@ -103,6 +103,69 @@ static bool do_write(struct blk_node *n, struct state *s, uint64_t off, uint64_t
     return io(n, BLK_WRITE, off, s->now + off, len, flags) == 0;
 }
 
+/* A write with FUA that has ended is promised. */
+static void did_write_through(struct state *s, uint64_t off, uint64_t len)
+{
+    memcpy(s->flushed + off, s->now + off, len);
+    for (uint64_t i = off / 512; i < (off + len) / 512; i++)
+        s->touched[i] = false;
+}
+
+static bool do_write_through(struct blk_node *n, struct state *s, uint64_t off, uint64_t len, int v)
+{
+    bool ok = do_write(n, s, off, len, v, BLK_REQ_FUA);
+
+    if (ok)
+        did_write_through(s, off, len);
+    return ok;
+}
+
+struct at_once {
+    struct blk_req req;
+    struct iovec iov;
+    int ret;
+    guint ended; /* after so many requests to the file */
+};
+
+static guint journal_length(void);
+
+static void ended_at_once(struct blk_req *req, int ret)
+{
+    struct at_once *w = container_of(req, struct at_once, req);
+    w->ret = ret;
+    w->ended = journal_length();
+}
+
+/* New clusters here and there, all under way at the same time. */
+static bool do_writes_through(struct blk_node *n, struct state *s, uint64_t off, int v,
+                              struct at_once *w)
+{
+    bool ok = true;
+
+    for (unsigned i = 0; i < AT_ONCE; i++) {
+        uint64_t at = off + i * 3 * CLUSTER;
+        touch(s, at, 1024);
+        memset(s->now + at, v, 1024);
+        w[i] = (struct at_once){.iov = {s->now + at, 1024},
+                                .req = {.op = BLK_WRITE,
+                                        .flags = BLK_REQ_FUA,
+                                        .offset_bytes = at,
+                                        .len_bytes = 1024,
+                                        .iov_count = 1,
+                                        .done = ended_at_once,
+                                        .node = n}};
+        w[i].req.iov = &w[i].iov;
+        blk_submit(&w[i].req);
+    }
+    blk_drain(n);
+    for (unsigned i = 0; i < AT_ONCE; i++) {
+        if (w[i].ret == 0)
+            did_write_through(s, off + i * 3 * CLUSTER, 1024);
+        ok = ok && w[i].ret == 0;
+    }
+    return ok;
+}
+
 static bool do_zero(struct blk_node *n, struct state *s, enum blk_op op, uint64_t off, uint64_t len)
 {
     touch(s, off, len);
@@ -130,6 +193,8 @@ static bool do_amend(struct blk_node *n)
 
 static bool step(struct blk_node *n, struct state *s, unsigned i)
 {
+    struct at_once w[AT_ONCE];
+
     switch (i) {
     case 0:
         return do_write(n, s, 512, 9 * CLUSTER, 1, 0);
@@ -157,8 +222,12 @@ static bool step(struct blk_node *n, struct state *s, unsigned i)
         return do_write(n, s, 256 << 10, 5 * CLUSTER, 5, 0);
     case 12:
         return blk_resize(n, SIZE + (64 << 10), NULL) && blk_resize(n, SIZE, NULL) && do_amend(n);
+    case 13:
+        return do_writes_through(n, s, 800 << 10, 7, w);
+    case 14:
+        return do_write_through(n, s, 300 << 10, 2048, 6);
     default:
-        return do_write(n, s, 300 << 10, 2048, 6, BLK_REQ_FUA);
+        return do_writes_through(n, s, 100 << 10, 8, w);
     }
 }
 
@@ -271,6 +340,15 @@ struct logged {
     uint8_t *data;
 };
 static GArray *journal;
+static pthread_mutex_t journal_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static guint journal_length(void)
+{
+    pthread_mutex_lock(&journal_lock);
+    guint len = journal ? journal->len : 0;
+    pthread_mutex_unlock(&journal_lock);
+    return len;
+}
 
 static int logging_sync(struct blk_node *n, struct blk_req *req)
 {
@@ -282,9 +360,14 @@ static int logging_sync(struct blk_node *n, struct blk_req *req)
     } else if (req->op == BLK_FLUSH) {
         l.len = 0;
     }
+    if (host.slow_flush && req->op == BLK_FLUSH)
+        g_usleep(20000); /* who is said to have ended before it, wrongly, is seen by then */
+    pthread_mutex_lock(&journal_lock);
     if (req->op != BLK_READ)
         g_array_append_val(journal, l);
-    return host.sync(n, req);
+    int r = host.sync(n, req);
+    pthread_mutex_unlock(&journal_lock);
+    return r;
 }
 
 static void logging_submit(struct blk_node *n, struct blk_req *req)
@@ -323,6 +406,13 @@ static void image_at_cut(const char *start, const char *path, guint cut, GRand *
     close(fd);
 }
 
+static void forget_journal(void)
+{
+    for (guint i = 0; i < journal->len; i++)
+        g_free(g_array_index(journal, struct logged, i).data);
+    g_clear_pointer(&journal, g_array_unref);
+}
+
 static void power_cuts_with(const struct qcow2_create *how)
 {
     g_autofree char *dir = g_dir_make_tmp("hanok-power-XXXXXX", NULL);
@@ -357,10 +447,8 @@ static void power_cuts_with(const struct qcow2_create *how)
         image_at_cut(start, path, cut, rand);
         check_after(path, s, cut);
     }
-    for (guint i = 0; i < journal->len; i++)
-        g_free(g_array_index(journal, struct logged, i).data);
     g_test_message("power failed at %u points", journal->len);
-    g_array_free(journal, TRUE);
+    forget_journal();
     g_rand_free(rand);
     remove_tree(dir);
 }
@@ -370,6 +458,46 @@ static void test_power_cuts(void)
     power_cuts_with(&(struct qcow2_create){.version = 3});
     power_cuts_with(&(struct qcow2_create){.version = 2});
     power_cuts_with(&(struct qcow2_create){.version = 3, .extended_l2 = true, .refcount_bits = 64});
+}
+
+/* Of writes with FUA that share their flushes: each is there from the moment it has ended. */
+static void test_power_cuts_of_writes_at_once(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("hanok-power-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "disk.qcow2", NULL);
+    g_autofree char *start = g_build_filename(dir, "start.qcow2", NULL);
+    g_autofree struct state *s = g_new0(struct state, 1);
+    GRand *rand = g_rand_new_with_seed((guint32)g_test_rand_int());
+    struct at_once w[2][AT_ONCE];
+    uint8_t got[1024];
+
+    create(path, &(struct qcow2_create){.version = 3});
+    copy_file(path, start);
+    journal = g_array_new(FALSE, FALSE, sizeof(struct logged));
+    struct blk_node *n = open_ok(path, ",file.aio=threads");
+    make_fail(n, 0);
+    host.driver.sync = logging_sync;
+    host.driver.submit = logging_submit;
+    host.slow_flush = true;
+    for (unsigned round = 0; round < 2; round++)
+        g_assert_true(do_writes_through(n, s, round * (400u << 10), 9, w[round]));
+    blk_close(n);
+    host.slow_flush = false;
+    for (guint cut = 0; cut <= journal->len; cut++) {
+        image_at_cut(start, path, cut, rand);
+        n = open_ok(path, "");
+        for (unsigned i = 0; i < 2 * AT_ONCE; i++) {
+            const struct at_once *a = &w[i / AT_ONCE][i % AT_ONCE];
+            uint64_t at = i / AT_ONCE * (400u << 10) + i % AT_ONCE * 3 * CLUSTER;
+            g_assert_cmpint(io(n, BLK_READ, at, got, sizeof(got), 0), ==, 0);
+            if (a->ended <= cut)
+                g_assert_cmpmem(got, sizeof(got), s->now + at, sizeof(got));
+        }
+        blk_close(n);
+    }
+    forget_journal();
+    g_rand_free(rand);
+    remove_tree(dir);
 }
 
 /* ---- kill -9 ---- */
@@ -487,6 +615,7 @@ int main(int argc, char **argv)
     g_log_set_always_fatal(G_LOG_FATAL_MASK);
     g_test_add_func("/qcow2/killed", test_killed);
     g_test_add_func("/qcow2/power-cuts", test_power_cuts);
+    g_test_add_func("/qcow2/power-cuts-of-writes-at-once", test_power_cuts_of_writes_at_once);
     g_test_add_func("/qcow2/each-request-fails-once", test_faults);
     return g_test_run();
 }
