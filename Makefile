@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 MESON_SETUP = meson setup --prefix=$(PREFIX)
 NINJA_QUIET = scripts/build.sh
 
-.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-manager bench-cpu bench-disk bench-screen soak install guest lab lab-guest clean
+.PHONY: help build run test test-all test-asan test-fuzz check-style bench bench-manager bench-cpu bench-disk bench-screen bench-grub soak install guest lab lab-guest clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -78,6 +78,11 @@ bench-screen: build
 	@scripts/packages.sh guest bench
 	@scripts/guest/prepare.sh generic
 	@python3 bench/screen.py $(ARGS)
+
+## bench-grub   from the start of the process to GRUB's menu by SeaBIOS and OVMF, beside QEMU's TCG (ARGS="--rounds 9")
+bench-grub: build guest
+	@scripts/packages.sh guest bench
+	@python3 bench/grub.py $(ARGS)
 
 ## soak         guests of 2 and 4 vcpus under load; every answer must be the host's (SECONDS_EACH=120, ARGS="...")
 soak: build guest
