@@ -94,6 +94,25 @@ def boots_from_cdrom_and_ejects():
                     raise Failure("the tray is still open")
 
 
+def once_and_menu():
+    both = drive(grub_disk(), id="a", **{"if": "none"}) + drive(grub("cd.iso"), id="b", **{"if": "none"})
+    devices = ["-device", "virtio-blk-pci,drive=a,bootindex=2", "-device", "ide-cd,drive=b,bus=ide.1"]
+    with tempfile.TemporaryDirectory() as work:
+        sock = f"{work}/qmp"
+        with Guest(["-m", "64", "-nic", "none", "-boot", "order=c,once=d", "-qmp", f"unix:{sock},server=on,wait=off"] +
+                   drive(grub_disk()) + ["-cdrom", grub("cd.iso")]) as g:
+            g.expect("Booting from DVD/CD")
+            with Qmp(sock) as q:
+                q.run("system_reset")
+            g.expect("Booting from Hard Disk")
+    with Guest(["-m", "64", "-nic", "none", "-boot", "menu=on,splash-time=20000"] + both + devices) as g:
+        g.expect("Press ESC for boot menu")
+        g.send("\x1b")
+        choice = g.expect(r"(\d)\. DVD/CD").group(1).decode()
+        g.send(choice)
+        g.expect("Booting from DVD/CD")
+
+
 def mistakes_are_sentences():
     for args, wanted in ((["-bios", "no-such.bin"], "there is no firmware file 'no-such.bin'"),
                          (["-bios", __file__], "not a multiple of 64 KiB"),
@@ -111,5 +130,6 @@ run_tests([
     ("SeaBIOS, GRUB and Debian's kernel from disk and CD-ROM on virtio-scsi", boots_from_virtio_scsi),
     ("the same from a CD-ROM, which is then ejected", boots_from_cdrom_and_ejects),
     ("bootindex= and strict=on decide", bootindex_decides),
+    ("once= counts for one start, and the menu lets choose", once_and_menu),
     ("mistakes are sentences", mistakes_are_sentences),
 ])
