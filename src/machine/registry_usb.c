@@ -26,7 +26,7 @@ const struct prop_desc props_xhci[] = {
     {"p3", PROP_U32, "4", "ports for devices of USB 3, at most 15"},
     {"intrs", PROP_U32, "16", "accepted: there are always 16"},
     {"slots", PROP_U32, "64", "accepted: there are always 64"},
-    {"msi", PROP_ONOFFAUTO, "auto", "accepted: messages are MSI-X"},
+    {"msi", PROP_ONOFFAUTO, "auto", "offer MSI"},
     {"msix", PROP_ONOFFAUTO, "auto", "offer MSI-X"},
     {"streams", PROP_BOOL, "off", "accepted: there are none"},
     {NULL, PROP_STR, NULL, NULL},
@@ -37,16 +37,18 @@ bool create_xhci(struct machine *m, const struct device_class *cls, struct props
     static const char *const on_off_auto[] = {"off", "on", "auto", NULL};
     struct xhci_config cfg = {.nec = strcmp(cls->name, "nec-usb-xhci") == 0};
     uint32_t p2 = 4, p3 = 4;
-    unsigned msix = 2;
+    unsigned msi = 2, msix = 2;
 
     if (!hcd_place_read(m, p, &cfg.at, err) || !props_get_u32(p, "p2", &p2, err) ||
-        !props_get_u32(p, "p3", &p3, err) || !props_get_enum(p, "msix", on_off_auto, &msix, err))
+        !props_get_u32(p, "p3", &p3, err) || !props_get_enum(p, "msi", on_off_auto, &msi, err) ||
+        !props_get_enum(p, "msix", on_off_auto, &msix, err))
         return false;
     if (p2 > USB_PORTS_MAX || p3 > USB_PORTS_MAX || p2 + p3 == 0)
         return error_set(err, HANOK_ERROR_INVALID,
                          "p2=%u,p3=%u: each is at most %d, one at least 1", p2, p3, USB_PORTS_MAX);
     cfg.p2 = p2;
     cfg.p3 = p3;
+    cfg.no_msi = msi == 0;
     cfg.no_msix = msix == 0;
     return xhci_new(&cfg, &m->usb, err) != NULL;
 }

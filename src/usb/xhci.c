@@ -560,6 +560,8 @@ struct pci_dev *xhci_new(const struct xhci_config *cfg, struct usb_buses *buses,
     x->pci.cap_next_free = CAPABILITIES_AT;
     if (cfg->at.bus->bridge)
         pcie_cap_add(&x->pci, PCIE_ENDPOINT, 0);
+    if (!cfg->no_msi)
+        msi_init(&x->pci);
     if ((cfg->no_msix || msix_init(&x->pci, 2, XHCI_INTRS, err)) &&
         pci_dev_plug(&x->pci, cfg->at.bus, cfg->at.devfn, cfg->at.id, err)) {
         x->kick = timer_new(evloop_main(), x->clock, xhci_run, x);

@@ -112,13 +112,17 @@ uint32_t xhci_event_room(struct xhci *x, unsigned n, uint32_t *size)
 void xhci_irq_update(struct xhci *x)
 {
     const uint32_t both = IMAN_IP | IMAN_IE;
-    bool messages = msix_enabled(&x->pci), on = x->usbcmd & CMD_INTE;
+    bool msix = msix_enabled(&x->pci), msi = !msix && msi_enabled(&x->pci);
+    bool messages = msix || msi, on = x->usbcmd & CMD_INTE;
 
     for (unsigned n = 0; messages && on && n < XHCI_INTRS; n++) {
         if ((x->intr[n].iman & both) != both)
             continue;
         x->intr[n].iman &= ~IMAN_IP; /* a message takes it along, §5.5.2.1 */
-        msix_notify(&x->pci, n);
+        if (msix)
+            msix_notify(&x->pci, n);
+        else
+            msi_notify(&x->pci); /* one message for all interrupters, §4.17 */
     }
     pci_intx_set(&x->pci, !messages && on && (x->intr[0].iman & both) == both);
 }

@@ -238,6 +238,26 @@ static void test_msix(struct xd *x, gconstpointer unused)
     g_assert_false(vt_board_intx(x->board));
 }
 
+/* The same by MSI, which stands back while MSI-X is on. */
+static void test_msi(struct xd *x, gconstpointer unused)
+{
+    unsigned cap = vt_config_read(x->bus, XD_DEVFN, 0x34, 1);
+
+    while (vt_config_read(x->bus, XD_DEVFN, cap, 1) != 0x05)
+        cap = vt_config_read(x->bus, XD_DEVFN, cap + 1, 1);
+    vt_config_write(x->bus, XD_DEVFN, cap + 4, 4, 0xfee00000);
+    vt_config_write(x->bus, XD_DEVFN, cap + 12, 2, 35);
+    vt_config_write(x->bus, XD_DEVFN, cap + 2, 2, 1);
+    unsigned was = vt_board_msi_count(x->board, 35);
+    g_assert_cmpuint(xd_command(x, 23, 0, 0, NULL), ==, 1);
+    g_assert_cmpuint(vt_board_msi_count(x->board, 35), >, was);
+    g_assert_false(vt_board_intx(x->board));
+    vt_pump(x->bus, 20);
+    was = vt_board_msi_count(x->board, 35);
+    test_msix(x, NULL);
+    g_assert_cmpuint(vt_board_msi_count(x->board, 35), ==, was);
+}
+
 static void test_intx(struct xd *x, gconstpointer unused)
 {
     g_assert_cmpuint(xd_command(x, 23, 0, 0, NULL), ==, 1);
@@ -438,6 +458,7 @@ int main(int argc, char **argv)
     TEST("stop", started, test_stop_and_move_the_dequeue_pointer);
     TEST("unplug", started, test_unplugging_fails_what_is_under_way);
     TEST("msix", started, test_msix);
+    TEST("msi", started, test_msi);
     TEST("intx", started, test_intx);
     TEST("event-ring-full", started, test_no_event_is_lost_when_the_ring_is_full);
     TEST("hub", started, test_hub);

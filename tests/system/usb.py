@@ -59,6 +59,10 @@ def test_nec_xhci_without_msix():
     input_and_disk("-device", "nec-usb-xhci,id=usb,msix=off", speed=5000)
 
 
+def test_xhci_without_messages():
+    input_and_disk("-device", "qemu-xhci,id=usb,msix=off,msi=off", speed=5000)
+
+
 ICH9 = [word for number, place in enumerate(("1d,multifunction=on", "1d.1", "1d.2"), 1)
         for word in ("-device", f"ich9-usb-uhci{number},masterbus=usb.0,firstport={2 * number - 2},addr={place}")]
 EHCI = ["-device", "ich9-usb-ehci1,id=usb,addr=1d.7", *ICH9]
@@ -154,7 +158,7 @@ def test_query_block_lists_usb_disks():
 
 
 FAST = [test_mistakes_are_sentences, test_query_block_lists_usb_disks]
-SLOW = [test_xhci, test_nec_xhci_without_msix, test_ehci, test_uhci_with_a_hub, test_usb_option,
+SLOW = [test_xhci, test_nec_xhci_without_msix, test_xhci_without_messages, test_ehci, test_uhci_with_a_hub, test_usb_option,
         test_firmware_boots_from_each_controller, test_hub_and_mouse, test_plugged_in_and_out]
 run_tests([(f.__name__.removeprefix("test_").replace("_", " "), f)
            for f in (FAST if sys.argv[1:] == ["--fast"] else FAST + SLOW)])

@@ -20,9 +20,9 @@ struct usb_hcd_place {
 
 struct xhci_config {
     struct usb_hcd_place at;
-    bool nec;        /* NEC's identity */
-    unsigned p2, p3; /* ports for devices of USB 2 and 3; at most USB_PORTS_MAX */
-    bool no_msix;
+    bool nec;             /* NEC's identity */
+    unsigned p2, p3;      /* ports for devices of USB 2 and 3; at most USB_PORTS_MAX */
+    bool no_msi, no_msix; /* messages that are not offered */
 };
 struct pci_dev *xhci_new(const struct xhci_config *cfg, struct usb_buses *buses, GError **err);
 
