@@ -24,6 +24,12 @@ def mouse_comes_and_goes():
                 move(qmp, "rel", 300, -7)
                 guest.expect(event(2, 0, 300), 60)
                 guest.expect(event(2, 1, -7), 60)
+                for line in ("mouse_move 11 22", "mouse_button 1", "mouse_button 0"):
+                    qmp.get("human-monitor-command", **{"command-line": line})
+                guest.expect(event(2, 0, 11), 60)
+                guest.expect(event(2, 1, 22), 60)
+                guest.expect(event(1, 272, 1), 60)
+                guest.expect(event(1, 272, 0), 60)
             qmp.get("device_del", id=f"m{round_}")
             qmp.wait_event("DEVICE_DELETED")
             wait_for(guest, "! grep -q 'Hanok Virtio Mouse' /proc/bus/input/devices")
