@@ -413,6 +413,29 @@ def memory_pins_console_and_log():
             need("systemd does not run here" in r.stderr, r.stderr)
 
 
+def options_of_definitions_and_ends():
+    with Session() as s:
+        text = s.xml("o", kernel=False, devices="<graphics type='vnc' passwd='sesame'/><frobnicate speed='9'/>")
+        need("<frobnicate> is not known" in s.fails("define", "-", stdin=text), "an unknown element was taken")
+        s.ok("define", "-", "--lenient", stdin=text)
+        shown = s.ok("dumpxml", "o")
+        need("frobnicate" in shown.split("<metadata>")[1].split("</metadata>")[0], "--lenient has dropped it")
+        need("sesame" not in shown and "passwd='sesame'" in s.ok("dumpxml", "o", "--security-info"), "--security-info")
+        s.ok("start", "o", "--paused")
+        s.ok("destroy", "o", "--graceful")
+        need(s.state("o")["reason"] == "destroyed", f"{s.state('o')}")
+        s.ok("-c", "qemu:///session", "undefine", "o", "--nvram", "--snapshots-metadata", "--managed-save")
+        need(s.ok("-c", "qemu:///system", "uri").strip() == "qemu:///system", "-c qemu:///system")
+        need("qemu:///session" in s.fails("-c", "xen:///", "list"), "a connection that does not exist")
+        s.ok("define", "-", stdin=s.xml("b").replace("console=ttyS0<", "console=ttyS0 hanok.button<"))
+        s.ok("start", "b")
+        console = Console(s, "b")
+        console.expect(r"hanok:.*# ")
+        need(s.run("reboot", "b", timeout=150).returncode == 0, "reboot")
+        need(s.state("b")["state"] == "running", f"{s.state('b')}")
+        console.expect(r"hanok guest: up after(.|\n)*hanok:.*# ")
+
+
 def volumes_grow_shrink_and_are_copied():
     with Session() as s:
         s.ok("vol-create-as", "default", "a.qcow2", "64M", "--format", "qcow2")
@@ -439,6 +462,7 @@ TESTS = [
     ("events are followed", events_are_followed),
     ("the host is described", host_is_described),
     ("memory, pins, console and log", memory_pins_console_and_log),
+    ("options of definitions and ends", options_of_definitions_and_ends),
     ("volumes grow, shrink and are copied", volumes_grow_shrink_and_are_copied),
 ]
 if __name__ == "__main__":
