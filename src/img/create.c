@@ -10,8 +10,10 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum prealloc { PREALLOC_OFF, PREALLOC_FALLOC, PREALLOC_FULL };
@@ -44,10 +46,27 @@ static bool write_zeroes(int fd, uint64_t size)
     return fsync(fd) == 0;
 }
 
-/* Through the block layer, so that an image a machine uses is not emptied under it.  *made: there
- * was no such file. */
-static struct blk_node *make_and_lock(const char *path, bool no_sync, bool *made, GError **err)
+/* Of a file without data only, and only where the file system copies on write (btrfs): elsewhere
+ * there is nothing to switch off, so a refusal is none. */
+static void switch_off_copy_on_write(int fd)
 {
+    int flags = 0;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+        flags |= FS_NOCOW_FL;
+        (void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+    }
+}
+
+/* Through the block layer, so that an image a machine uses is not emptied under it.  *made: there
+ * was no such file.  Option nocow of the image's file is for a new one. */
+static struct blk_node *make_and_lock(const char *path, bool no_sync, struct props *options,
+                                      bool *made, GError **err)
+{
+    bool nocow = false;
+    *made = false;
+    if (!props_get_bool(options, "nocow", &nocow, err)) {
+        return NULL;
+    }
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     *made = fd >= 0;
     if (fd < 0 && errno == EEXIST) {
@@ -56,6 +75,9 @@ static struct blk_node *make_and_lock(const char *path, bool no_sync, bool *made
     if (fd < 0) {
         error_errno(err, errno, "%s: Could not create '%s'", path, path);
         return NULL;
+    }
+    if (nocow && *made) {
+        switch_off_copy_on_write(fd);
     }
     close(fd);
     return img_open(
@@ -77,12 +99,13 @@ static bool create_raw(const char *path, const struct img_target *t, uint64_t si
 {
     static const char *const names[] = {"off", "falloc", "full", NULL};
     unsigned how = PREALLOC_OFF;
+    props_mark_used(options, "nocow");
     if (!props_get_enum(options, "preallocation", names, &how, err) ||
         !props_check_unused(options, "-o", NULL, err)) {
         return false;
     }
     bool made;
-    struct blk_node *n = make_and_lock(path, t->no_sync, &made, err);
+    struct blk_node *n = make_and_lock(path, t->no_sync, options, &made, err);
     if (!n) {
         return made_or_removed(path, n, made, false);
     }
@@ -150,6 +173,7 @@ bool img_read_qcow2_options(struct props *p, const char *path, struct qcow2_crea
                          "file system below",
                          path);
     }
+    props_mark_used(p, "nocow"); /* of the file */
     c->version = version < 2 ? 3 : 2;
     c->zstd = method == 1;
     c->preallocation = how;
@@ -208,6 +232,9 @@ static char *describe_qcow2(const char *path, const struct qcow2_create *c, stru
     }
     g_string_append_printf(s, " lazy_refcounts=%s refcount_bits=%u",
                            c->lazy_refcounts ? "on" : "off", c->refcount_bits);
+    if (props_has(said, "nocow") && props_get_str(said, "nocow", &value, NULL)) {
+        g_string_append_printf(s, " nocow=%s", value);
+    }
     return g_string_free(s, FALSE);
 }
 
@@ -236,7 +263,7 @@ static bool create_qcow2(const char *path, const struct img_target *t, struct pr
     }
     c.size_bytes = ALIGN_UP(c.size_bytes, 512);
     bool made;
-    struct blk_node *n = make_and_lock(path, t->no_sync, &made, err);
+    struct blk_node *n = make_and_lock(path, t->no_sync, options, &made, err);
     return made_or_removed(path, n, made, n && qcow2_create(path, &c, err));
 }
 
@@ -281,7 +308,8 @@ bool img_target_help(const struct img_target *t)
     } else {
         puts("  preallocation=<str>    - off, falloc, full");
     }
-    puts("  size=<size>            - Virtual disk size");
+    puts("  nocow=<bool (on/off)>  - Turn off copy-on-write of the new file (btrfs)\n"
+         "  size=<size>            - Virtual disk size");
     return true;
 }
 
@@ -310,9 +338,11 @@ bool img_create(const char *path, const struct img_target *t, char **describe, G
             path);
     }
     if (describe) {
-        const char *how = NULL;
+        const char *how = NULL, *nocow = NULL;
         props_get_str(options, "preallocation", &how, NULL);
-        *describe = g_strdup_printf("Formatting '%s', fmt=raw size=%" PRIu64 "%s%s", path, size,
+        props_get_str(options, "nocow", &nocow, NULL);
+        *describe = g_strdup_printf("Formatting '%s', fmt=raw size=%" PRIu64 "%s%s%s%s", path, size,
+                                    nocow ? " nocow=" : "", nocow ? nocow : "",
                                     how ? " preallocation=" : "", how ? how : "");
     }
     return create_raw(path, t, ALIGN_UP(size, 512), options, err);

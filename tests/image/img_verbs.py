@@ -29,6 +29,7 @@ def as_json(text, drop=("actual-size",)):
 CREATE = [
     ["-f", "raw", "a", "10M"], ["a", "1k"], ["-f", "raw", "-o", "preallocation=full", "a", "1M"],
     ["-f", "raw", "-o", "preallocation=falloc", "a", "1M"], ["-f", "raw", "-o", "size=3M", "a"],
+    ["-f", "raw", "-o", "nocow=off,preallocation=falloc", "a", "1M"], ["-f", "qcow2", "-o", "nocow=on", "a", "1M"],
     ["-f", "qcow2", "a", "10M"], ["-f", "qcow2", "a", "1000"], ["-f", "qcow2", "a", "0"],
     ["-f", "qcow2", "-o", "cluster_size=512", "a", "1M"], ["-f", "qcow2", "-o", "cluster_size=2M", "a", "1T"],
     ["-f", "qcow2", "-o", "compat=0.10", "a", "1M"], ["-f", "qcow2", "-o", "compat=v3,lazy_refcounts=on", "a", "1M"],
@@ -43,6 +44,7 @@ CREATE = [
     ["-f", "qcow2", "-o", "size=5M", "-o", "cluster_size=4k", "a"],
 ]
 CREATE_WRONG = [
+    ["-f", "raw", "-o", "nocow=3", "a", "1M"],
     ["-f", "qcow2", "a"], ["-f", "raw", "a"], ["a", "1Z"], ["-f", "nothing", "a", "1M"], ["-f", "qcow2", "-o", "foo=1", "a", "1M"],
     ["-f", "qcow2", "-o", "cluster_size=1000", "a", "1M"], ["-f", "qcow2", "-o", "cluster_size=4M", "a", "1M"],
     ["-f", "qcow2", "-o", "refcount_bits=3", "a", "1M"], ["-f", "qcow2", "-o", "compat=0.10,lazy_refcounts=on", "a", "1M"],
