@@ -131,7 +131,11 @@ class Sequence:
             # qemu-img's shrinking makes L2 tables where there were none, and counts of one bit have no room to share them
             need("refcount bits: 1\n" in self.pair_info(), f"only qemu-img cannot make a snapshot: {b.stderr}")
             ok(IMG, "snapshot", "-d", name, self.top, cwd=self.pair.ours)
-        need(b.returncode == 1, f"only hanok-img cannot make a snapshot: {a.stderr}")
+        if b.returncode == 0:
+            # compressed clusters that share one of the file are counted there, and how many do is each tool's own affair
+            narrow = any(f"refcount bits: {bits}\n" in self.pair_info() for bits in (1, 2, 8))
+            need(narrow and "too little" in a.stderr, f"only hanok-img cannot make a snapshot: {a.stderr}")
+            ok(QEMU_IMG, "snapshot", "-d", name, self.top, cwd=self.pair.theirs)
         self.mend_theirs()
 
     def apply(self):
