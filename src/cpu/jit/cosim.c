@@ -202,7 +202,7 @@ static bool may_run_twice(struct jit_cpu *c, const struct insn *i, bool *vectors
     *vectors = (i->flags & INSN_FPU) || d.op.kind == TK_VECTOR;
     if (d.map && i->mnemonic == ZYDIS_MNEMONIC_MOVSD) /* not the string instruction */
         return *vectors;
-    if (d.op.kind >= TK_RDTSC)
+    if (d.op.kind >= TK_SWAPGS)
         return false;
     return d.op.kind != TK_INTERP || *vectors || integer_ok(i);
 }

@@ -95,9 +95,9 @@ enum tr_kind {
     TK_CLI,
     TK_CLD,
     TK_STD,
-    TK_SWAPGS,
     TK_PUSHF,
     /* Not to be run ahead and then once more (cosim.c). */
+    TK_SWAPGS,
     TK_RDTSC,
     /* The last of their block, where tr_sys_ok() says so. */
     TK_STI,

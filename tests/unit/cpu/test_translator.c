@@ -328,6 +328,30 @@ static void test_a_call_that_ends_a_translation_belongs_to_it(void)
     flat_free(f);
 }
 
+FLAT_CODE(swap_gs, "movl $1001, %ecx\n"
+                   "1: addl $1, %eax\n\t"
+                   "swapgs\n\t"
+                   "addl %gs:0, %edx\n\t"
+                   "decl %ecx\n\t"
+                   "jnz 1b\n\t" FLAT_EXIT);
+
+/* Once for each time it is run, also by who checks translations. */
+static void test_swapgs_swaps_once(void)
+{
+    struct flat *f = load(swap_gs, swap_gs_end);
+
+    flat_cpu(f)->st.seg[SEG_GS].base = FLAT_DATA;
+    flat_cpu(f)->st.kernel_gs_base = FLAT_DATA + 8;
+    le32_put(flat_ram(f) + FLAT_DATA, 1);
+    le32_put(flat_ram(f) + FLAT_DATA + 8, 1000);
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 1001);
+    g_assert_cmpuint(GPR(f, R_RDX), ==, 501 * 1000 + 500);
+    g_assert_cmphex(flat_cpu(f)->st.seg[SEG_GS].base, ==, FLAT_DATA + 8);
+    g_assert_cmphex(flat_cpu(f)->st.kernel_gs_base, ==, FLAT_DATA);
+    flat_free(f);
+}
+
 FLAT_CODE(to_zero, "leaq 2f(%rip), %rbx\n\t"
                    "movl $1000, %ecx\n\t"
                    "xorl %eax, %eax\n"
@@ -647,6 +671,7 @@ int main(int argc, char **argv)
     ADD(the_cache_is_emptied_under_calls);
     ADD(targets_that_are_not_canonical);
     ADD(a_call_that_ends_a_translation_belongs_to_it);
+    ADD(swapgs_swaps_once);
     ADD(jumps_to_address_zero);
     ADD(stack_in_page_zero);
     ADD(faults_are_precise);
