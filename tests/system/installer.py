@@ -159,7 +159,7 @@ def memtest(firmware):
             with Screen(name, work, firmware, drive(MEMTEST, media="cdrom"), "64" if firmware == "seabios" else "128") as screen:
                 screen.wait(["Memtest86+ v6.10", "Enter to start testing"])
                 screen.press("return")
-                screen.wait(["Memtest86+ v6.10", "Testing: ", "Pattern", "Errors: 0"])
+                screen.wait(["Testing: ", "Pattern", "Errors: 0"])
                 if firmware == "seabios":  # a whole pass
                     screen.wait(["Press any key to remove this banner", "Pass: 1 Errors: 0"], 1500)
     return name, test
