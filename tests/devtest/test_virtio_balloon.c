@@ -36,10 +36,7 @@ static void board_up(struct fixture *f)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    c.pci.bus = vt_board_pci(f->board)->root;
-    c.pci.devfn = DEVFN;
-    c.pci.id = "balloon0";
-    c.pci.clock = vt_board_clock(f->board);
+    vt_board_place(f->board, &c.pci, DEVFN, "balloon0");
     f->pci = virtio_balloon_pci_new(&c, &err);
     g_assert_no_error(err);
     g_assert_true(virtio_balloon_find(vt_board_pci(f->board)) == f->pci);
@@ -233,7 +230,6 @@ static void test_hostile(void)
 static void test_save_load(void)
 {
     struct fixture f, *pf = &f;
-    GError *err = NULL;
 
     set_up(&f, F_STATS);
     virtio_balloon_set_target(f.pci, VT_RAM_END, NULL);
@@ -247,11 +243,7 @@ static void test_save_load(void)
     struct vt_queue q = f.q[STATS];
     struct vt_dev dev = f.dev;
     board_up(pf);
-    vt_board_pause(f.board);
-    g_assert_true(vt_board_load(f.board, first, &err));
-    g_assert_no_error(err);
-    g_autoptr(GBytes) second = vt_board_save(f.board);
-    g_assert_true(g_bytes_equal(first, second));
+    vt_board_load_same(f.board, first);
     vt_board_resume(f.board);
     g_assert_cmpuint(virtio_balloon_actual(f.pci), ==, 2 * VT_RAM_END - 77 * 4096);
     /* the held buffer comes back from the new machine */

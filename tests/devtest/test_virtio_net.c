@@ -39,10 +39,7 @@ static void board_up(struct fixture *f, const struct virtio_net_config *extra)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    c.pci.bus = vt_board_pci(f->board)->root;
-    c.pci.devfn = DEVFN;
-    c.pci.id = "net0";
-    c.pci.clock = vt_board_clock(f->board);
+    vt_board_place(f->board, &c.pci, DEVFN, "net0");
     c.backend = f->net;
     c.have_mac = true;
     memcpy(c.mac, guest_mac, 6);
@@ -491,7 +488,6 @@ static void test_odd_frames(void)
 static void test_pause_and_save(void)
 {
     struct fixture f;
-    GError *err = NULL;
 
     set_up(&f, "user,id=n0", NULL, F_CTRL | F_MRG);
     g_assert_cmpuint(ctrl(&f, 0, 0, "\0", 1), ==, 0);
@@ -505,11 +501,7 @@ static void test_pause_and_save(void)
     struct vt_dev dev = f.dev;
     struct vt_queue rx = f.rx, tx = f.tx, ct = f.ctrl;
     board_up(&f, NULL);
-    vt_board_pause(f.board);
-    g_assert_true(vt_board_load(f.board, first, &err));
-    g_assert_no_error(err);
-    g_autoptr(GBytes) second = vt_board_save(f.board);
-    g_assert_true(g_bytes_equal(first, second));
+    vt_board_load_same(f.board, first);
     vt_board_resume(f.board);
     f.dev = dev;
     f.dev.bus = f.bus;

@@ -24,10 +24,7 @@ static void board_up(struct fixture *f, const struct virtio_rng_config *extra)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    c.pci.bus = vt_board_pci(f->board)->root;
-    c.pci.devfn = DEVFN;
-    c.pci.id = "rng0";
-    c.pci.clock = vt_board_clock(f->board);
+    vt_board_place(f->board, &c.pci, DEVFN, "rng0");
     g_assert_nonnull(virtio_rng_pci_new(&c, &err));
     g_assert_no_error(err);
     f->mem = vt_alloc(f->bus, 65536, 4096);
@@ -134,7 +131,6 @@ static void test_hostile(void)
 static void test_save_load(void)
 {
     struct fixture f;
-    GError *err = NULL;
 
     set_up(&f, &(struct virtio_rng_config){.max_bytes = 1024});
     g_assert_cmpuint(ask(&f, 100), ==, 100);
@@ -143,11 +139,7 @@ static void test_save_load(void)
     vt_board_free(f.board);
     struct vt_dev dev = f.dev;
     board_up(&f, &(struct virtio_rng_config){.max_bytes = 1024});
-    vt_board_pause(f.board);
-    g_assert_true(vt_board_load(f.board, first, &err));
-    g_assert_no_error(err);
-    g_autoptr(GBytes) second = vt_board_save(f.board);
-    g_assert_true(g_bytes_equal(first, second));
+    vt_board_load_same(f.board, first);
     vt_board_resume(f.board);
     f.dev = dev;
     f.dev.bus = f.bus;

@@ -28,6 +28,7 @@ struct vt_bus {
 #define VT_RAM_END   0x1000000ull
 #define VT_RAM_HIGH  0x100000000ull
 
+struct virtio_pci_config;
 struct vt_board;
 struct pci_bus;
 struct pci_host;
@@ -40,6 +41,8 @@ struct vt_bus *vt_board_bus(struct vt_board *b);
 struct pci_host *vt_board_pci(struct vt_board *b);
 struct guest_mem *vt_board_mem(struct vt_board *b);
 struct vm_clock *vt_board_clock(struct vt_board *b);
+/* Where a device is to be, and its machine's clock. */
+void vt_board_place(struct vt_board *b, struct virtio_pci_config *c, uint8_t devfn, const char *id);
 struct device_list *vt_board_devices(struct vt_board *b);
 void vt_board_pause(struct vt_board *b); /* and drain */
 void vt_board_resume(struct vt_board *b);
@@ -49,6 +52,8 @@ bool vt_board_intx(struct vt_board *b);
 /* Device state and RAM to bytes and back. */
 GBytes *vt_board_save(struct vt_board *b);
 bool vt_board_load(struct vt_board *b, GBytes *state, GError **err);
+/* The same of a board that runs and is to be paused; what it saves then is what was loaded. */
+void vt_board_load_same(struct vt_board *b, GBytes *state);
 bool vt_board_load_devices(struct vt_board *b, const uint8_t *data, size_t len, GError **err);
 
 /* A hanok-vm process with -accel qtest, reached through its -qtest socket (docs/devtest.md).  args

@@ -35,10 +35,7 @@ void vt_blk_board(struct vt_blk *f, const struct virtio_blk_config *extra)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    c.pci.bus = vt_board_pci(f->board)->root;
-    c.pci.devfn = DEVFN;
-    c.pci.id = "disk0";
-    c.pci.clock = vt_board_clock(f->board);
+    vt_board_place(f->board, &c.pci, DEVFN, "disk0");
     c.node = f->node;
     if (!c.serial)
         c.serial = "serial-1234";

@@ -6,6 +6,7 @@
 #include "base/state.h"
 #include "bus/pci.h"
 #include "mem/guest_mem.h"
+#include "virtio/devices.h"
 
 #include <errno.h>
 
@@ -153,6 +154,14 @@ struct vm_clock *vt_board_clock(struct vt_board *b)
     return b->clock;
 }
 
+void vt_board_place(struct vt_board *b, struct virtio_pci_config *c, uint8_t devfn, const char *id)
+{
+    c->bus = vt_board_pci(b)->root;
+    c->devfn = devfn;
+    c->id = id;
+    c->clock = vt_board_clock(b);
+}
+
 struct device_list *vt_board_devices(struct vt_board *b)
 {
     return &b->devices;
@@ -239,4 +248,15 @@ bool vt_board_load(struct vt_board *b, GBytes *state, GError **err)
     memcpy(ram_block_host(b->low), p + sizeof(len) + len, VT_RAM_END);
     memcpy(ram_block_host(b->high), p + sizeof(len) + len + VT_RAM_END, VT_RAM_END);
     return vt_board_load_devices(b, p + sizeof(len), len, err);
+}
+
+void vt_board_load_same(struct vt_board *b, GBytes *state)
+{
+    GError *err = NULL;
+
+    vt_board_pause(b);
+    g_assert_true(vt_board_load(b, state, &err));
+    g_assert_no_error(err);
+    g_autoptr(GBytes) again = vt_board_save(b);
+    g_assert_true(g_bytes_equal(state, again));
 }

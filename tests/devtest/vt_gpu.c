@@ -8,10 +8,7 @@ void vt_gpu_board(struct vt_gpu *f, const struct virtio_gpu_config *extra)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    c.pci.bus = vt_board_pci(f->board)->root;
-    c.pci.devfn = GPU_DEVFN;
-    c.pci.id = "gpu0";
-    c.pci.clock = vt_board_clock(f->board);
+    vt_board_place(f->board, &c.pci, GPU_DEVFN, "gpu0");
     f->pci = virtio_gpu_pci_new(&c, &err);
     g_assert_no_error(err);
     f->in = vt_alloc(f->bus, 65536, 4096);

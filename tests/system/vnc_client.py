@@ -9,6 +9,16 @@ import time
 RAW, DESKTOP_SIZE, EXTENDED_KEY, EXTENDED_SIZE = 0, -223, -258, -308
 
 
+def read_exactly(sock, n):
+    data = b""
+    while len(data) < n:
+        more = sock.recv(n - len(data))
+        if not more:
+            raise OSError("the server has closed the connection")
+        data += more
+    return data
+
+
 class WebSocket:
     """A socket's sendall() and recv() over binary frames (RFC 6455)."""
 
@@ -34,23 +44,14 @@ class WebSocket:
         length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + struct.pack(">H", len(data))
         self.sock.sendall(b"\x82" + length + mask + bytes(c ^ mask[i % 4] for i, c in enumerate(data)))
 
-    def _exactly(self, n):
-        data = b""
-        while len(data) < n:
-            more = self.sock.recv(n - len(data))
-            if not more:
-                raise OSError("the server has closed the connection")
-            data += more
-        return data
-
     def recv(self, n):
         while not self.data:
-            _, length = self._exactly(2)
+            _, length = read_exactly(self.sock, 2)
             if length == 126:
-                length, = struct.unpack(">H", self._exactly(2))
+                length, = struct.unpack(">H", read_exactly(self.sock, 2))
             elif length == 127:
-                length, = struct.unpack(">Q", self._exactly(8))
-            self.data = self._exactly(length)
+                length, = struct.unpack(">Q", read_exactly(self.sock, 8))
+            self.data = read_exactly(self.sock, length)
         out, self.data = self.data[:n], self.data[n:]
         return out
 
@@ -104,13 +105,7 @@ class Viewer:
         self.sock.close()
 
     def _read(self, n):
-        data = b""
-        while len(data) < n:
-            more = self.sock.recv(n - len(data))
-            if not more:
-                raise OSError("the server has closed the connection")
-            data += more
-        return data
+        return read_exactly(self.sock, n)
 
     def _rectangle(self):
         x, y, w, h, encoding = struct.unpack(">HHHHi", self._read(12))
