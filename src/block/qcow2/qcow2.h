@@ -128,7 +128,8 @@ struct qcow2 {
     uint64_t *l1; /* host byte order */
     struct table_cache l2;
     bool meta_dirty, corrupt, quiesce;
-    bool tracks_marked;     /* they say on the disk that they are in use */
+    bool tracks_touched;    /* their flags may have changed on the disk: to be stored at the end */
+    bool tracks_marked;     /* all of them say on the disk that they are in use */
     unsigned fast_inflight; /* requests that went on to the file node */
     unsigned slow_inflight; /* transfers of workers that let go of serial meanwhile */
     uint64_t reftable_offset, file_end;

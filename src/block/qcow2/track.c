@@ -1,10 +1,12 @@
 /* track.c - dirty bitmaps that track changes (spec "Bitmaps", flag auto) while an image is written.
  *
- *   open    each is read; one that cannot be kept true for certain keeps the image from being
- * written change  before the first one "in use" is on the disk: killed from here on, the bitmap
- * says itself that it is void; then each change sets bits in memory, before it is begun close   the
- * bits go to the bitmap's clusters, where they were or to new ones; when these are counted, written
- * and pointed to, "in use" is taken back
+ * Open: each is read; one that cannot be kept true for certain keeps the image from being written.
+ *
+ * Change: before the first one "in use" is on the disk, so that a bitmap says itself that it is
+ * void when we are killed from here on.  Then each change sets bits in memory, before it is begun.
+ *
+ * Close: the bits go to the bitmap's clusters, where they were or to new ones; when these are
+ * counted, written and pointed to, "in use" is taken back.
  *
  * Threads: loaded and stored by the main thread; marked by the holder of serial, seen under tables;
  * bits are set by whoever begins a change, with atomic operations. */
@@ -26,7 +28,6 @@ struct q2_track {
     uint64_t table_offset;
     uint64_t *table; /* host byte order */
     uint64_t *bits;  /* as in the file, where the lowest comes first */
-    bool marked;     /* "in use" is on the disk */
 };
 
 /* ---- changes ---- */
@@ -43,10 +44,9 @@ int q2_tracks_mark(struct qcow2 *q)
 {
     int r = 0;
 
-    for (uint32_t i = 0; r == 0 && i < q->track_count; i++) {
+    q->tracks_touched = true;
+    for (uint32_t i = 0; r == 0 && i < q->track_count; i++)
         r = put_flags(q, &q->tracks[i], q->tracks[i].flags | Q2_BITMAP_IN_USE);
-        q->tracks[i].marked = true; /* who knows what reached the disk */
-    }
     if (r == 0)
         r = q2_barrier(q);
     if (r < 0)
@@ -243,7 +243,7 @@ static int store_all(struct qcow2 *q)
 
 void q2_tracks_store(struct qcow2 *q)
 {
-    if (!q->track_count || !q->tracks[0].marked)
+    if (!q->track_count || !q->tracks_touched)
         return;
     int r = q->failed || q->corrupt ? -EIO : store_all(q);
     if (r < 0)

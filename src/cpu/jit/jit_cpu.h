@@ -126,8 +126,7 @@ struct tlb_exec_log {
 struct tlb_ctx {
     struct tlb_hot stack; /* translated code: the page that the stack is in, writable */
     struct tlb_exec exec[TLB_EXEC_SIZE];
-    uint32_t
-        exec_id[TLB_EXEC_SIZE]; /* numbers of the pages in exec (tr_cache.c); 0: not asked for */
+    uint32_t exec_id[TLB_EXEC_SIZE]; /* exec's page numbers (tr_cache.c); 0: not asked for */
     struct tlb_hot rd[TLB_SIZE], wr[TLB_SIZE];
     struct tlb_page page[TLB_SIZE];
     struct tlb_log log[2]; /* slots in use since the last flush: 0 any page, 1 global pages */

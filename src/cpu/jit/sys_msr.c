@@ -4,13 +4,13 @@
  * The rest is a switch. */
 #include "sys.h"
 
+#include "base/trace.h"
+
 /* IA32_ARCH_CAPABILITIES (SDM vol.4 table 2-2): RDCL, L1D flush on VM entry, SSB, MDS, page size
  * change, TAA, SBDR and SSDP, FBSDP, PSDP, BHI, GDS, RFDS, ITS. */
 #define NOT_AFFECTED                                                                               \
     (BIT64(0) | BIT64(3) | BIT64(4) | BIT64(5) | BIT64(6) | BIT64(8) | BIT64(13) | BIT64(14) |     \
      BIT64(15) | BIT64(20) | BIT64(26) | BIT64(27) | BIT64(62))
-
-#include "base/trace.h"
 
 /* ---- storage with a mask of writable bits (others must be zero) ---- */
 

@@ -52,8 +52,8 @@ struct acpi_placed {
 /* Executes "etc/table-loader" of f. */
 bool acpi_load(struct fw_cfg *f, struct acpi_placer *p, struct acpi_placed *out, GError **err);
 
-/* Type 1 strings; NULL fields have defaults. */
-/* NULL: what this machine says of itself, or nothing. */
+/* A string that is NULL: what this machine says of itself, or nothing.  The first ones are type
+ * 1's. */
 struct smbios_config {
     const char *manufacturer, *product, *version, *serial, *sku, *family;
     struct {
