@@ -4,7 +4,7 @@
  *     tr_scan.c   bytes -> fields, what an instruction reads and writes (tables)
  *     tr_block.c  one block: flag liveness, then one emitter per instruction, exits, entries
  *     tr_mem.c    effective addresses and TLB probes       tr_int.c   integer instructions,
- * tr_string.c tr_group.c tr_sys.c tr_flow.c   stack, calls, returns, branches          tr_vec.c
+ * tr_string.c tr_element.c tr_group.c tr_sys.c tr_flow.c   stack, calls, returns, branches tr_vec.c
  * vector and x87 instructions tr_evex.c   EVEX prefixes apart and together tr_cache.c  the code
  * cache: space, lookup, links, dropping tr_glue.c   the few hand-made routines translated code and
  * C meet in tr_run.c    going in, coming out, misses, faults
@@ -86,6 +86,7 @@ enum tr_kind {
     TK_LEAVE,
     TK_JCC,
     TK_JMP,
+    TK_LOOP, /* LOOP, LOOPE, LOOPNE, JRCXZ */
     TK_JMP_M,
     TK_CALL,
     TK_CALL_M,
@@ -96,6 +97,9 @@ enum tr_kind {
     TK_CLD,
     TK_STD,
     TK_PUSHF,
+    TK_LODS,
+    TK_STOS,
+    TK_MOVS,
     /* Not to be run ahead and then once more (cosim.c). */
     TK_SWAPGS,
     TK_RDTSC,
@@ -103,6 +107,7 @@ enum tr_kind {
     TK_STI,
     TK_STAC,
     TK_CLAC,
+    TK_POPF,
 };
 enum { /* roles of ModRM operands that are general registers or memory */
        ROLE_REG_R = 1,
@@ -278,6 +283,8 @@ unsigned tr_int_size(const struct tr_insn *d);     /* of its memory operand */
 bool tr_rep(struct tr *t);
 void tr_rep_make(struct tr *t); /* the routines for it, at t->p */
 void tr_flow(struct tr *t);     /* TK_PUSH_R .. TK_RET */
+void tr_element(struct tr *t);  /* TK_LODS .. TK_MOVS */
+bool tr_element_ok(const struct tr *t, const struct tr_insn *d);
 void tr_vector(struct tr *t);
 void tr_sys(struct tr *t); /* TK_CLI .. */
 bool tr_sys_ok(const struct tr *t, const struct tr_insn *d);

@@ -134,7 +134,7 @@ static bool ends_before(const struct tr_insn *d)
 /* The last of its block, but translated. */
 static bool is_last(const struct tr_insn *d)
 {
-    return d->op.kind >= TK_STI && d->op.kind <= TK_CLAC;
+    return d->op.kind >= TK_STI && d->op.kind <= TK_POPF;
 }
 
 /* Operands whose segment has to be looked at. */
@@ -198,6 +198,11 @@ static void emit(struct tr *t)
     case TK_VECTOR:
         tr_vector(t);
         break;
+    case TK_LODS:
+    case TK_STOS:
+    case TK_MOVS:
+        tr_element(t);
+        break;
     case TK_CLI:
     case TK_CLD:
     case TK_STD:
@@ -207,6 +212,7 @@ static void emit(struct tr *t)
     case TK_STI:
     case TK_STAC:
     case TK_CLAC:
+    case TK_POPF:
         tr_sys(t);
         break;
     default:

@@ -453,6 +453,29 @@ static void jmp(struct tr *t)
     tr_leave_to(t, to, to <= t->rip + d->off, false);
 }
 
+/* LOOP, LOOPE, LOOPNE, JRCXZ: flags stay. */
+static void loop(struct tr *t)
+{
+    const struct tr_insn *d = t->in;
+    uint64_t next = tr_next_rip(t), to = cut(t, next + (uint64_t)d->i->imm);
+    bool wide = d->i->addrsize == 8, back = to <= t->rip + d->off, if_zero = d->opcode == 0xe3;
+    uint8_t *zero, *other = NULL;
+
+    if (d->op.reads)
+        tr_flags_need(t);
+    if (!if_zero)
+        e_lea(t, wide, HR_RCX, HR_RCX, HR_MEM, 0, -1);
+    e_op(t, 0, wide ? E_W : 0, 0, 0x89, HR_RCX, op_reg(HR_S1));
+    zero = e_jcc8(t, J8_JRCXZ);
+    if (d->op.reads)
+        other = e_jcc8(t, d->opcode & 1 ? J8_JNE : J8_JE);
+    tr_leave_to(t, if_zero ? next : to, !if_zero && back, false);
+    e_here8(t, zero);
+    if (other)
+        e_here8(t, other);
+    tr_leave_to(t, if_zero ? to : next, if_zero && back, false);
+}
+
 /* Sizes that need more than this file has: 16-bit pushes, pops and branches. */
 static bool odd(const struct tr *t, const struct tr_insn *d)
 {
@@ -489,6 +512,9 @@ void tr_flow(struct tr *t)
         break;
     case TK_JMP:
         jmp(t);
+        break;
+    case TK_LOOP:
+        loop(t);
         break;
     case TK_JMP_M:
         jmp_indirect(t);

@@ -78,6 +78,7 @@ static void one_rows(void)
     row(one, 0x98, TK_PLAIN, 0, 0, 0);
     row(one, 0x99, TK_PLAIN, 0, 0, 0);
     row(one, 0x9c, TK_PUSHF, 0, TF_ALL, 0);
+    row(one, 0x9d, TK_POPF, 0, 0, TF_ALL);
     row(one, 0x9e, TK_PLAIN, 0, 0, TF_ALL & ~TF_O); /* SAHF */
     row(one, 0x9f, TK_PLAIN, 0, TF_ALL & ~TF_O, 0);
     row(one, 0xf5, TK_PLAIN, 0, TF_C, TF_C);
@@ -89,11 +90,21 @@ static void one_rows(void)
     row(one, 0xfd, TK_STD, 0, 0, 0);
     for (unsigned k = 0; k < 4; k++)
         row(one, 0xa0 + k, TK_MOFFS, k & 1 ? 0 : ROLE_BYTE, 0, 0);
+    for (unsigned k = 0; k < 2; k++) {
+        unsigned byte = k ? 0 : ROLE_BYTE;
+        row(one, 0xa4 + k, TK_MOVS, byte, 0, 0);
+        row(one, 0xaa + k, TK_STOS, byte, 0, 0);
+        row(one, 0xac + k, TK_LODS, byte, 0, 0);
+    }
     row(one, 0xa8, TK_ACC_IMM, ROLE_BYTE, 0, TF_ALL);
     row(one, 0xa9, TK_ACC_IMM, 0, 0, TF_ALL);
     row(one, 0xc2, TK_RET, 0, 0, 0);
     row(one, 0xc3, TK_RET, 0, 0, 0);
     row(one, 0xc9, TK_LEAVE, 0, 0, 0);
+    row(one, 0xe0, TK_LOOP, 0, TF_Z, 0);
+    row(one, 0xe1, TK_LOOP, 0, TF_Z, 0);
+    row(one, 0xe2, TK_LOOP, 0, 0, 0);
+    row(one, 0xe3, TK_LOOP, 0, 0, 0);
     row(one, 0xe8, TK_CALL, 0, 0, 0);
     row(one, 0xe9, TK_JMP, 0, 0, 0);
     row(one, 0xeb, TK_JMP, 0, 0, 0);
@@ -529,6 +540,10 @@ void tr_scan(const struct jit_cpu *c, const struct insn *i, struct tr_insn *out)
         else if (!(out->rex & 1))
             out->op.kind = TK_NOP;
     }
+    if (out->op.kind >= TK_LODS && out->op.kind <= TK_MOVS && i->rep)
+        out->op.kind = TK_INTERP;
+    if (out->op.kind == TK_LOOP && i->addrsize == 2)
+        out->op.kind = TK_INTERP;
     out->high8 = uses_high8(out);
     if (out->lock && !(i->flags & INSN_MEM))
         out->op.kind = TK_INTERP;

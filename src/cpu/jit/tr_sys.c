@@ -1,6 +1,6 @@
 /* tr_sys.c - the privileged instructions that kernels run most, where they cannot fault: CLI, STI,
- * SWAPGS, STAC and CLAC at CPL 0 (which is part of tr_key(), as are CR4.SMAP and CR4.TSD), PUSHFQ,
- * CLD, STD, RDTSC.
+ * SWAPGS, STAC and CLAC at CPL 0 (which is part of tr_key(), as are CR4.SMAP and CR4.TSD), PUSHF,
+ * POPF, CLD, STD, RDTSC.
  *
  * IF, DF and the other system flags live in st.rflags, never in the host's. */
 #include "tr_emit.h"
@@ -55,7 +55,12 @@ bool tr_sys_ok(const struct tr *t, const struct tr_insn *d)
     case TK_SWAPGS:
         return t->code64 && t->c->cpl == 0;
     case TK_PUSHF:
-        return t->code64 && !d->p66;
+    case TK_POPF:
+        return !d->p66;
+    case TK_LODS:
+    case TK_STOS:
+    case TK_MOVS:
+        return tr_element_ok(t, d);
     default:
         return true;
     }
@@ -80,19 +85,54 @@ static void swapgs(struct tr *t)
 /* The host's arithmetic flags and the guest's others; RF and VM read as 0. */
 static void pushf(struct tr *t)
 {
+    int32_t n = (int32_t)stack_width(t);
+
     tr_flags_need(t);
     e8(t, 0x9c), e8(t, 0x59); /* pushfq; pop rcx */
     e_store32(t, &t->c->tr.value, HR_S1);
     tr_flags_clobber(t);
     e_op(t, 0, 0, 0, 0x81, 4, op_abs(&t->c->tr.value));
     e32(t, FL_ARITH);
-    tr_stack(t, HR_SP, -8, 8, true);
+    tr_stack(t, HR_SP, -n, n, true);
     e_load32(t, HR_S1, &t->c->st.rflags);
     e_op(t, 0, 0, 0, 0x81, 4, op_reg(HR_S1));
     e32(t, ~(FL_ARITH | FL_RF | FL_VM));
     e_op(t, 0, 0, 0, 0x0b, HR_S1, op_abs(&t->c->tr.value));
-    e_op(t, 0, E_W, 0, 0x89, HR_S1, op_s0(t));
-    e_lea(t, true, HR_SP, HR_SP, HR_MEM, 0, -8);
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, HR_S1, op_s0(t));
+    e_lea(t, t->code64, HR_SP, HR_SP, HR_MEM, 0, -n);
+}
+
+static void popf_by_c(struct tr *t, struct tr_ool *o)
+{
+    tr_system_end(t);
+}
+
+/* Where it would change more than arithmetic flags the interpreter does it all. */
+static void popf(struct tr *t)
+{
+    const uint32_t others = FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_AC | FL_ID;
+    int32_t n = (int32_t)stack_width(t);
+    struct tr_ool *o = tr_ool(t, popf_by_c);
+
+    tr_stack(t, HR_SP, 0, n, false);
+    e_op(t, 0, 0, 0, 0x8b, HR_S1, op_s0(t));
+    e_mov32(t, HR_S0, HR_S1);
+    e_op(t, 0, 0, 0, 0x33, HR_S0, op_abs(&t->c->st.rflags)); /* xor */
+    e_op(t, 0, 0, 0, 0xf7, 0, op_reg(HR_S0));                /* test */
+    e32(t, others);
+    o->from[0] = e_jcc(t, CC_NE, t->p);
+    /* to c->fl's form: OF, and the low byte above it */
+    e_mov32(t, HR_S0, HR_S1);
+    e_op(t, 0, 0, 0, 0xc1, 5, op_reg(HR_S0)), e8(t, 11); /* shr */
+    e_op(t, 0, 0, 0, 0x83, 4, op_reg(HR_S0)), e8(t, 1);  /* and */
+    e_op(t, 0, 0, 0, 0x81, 4, op_reg(HR_S1)), e32(t, FL_ARITH & 0xff);
+    e_op(t, 0, 0, 0, 0x83, 1, op_reg(HR_S1)), e8(t, 2); /* or: always set */
+    e_op(t, 0, 0, 0, 0xc1, 4, op_reg(HR_S1)), e8(t, 8); /* shl */
+    e_op(t, 0, 0, 0, 0x09, HR_S0, op_reg(HR_S1));
+    e_op(t, 0x66, 0, 0, 0x89, HR_S1, op_abs(&t->c->fl));
+    t->flags = TR_MEM;
+    e_lea(t, t->code64, HR_SP, HR_SP, HR_MEM, 0, n);
+    tr_leave_to(t, tr_next_rip(t), false, false);
 }
 
 static void sti_by_c(struct tr *t, struct tr_ool *o)
@@ -178,6 +218,9 @@ void tr_sys(struct tr *t)
         break;
     case TK_SWAPGS:
         swapgs(t);
+        break;
+    case TK_POPF:
+        popf(t);
         break;
     default:
         pushf(t);

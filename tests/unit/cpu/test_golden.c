@@ -45,7 +45,12 @@
     X(compare_exchange, "lock; cmpxchgq %rcx, (%rbx); xchgl %eax, (%rdx)")                         \
     X(high_bytes, "movb %ch, %al; addb %ah, (%rbx); movzbl %bh, %eax")                             \
     X(interpreted, "movl $1, %eax; cpuid; addl $1, %eax")                                          \
+    X(loop, "1: incl %eax; loop 1b")                                                               \
+    X(loop_if_not_equal, "1: cmpl %eax, %edx; loopne 1b")                                          \
+    X(jump_if_rcx_zero, "testl %eax, %eax; jrcxz .+0x20")                                          \
+    X(flags_to_stack_and_back, "cmpl %eax, %ebx; pushfq; popfq")                                   \
     X(string, "movl $4, %ecx; rep; stosq; addl $1, %eax")                                          \
+    X(string_elements, "lodsb; stosl; movsq")                                                      \
     X(sse_registers, "movaps %xmm1, %xmm0; addps %xmm2, %xmm0; pxor %xmm9, %xmm9")                 \
     X(sse_memory, "movups (%rbx), %xmm0; movaps %xmm0, (%rdx); cvtsi2sdq %rcx, %xmm1")             \
     X(x87, "fldl (%rbx); faddp; fstpl 8(%rbx)")                                                    \
@@ -99,6 +104,7 @@ static char *field_name(const struct jit_cpu *c, uint64_t at)
     FIELD("fs.base", c->st.seg[SEG_FS].base)
     FIELD("gs.base", c->st.seg[SEG_GS].base)
     FIELD("rip", c->st.rip)
+    FIELD("rflags", c->st.rflags)
     FIELD("xsave", c->st.xsave)
     FIELD("fl", c->fl)
     FIELD("x87_live", c->x87_live)
