@@ -14,11 +14,11 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <gio/gio.h>
-#include <gio/gunixsocketaddress.h>
 #include <glib.h>
+#include <netdb.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define LENGTH_BYTES    4u
@@ -28,7 +28,8 @@
 /* main thread, all of it */
 struct stream {
     struct net_backend *backend;
-    GSocketAddress *address; /* NULL: addr.type=fd */
+    struct sockaddr_storage address;
+    socklen_t address_bytes; /* 0: addr.type=fd */
     int listen_fd, fd;       /* -1: none */
     struct evloop_fd *listen_watch, *watch;
     struct timer *reconnect;
@@ -200,22 +201,19 @@ static void stream_event(void *opaque, int fd, uint32_t events)
 
 static int new_socket(struct stream *s)
 {
-    return socket(g_socket_address_get_family(s->address), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return socket(s->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
-static bool native_address(struct stream *s, struct sockaddr_storage *a, socklen_t *len)
+static const struct sockaddr *native(const struct stream *s)
 {
-    *len = (socklen_t)g_socket_address_get_native_size(s->address);
-    return *len <= sizeof(*a) && g_socket_address_to_native(s->address, a, sizeof(*a), NULL);
+    return (const struct sockaddr *)&s->address;
 }
 
 static bool connect_now(struct stream *s)
 {
-    struct sockaddr_storage a;
-    socklen_t len;
     int fd = new_socket(s);
 
-    if (fd < 0 || !native_address(s, &a, &len) || connect(fd, (struct sockaddr *)&a, len) < 0) {
+    if (fd < 0 || connect(fd, native(s), s->address_bytes) < 0) {
         int e = errno;
         if (fd >= 0)
             close(fd);
@@ -249,15 +247,13 @@ static void accept_ready(void *opaque, int fd, uint32_t events)
 
 static bool listen_now(struct stream *s, GError **err)
 {
-    struct sockaddr_storage a;
-    socklen_t len;
     int one = 1;
 
     s->listen_fd = new_socket(s);
     if (s->listen_fd >= 0)
         setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (s->listen_fd < 0 || !native_address(s, &a, &len) ||
-        bind(s->listen_fd, (struct sockaddr *)&a, len) < 0 || listen(s->listen_fd, 1) < 0)
+    if (s->listen_fd < 0 || bind(s->listen_fd, native(s), s->address_bytes) < 0 ||
+        listen(s->listen_fd, 1) < 0)
         return error_errno(err, errno, "-netdev stream: cannot listen");
     s->listen_watch = evloop_fd_add(evloop_main(), s->listen_fd, EPOLLIN, accept_ready, s);
     return true;
@@ -276,10 +272,16 @@ static bool inet_address(struct stream *s, struct props *addr, GError **err)
         return error_set(err, HANOK_ERROR_INVALID,
                          "-netdev stream: addr.type=inet needs addr.host= and a numeric "
                          "addr.port=.");
-    s->address = g_inet_socket_address_new_from_string(
-        strcmp(host, "localhost") ? host : "127.0.0.1", (guint)number);
-    return s->address || error_set(err, HANOK_ERROR_INVALID,
-                                   "-netdev stream: addr.host=%s is not an IP address.", host);
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    struct addrinfo *found;
+    if (getaddrinfo(strcmp(host, "localhost") ? host : "127.0.0.1", port, &hints, &found))
+        return error_set(err, HANOK_ERROR_INVALID,
+                         "-netdev stream: addr.host=%s is not an IP address.", host);
+    memcpy(&s->address, found->ai_addr, found->ai_addrlen);
+    s->address_bytes = found->ai_addrlen;
+    freeaddrinfo(found);
+    return true;
 }
 
 static bool take_fd(struct stream *s, struct props *addr, GError **err)
@@ -317,7 +319,10 @@ static bool read_address(struct stream *s, struct props *addr, GError **err)
     if (!path || strlen(path) > 107)
         return error_set(err, HANOK_ERROR_INVALID,
                          "-netdev stream: addr.type=unix needs addr.path= of at most 107 bytes.");
-    s->address = g_unix_socket_address_new(path);
+    struct sockaddr_un *un = (struct sockaddr_un *)&s->address;
+    un->sun_family = AF_UNIX;
+    g_strlcpy(un->sun_path, path, sizeof(un->sun_path));
+    s->address_bytes = sizeof(*un);
     return true;
 }
 
@@ -340,7 +345,7 @@ static bool stream_open(struct net_backend *b, struct props *p, GError **err)
                          "-netdev stream: reconnect= is for the connecting side.");
     if (!read_address(s, addr, err))
         return false;
-    if (!s->address)
+    if (!s->address_bytes)
         return true;
     if (server)
         return listen_now(s, err);
@@ -365,10 +370,9 @@ static void stream_close(struct net_backend *b)
         close(s->fd);
     if (s->listen_fd >= 0) {
         close(s->listen_fd);
-        if (G_IS_UNIX_SOCKET_ADDRESS(s->address))
-            unlink(g_unix_socket_address_get_path(G_UNIX_SOCKET_ADDRESS(s->address)));
+        if (s->address.ss_family == AF_UNIX)
+            unlink(((struct sockaddr_un *)&s->address)->sun_path);
     }
-    g_clear_object(&s->address);
     g_free(s);
 }
 

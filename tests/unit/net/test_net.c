@@ -223,6 +223,45 @@ static void test_stream(void)
     g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
 }
 
+/* A port that nobody listens on, or 0 where there is no such protocol. */
+static unsigned free_port(int family)
+{
+    struct sockaddr_in6 a = {.sin6_family = (sa_family_t)family};
+    socklen_t len = family == AF_INET6 ? sizeof(a) : sizeof(struct sockaddr_in);
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&a, len) == 0 &&
+              getsockname(fd, (struct sockaddr *)&a, &len) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return ok ? ntohs(a.sin6_port) : 0; /* at the same place in both */
+}
+
+static void test_stream_by_ip_address(void)
+{
+    static const char *const hosts[] = {"localhost", "127.0.0.1", "::1"};
+
+    for (unsigned k = 0; k < ARRAY_SIZE(hosts); k++) {
+        unsigned port = free_port(strchr(hosts[k], ':') ? AF_INET6 : AF_INET);
+        g_autofree char *to =
+            g_strdup_printf("stream,addr.type=inet,addr.host=%s,addr.port=%u", hosts[k], port);
+        g_autofree char *at = g_strdup_printf("%s,id=s,server=on", to);
+        struct nic nic = {0};
+        if (!port)
+            continue;
+        struct net_backend *s = open_ok(at), *c = open_ok(to);
+        g_assert_true(net_claim(s, &ops, &nic, NULL));
+        pump(5);
+        g_assert_cmpuint(send_frame(c, 60, 1), ==, 60);
+        for (unsigned n = 0; n < 5000 && !nic.frames; n++)
+            pump(1);
+        check_frame(&nic, 60, 1);
+        net_release(s);
+        net_close(c);
+        net_close(s);
+    }
+}
+
 static void test_stream_refuses_impossible_lengths(void)
 {
     struct nic nic = {0};
@@ -293,6 +332,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net/port-in-use", test_port_in_use);
     g_test_add_func("/net/claim-and-names", test_claim_and_names);
     g_test_add_func("/net/stream", test_stream);
+    g_test_add_func("/net/stream-by-ip-address", test_stream_by_ip_address);
     g_test_add_func("/net/stream-lengths", test_stream_refuses_impossible_lengths);
     g_test_add_func("/net/tap", test_tap);
     return g_test_run();
