@@ -1,5 +1,6 @@
 /* nbd.c - the "nbd" driver: options, and requests to and from the connection's thread. */
 #include "nbd.h"
+#include "nbd_lib.h"
 
 #include "base/error.h"
 #include "base/evloop.h"
@@ -173,7 +174,8 @@ static void nbd_close_node(struct blk_node *n)
         pthread_join(d->thread, NULL);
     }
     evloop_fd_del(d->done_watch);
-    nbd_close(d->h);
+    if (d->h)
+        nbd_lib.close(d->h);
     if (d->wake_fd >= 0)
         close(d->wake_fd);
     if (d->done_fd >= 0)

@@ -12,7 +12,7 @@
 
 #include "block_int.h"
 
-#include <libnbd.h>
+struct nbd_handle; /* libnbd's */
 
 struct nbd_server {
     char *host, *port; /* or */

@@ -1,5 +1,6 @@
 /* nbd_conn.c - the connection to an NBD server and the thread that serves it. */
 #include "nbd.h"
+#include "nbd_lib.h"
 
 #include "base/error.h"
 #include "base/evloop.h"
@@ -24,8 +25,8 @@ static const uint8_t zeroes[ZERO_BYTES];
 
 static bool step(struct nbd_handle *h, int timeout_ms)
 {
-    unsigned dir = nbd_aio_get_direction(h);
-    struct pollfd p = {.fd = nbd_aio_get_fd(h),
+    unsigned dir = nbd_lib.aio_get_direction(h);
+    struct pollfd p = {.fd = nbd_lib.aio_get_fd(h),
                        .events = (short)((dir & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
                                          (dir & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0))};
     int r = poll(&p, 1, timeout_ms);
@@ -33,30 +34,31 @@ static bool step(struct nbd_handle *h, int timeout_ms)
     if (r < 0)
         return errno == EINTR;
     if (p.revents & (POLLIN | POLLHUP | POLLERR))
-        return nbd_aio_notify_read(h) == 0;
-    return !(p.revents & POLLOUT) || nbd_aio_notify_write(h) == 0;
+        return nbd_lib.aio_notify_read(h) == 0;
+    return !(p.revents & POLLOUT) || nbd_lib.aio_notify_write(h) == 0;
 }
 
 static struct nbd_handle *connect_to(const struct nbd_server *s, uint32_t timeout_s)
 {
-    struct nbd_handle *h = nbd_create();
+    struct nbd_handle *h = nbd_lib.create();
     uint64_t until = host_clock_ns() + timeout_s * 1000000000ull;
 
     if (!h)
         return NULL;
-    int r = nbd_set_export_name(h, s->export_name);
+    int r = nbd_lib.set_export_name(h, s->export_name);
     if (r == 0)
-        r = s->path ? nbd_aio_connect_unix(h, s->path) : nbd_aio_connect_tcp(h, s->host, s->port);
-    while (r == 0 && !nbd_aio_is_ready(h)) {
+        r = s->path ? nbd_lib.aio_connect_unix(h, s->path)
+                    : nbd_lib.aio_connect_tcp(h, s->host, s->port);
+    while (r == 0 && !nbd_lib.aio_is_ready(h)) {
         uint64_t now = host_clock_ns();
         if (now >= until)
             errno = ETIMEDOUT;
-        if (now >= until || nbd_aio_is_dead(h) || nbd_aio_is_closed(h) ||
+        if (now >= until || nbd_lib.aio_is_dead(h) || nbd_lib.aio_is_closed(h) ||
             !step(h, (int)((until - now) / 1000000) + 1))
             r = -1;
     }
     if (r < 0) {
-        nbd_close(h);
+        nbd_lib.close(h);
         return NULL;
     }
     return h;
@@ -64,8 +66,9 @@ static struct nbd_handle *connect_to(const struct nbd_server *s, uint32_t timeou
 
 static bool learn(struct nbd_disk *d, GError **err)
 {
-    int64_t size = nbd_get_size(d->h), least = nbd_get_block_size(d->h, LIBNBD_SIZE_MINIMUM),
-            most = nbd_get_block_size(d->h, LIBNBD_SIZE_MAXIMUM);
+    int64_t size = nbd_lib.get_size(d->h),
+            least = nbd_lib.get_block_size(d->h, LIBNBD_SIZE_MINIMUM),
+            most = nbd_lib.get_block_size(d->h, LIBNBD_SIZE_MAXIMUM);
 
     if (size < 0)
         return error_set(err, HANOK_ERROR_INVALID, "The NBD server of '%s' tells no size.",
@@ -74,11 +77,11 @@ static bool learn(struct nbd_disk *d, GError **err)
     d->block_bytes =
         least > BLK_SECTOR_BYTES && least <= 32768 ? (uint32_t)least : BLK_SECTOR_BYTES;
     d->transfer_bytes = most >= 65536 && most < 32 * (int64_t)MiB ? (uint32_t)most : 32 * MiB;
-    d->read_only = nbd_is_read_only(d->h) == 1;
-    d->can_fua = nbd_can_fua(d->h) == 1;
-    d->can_flush = nbd_can_flush(d->h) == 1;
-    d->can_trim = nbd_can_trim(d->h) == 1;
-    d->can_zero = nbd_can_zero(d->h) == 1;
+    d->read_only = nbd_lib.is_read_only(d->h) == 1;
+    d->can_fua = nbd_lib.can_fua(d->h) == 1;
+    d->can_flush = nbd_lib.can_flush(d->h) == 1;
+    d->can_trim = nbd_lib.can_trim(d->h) == 1;
+    d->can_zero = nbd_lib.can_zero(d->h) == 1;
     return true;
 }
 
@@ -86,9 +89,11 @@ bool nbd_conn_open(struct nbd_disk *d, GError **err)
 {
     uint32_t timeout = d->server.open_timeout_s ? d->server.open_timeout_s : CONNECT_TIMEOUT_S;
 
+    if (!nbd_lib_load(err))
+        return false;
     d->h = connect_to(&d->server, timeout);
     if (!d->h) {
-        const char *why = nbd_get_error();
+        const char *why = nbd_lib.get_error();
         return error_set(err, HANOK_ERROR_IO, "Could not connect to the NBD server of '%s': %s.",
                          d->node->filename, why ? why : "it does not answer");
     }
@@ -97,7 +102,7 @@ bool nbd_conn_open(struct nbd_disk *d, GError **err)
 
 static void disconnect(struct nbd_disk *d)
 {
-    nbd_close(d->h);
+    nbd_lib.close(d->h);
     d->h = NULL;
 }
 
@@ -107,9 +112,9 @@ static bool reconnect(struct nbd_disk *d)
     d->h = connect_to(&d->server, MAX_OF(d->server.reconnect_s, 1u));
     if (!d->h)
         return false;
-    int64_t size = nbd_get_size(d->h);
+    int64_t size = nbd_lib.get_size(d->h);
     if (size < 0 || (uint64_t)size < d->size_bytes ||
-        (!d->node->read_only && nbd_is_read_only(d->h) == 1)) {
+        (!d->node->read_only && nbd_lib.is_read_only(d->h) == 1)) {
         log_warning("'%s': the NBD server is back with another disk; its requests fail",
                     d->node->filename);
         disconnect(d);
@@ -195,7 +200,7 @@ static int on_command(void *opaque, int *error)
 static void sent(struct blk_req *req, int64_t cookie)
 {
     if (cookie < 0)
-        command_back(req, nbd_get_errno() ? nbd_get_errno() : ENOTCONN);
+        command_back(req, nbd_lib.get_errno() ? nbd_lib.get_errno() : ENOTCONN);
 }
 
 /* ---- its beginning ---- */
@@ -206,7 +211,7 @@ static void start_flush(struct nbd_disk *d, struct blk_req *req)
 {
     nbd_req(req)->pending = 2;
     if (d->can_flush)
-        sent(req, nbd_aio_flush(d->h, COMPLETION(req), 0));
+        sent(req, nbd_lib.aio_flush(d->h, COMPLETION(req), 0));
     else
         command_back(req, 0);
     command_back(req, 0);
@@ -222,9 +227,9 @@ static void start_transfer(struct nbd_disk *d, struct blk_req *req, uint32_t fla
             size_t n = MIN_OF(left, (size_t)d->transfer_bytes);
             nbd_req(req)->pending++;
             if (req->op == BLK_READ)
-                sent(req, nbd_aio_pread(d->h, p, n, at, COMPLETION(req), 0));
+                sent(req, nbd_lib.aio_pread(d->h, p, n, at, COMPLETION(req), 0));
             else
-                sent(req, nbd_aio_pwrite(d->h, p, n, at, COMPLETION(req), flags));
+                sent(req, nbd_lib.aio_pwrite(d->h, p, n, at, COMPLETION(req), flags));
             p += n;
             at += n;
             left -= n;
@@ -246,11 +251,11 @@ static void start_range(struct nbd_disk *d, struct blk_req *req, uint32_t flags)
         n = MIN_OF(left, most);
         nbd_req(req)->pending++;
         if (trim)
-            sent(req, nbd_aio_trim(d->h, n, at, COMPLETION(req), flags));
+            sent(req, nbd_lib.aio_trim(d->h, n, at, COMPLETION(req), flags));
         else if (write)
-            sent(req, nbd_aio_pwrite(d->h, zeroes, n, at, COMPLETION(req), flags));
+            sent(req, nbd_lib.aio_pwrite(d->h, zeroes, n, at, COMPLETION(req), flags));
         else
-            sent(req, nbd_aio_zero(d->h, n, at, COMPLETION(req), flags));
+            sent(req, nbd_lib.aio_zero(d->h, n, at, COMPLETION(req), flags));
     }
 }
 
@@ -316,7 +321,7 @@ static void start_flushes(struct nbd_disk *d)
 
 static void notice_loss(struct nbd_disk *d)
 {
-    if (!d->h || (!nbd_aio_is_dead(d->h) && !nbd_aio_is_closed(d->h)))
+    if (!d->h || (!nbd_lib.aio_is_dead(d->h) && !nbd_lib.aio_is_closed(d->h)))
         return;
     log_warning("'%s': the connection to the NBD server is lost", d->node->filename);
     d->lost_at_ns = host_clock_ns();
@@ -337,9 +342,9 @@ static void revive(struct nbd_disk *d)
 
 static void wait_for_something(struct nbd_disk *d)
 {
-    unsigned dir = d->h ? nbd_aio_get_direction(d->h) : 0;
+    unsigned dir = d->h ? nbd_lib.aio_get_direction(d->h) : 0;
     struct pollfd p[2] = {{.fd = d->wake_fd, .events = POLLIN},
-                          {.fd = d->h ? nbd_aio_get_fd(d->h) : -1, .events = POLLIN}};
+                          {.fd = d->h ? nbd_lib.aio_get_fd(d->h) : -1, .events = POLLIN}};
     uint64_t count;
 
     if (dir & LIBNBD_AIO_DIRECTION_WRITE)
@@ -349,9 +354,9 @@ static void wait_for_something(struct nbd_disk *d)
     if (p[0].revents && read(d->wake_fd, &count, sizeof(count)) < 0)
         assert(errno == EAGAIN);
     if (p[1].revents & (POLLIN | POLLHUP | POLLERR))
-        nbd_aio_notify_read(d->h);
+        nbd_lib.aio_notify_read(d->h);
     else if (p[1].revents & POLLOUT)
-        nbd_aio_notify_write(d->h);
+        nbd_lib.aio_notify_write(d->h);
 }
 
 void *nbd_conn_thread(void *disk)
@@ -374,7 +379,7 @@ void *nbd_conn_thread(void *disk)
         notice_loss(d);
     }
     if (d->h)
-        nbd_shutdown(d->h, 0);
+        nbd_lib.shutdown(d->h, 0);
     return NULL;
 }
 

@@ -137,6 +137,25 @@ static void check_transfers(struct blk_node *n, uint8_t seed)
     g_assert_cmpint(io(n, BLK_READ, DISK_BYTES, in, 512, 0), ==, -EIO);
 }
 
+static bool has_libnbd(void)
+{
+    g_autofree char *maps = NULL;
+
+    g_assert_true(g_file_get_contents("/proc/self/maps", &maps, NULL, NULL));
+    return strstr(maps, "/libnbd.so");
+}
+
+/* What no disk needs is not loaded: it takes milliseconds.  The first of the tests. */
+static void test_the_library_comes_with_the_first_disk(void)
+{
+    GPid pid = serve("");
+
+    g_assert_false(has_libnbd());
+    blk_close(open_ok(""));
+    g_assert_true(has_libnbd());
+    stop(pid);
+}
+
 static void test_transfers(void)
 {
     GPid pid = serve("");
@@ -315,8 +334,6 @@ static void test_addresses(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/nbd/addresses", test_addresses);
-    g_test_add_func("/nbd/refusals", test_refusals);
     g_autofree char *qemu_img = g_find_program_in_path("qemu-img");
     program = g_find_program_in_path("qemu-nbd");
     if (program && qemu_img) {
@@ -324,6 +341,7 @@ int main(int argc, char **argv)
         g_assert_cmpint(ftruncate(fd, DISK_BYTES), ==, 0);
         close(fd);
         socket_path = g_strconcat(image, ".sock", NULL);
+        g_test_add_func("/nbd/library", test_the_library_comes_with_the_first_disk);
         g_test_add_func("/nbd/transfers", test_transfers);
         g_test_add_func("/nbd/many", test_many_in_flight_and_drain);
         g_test_add_func("/nbd/read-only", test_read_only_server);
@@ -333,6 +351,8 @@ int main(int argc, char **argv)
     } else {
         g_printerr("# qemu-nbd is not installed: the tests with a server are left out\n");
     }
+    g_test_add_func("/nbd/addresses", test_addresses);
+    g_test_add_func("/nbd/refusals", test_refusals);
     int r = g_test_run();
     if (image)
         g_unlink(image);
