@@ -109,6 +109,12 @@ static void save_fields(struct state_writer *w, const struct state_desc *desc, v
     }
 }
 
+void state_put_struct(struct state_writer *w, const struct state_desc *desc, void *obj)
+{
+    state_put_u32(w, desc->version);
+    save_fields(w, desc, obj);
+}
+
 void state_save(struct state_writer *w, const struct state_desc *desc, const char *instance,
                 void *obj)
 {
@@ -289,6 +295,15 @@ static bool load_structs(struct state_reader *r, const struct state_field *f, ui
         if (!load_fields(r, f->sub, version, at + (size_t)i * f->size, err))
             return false;
     return true;
+}
+
+bool state_get_struct(struct state_reader *r, const struct state_desc *desc, void *obj,
+                      GError **err)
+{
+    uint32_t version = state_get_u32(r);
+
+    return (r->failed || check_version(desc, version, err)) &&
+           load_fields(r, desc, version, obj, err);
 }
 
 /* Custom fields see only their own bytes. */

@@ -94,7 +94,7 @@ static const struct chardev_fe_ops fe_ops = {
 
 bool devtest_start(struct machine *m, const char *chardev_spec, GError **err)
 {
-    if (!machine_pci(m))
+    if (!machine_mmio(m))
         return error_set(err, HANOK_ERROR_INVALID, "-qtest needs a machine with a board");
     struct chardev *c = chardev_open_legacy(chardev_spec, "qtest", false, err);
     if (!c)

@@ -27,7 +27,7 @@ static void send_msi(struct irqchip *c, uint64_t addr, uint32_t data)
 
 bool devtest_intercept(struct devtest *t)
 {
-    struct irqchip *chip = machine_pci(t->machine)->irqchip;
+    struct irqchip *chip = machine_irqchip(t->machine);
 
     if (listener)
         return false;

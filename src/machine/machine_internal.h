@@ -109,6 +109,8 @@ void machine_wake_check(struct machine *m); /* wakes it when an enabled event is
 
 /* registry.c */
 bool globals_check(struct machine *m, GError **err);
+/* The PCI function that d is; NULL: none. */
+struct pci_dev *machine_pci_dev_of(struct machine *m, const struct device *d);
 void machine_grant_ejects(struct machine *m); /* functions whose slots the guest powered off */
 
 /* The device is gone: says so to whoever listens, and frees it. */

@@ -293,7 +293,7 @@ static bool id_check(struct machine *m, struct props *p, GError **err)
            error_set(err, HANOK_ERROR_INVALID, "there is already a device with id '%s'", id);
 }
 
-static struct pci_dev *pci_dev_of(struct machine *m, const struct device *d)
+struct pci_dev *machine_pci_dev_of(struct machine *m, const struct device *d)
 {
     for (struct pci_bus *b = m->pci.buses; b; b = b->next)
         for (size_t i = 0; i < ARRAY_SIZE(b->slot); i++)
@@ -308,7 +308,7 @@ static bool firmware_props_apply(struct machine *m, const struct device_class *c
                                  struct device **before, struct props *p, GError **err)
 {
     struct device *d = container_of(m->devices.last, struct device, next);
-    struct pci_dev *pci = m->devices.last != before ? pci_dev_of(m, d) : NULL;
+    struct pci_dev *pci = m->devices.last != before ? machine_pci_dev_of(m, d) : NULL;
     uint32_t index = 0;
 
     if (!pci)
@@ -369,7 +369,7 @@ void machine_device_destroy(struct machine *m, struct device *d)
 bool machine_device_del(struct machine *m, const char *id, GError **err)
 {
     struct device *d = device_find(&m->devices, id);
-    struct pci_dev *pci = d ? pci_dev_of(m, d) : NULL;
+    struct pci_dev *pci = d ? machine_pci_dev_of(m, d) : NULL;
     bool ok;
 
     if (!d)

@@ -48,9 +48,8 @@ device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, creat
         "ats", PROP_BOOL, "off", "address translation services (refused)"                          \
     }
 
-struct virtio_pci_config;
-bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_config *out,
-                        GError **err);
+struct virtio_place;
+bool virtio_common_read(struct machine *m, struct props *p, struct virtio_place *out, GError **err);
 
 /* option_rom.c: romfile=, rombar= of the PCI function just made. */
 bool option_rom_add(struct machine *m, const struct device_class *cls, struct props *p,

@@ -106,7 +106,7 @@ static bool gpu_read(struct machine *m, const struct device_class *cls, struct p
     uint32_t outputs = 1, width = 0, height = 0;
     bool edid = true, blob = false;
 
-    if (!virtio_common_read(m, p, &cfg->pci, err) ||
+    if (!virtio_common_read(m, p, &cfg->place, err) ||
         !props_get_u32(p, "max_outputs", &outputs, err) || !props_get_u32(p, "xres", &width, err) ||
         !props_get_u32(p, "yres", &height, err) ||
         !props_get_size(p, "max_hostmem", &cfg->hostmem_bytes, err) ||
@@ -129,7 +129,7 @@ bool create_virtio_gpu(struct machine *m, const struct device_class *cls, struct
 {
     struct virtio_gpu_config cfg = {.width = 0};
 
-    return gpu_read(m, cls, p, &cfg, err) && virtio_gpu_pci_new(&cfg, err) != NULL;
+    return gpu_read(m, cls, p, &cfg, err) && virtio_gpu_new(&cfg, err) != NULL;
 }
 
 /* ---- virtio-vga: both in one function ---- */
@@ -177,8 +177,9 @@ bool create_virtio_vga(struct machine *m, const struct device_class *cls, struct
         return error_set(err, HANOK_ERROR_BUSY, "a machine has one VGA card");
     vga.vram_bytes = mib * (uint32_t)MiB;
     cfg.vga_opaque = &vga;
-    m->vga = virtio_gpu_pci_new(&cfg, err);
-    return m->vga != NULL;
+    struct device *d = virtio_gpu_new(&cfg, err);
+    m->vga = d ? container_of(d, struct pci_dev, dev) : NULL;
+    return d;
 }
 
 /* ---- ramfb ---- */
@@ -241,6 +242,6 @@ bool create_virtio_input(struct machine *m, const struct device_class *cls, stru
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         if (strcmp(kinds[i].name, cls->name) == 0)
             cfg.kind = kinds[i].kind;
-    return virtio_common_read(m, p, &cfg.pci, err) &&
-           props_get_str(p, "serial", &cfg.serial, err) && virtio_input_pci_new(&cfg, err) != NULL;
+    return virtio_common_read(m, p, &cfg.place, err) &&
+           props_get_str(p, "serial", &cfg.serial, err) && virtio_input_new(&cfg, err) != NULL;
 }

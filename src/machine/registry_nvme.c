@@ -26,7 +26,7 @@ const struct prop_desc props_nvme[] = {
 static void on_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
                      enum blk_error_action action)
 {
-    device_disk_error(opaque, d->dev.id, nvme_node(d), is_write, errnum, action);
+    device_disk_error(opaque, d->dev.id, nvme_node(&d->dev), is_write, errnum, action);
 }
 
 static bool queues_read(struct props *p, struct nvme_config *cfg, GError **err)

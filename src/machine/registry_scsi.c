@@ -42,7 +42,7 @@ const struct prop_desc props_scsi_drive[] = {
 /* ---- where ---- */
 
 struct scsi_place {
-    struct pci_dev *hba;
+    struct device *hba;
     struct scsi_bus *bus;
 };
 
@@ -54,19 +54,17 @@ static bool bus_find(struct machine *m, struct props *p, struct scsi_place *out,
 
     if (!props_get_str(p, "bus", &bus, err))
         return false;
-    for (struct pci_bus *b = m->pci.buses; b; b = b->next) {
-        for (size_t i = 0; i < ARRAY_SIZE(b->slot); i++) {
-            struct scsi_bus *s = b->slot[i] ? virtio_scsi_bus(b->slot[i]) : NULL;
-            if (!s)
-                continue;
-            const char *id = b->slot[i]->dev.id ? b->slot[i]->dev.id : "scsi";
-            g_autofree char *name = g_strconcat(id, ".0", NULL);
-            if (!bus || strcmp(bus, name) == 0 || strcmp(bus, id) == 0) {
-                *out = (struct scsi_place){b->slot[i], s};
-                return true;
-            }
-            g_string_append_printf(known, "%s'%s'", known->len ? ", " : "", name);
+    for (struct device *d = m->devices.first; d; d = d->next) {
+        struct scsi_bus *s = virtio_scsi_bus(d);
+        const char *id = d->id ? d->id : "scsi";
+        if (!s)
+            continue;
+        g_autofree char *name = g_strconcat(id, ".0", NULL);
+        if (!bus || strcmp(bus, name) == 0 || strcmp(bus, id) == 0) {
+            *out = (struct scsi_place){d, s};
+            return true;
         }
+        g_string_append_printf(known, "%s'%s'", known->len ? ", " : "", name);
     }
     if (!known->len)
         return error_set(err, HANOK_ERROR_NOT_FOUND,
@@ -162,11 +160,12 @@ static bool sizes_read(struct props *p, struct scsi_config *cfg, GError **err)
 static bool boot_add(struct machine *m, struct props *p, const struct scsi_place *place,
                      const struct scsi_config *cfg, GError **err)
 {
-    g_autofree char *path = firmware_pci_path(place->hba);
+    struct pci_dev *hba = machine_pci_dev_of(m, place->hba);
     uint32_t index = 0;
 
-    if (!props_has(p, "bootindex"))
+    if (!props_has(p, "bootindex") || !hba) /* without PCI, no firmware looks for disks */
         return true;
+    g_autofree char *path = firmware_pci_path(hba);
     return props_get_u32(p, "bootindex", &index, err) &&
            firmware_boot_add(
                m, index, g_strdup_printf("%s/channel@0/disk@%x,%x", path, cfg->target, cfg->lun),

@@ -24,8 +24,7 @@ static bool has_legacy(struct props *p, const struct pci_bus *bus, unsigned no_l
     return no_legacy == 2 ? !bus->hotplug : no_legacy == 0;
 }
 
-bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_config *out,
-                        GError **err)
+bool virtio_common_read(struct machine *m, struct props *p, struct virtio_place *out, GError **err)
 {
     static const char *const on_off_auto[] = {"off", "on", "auto", NULL};
     struct device_place place;
@@ -44,15 +43,15 @@ bool virtio_common_read(struct machine *m, struct props *p, struct virtio_pci_co
         return error_set(err, HANOK_ERROR_UNSUPPORTED, "ats=on is not possible");
     if (vectors != UINT32_MAX && vectors > 2048)
         return error_set(err, HANOK_ERROR_INVALID, "vectors=%u is too many; at most 2048", vectors);
-    *out = (struct virtio_pci_config){.bus = place.bus,
-                                      .devfn = place.devfn,
-                                      .multifunction = place.multifunction,
-                                      .id = place.id,
-                                      .clock = m->clock,
-                                      .vectors = vectors == UINT32_MAX ? 0 : vectors,
-                                      .no_msix = vectors == 0,
-                                      .legacy = has_legacy(p, place.bus, no_legacy),
-                                      .no_modern = no_modern};
+    *out = (struct virtio_place){.bus = place.bus,
+                                 .devfn = place.devfn,
+                                 .multifunction = place.multifunction,
+                                 .id = place.id,
+                                 .clock = m->clock,
+                                 .vectors = vectors == UINT32_MAX ? 0 : vectors,
+                                 .no_msix = vectors == 0,
+                                 .legacy = has_legacy(p, place.bus, no_legacy),
+                                 .no_modern = no_modern};
     return true;
 }
 
@@ -95,10 +94,10 @@ const struct prop_desc props_virtio_blk[] = {
     {NULL, PROP_STR, NULL, NULL},
 };
 
-static void blk_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
+static void blk_error(void *opaque, struct device *d, bool is_write, int errnum,
                       enum blk_error_action action)
 {
-    device_disk_error(opaque, d->dev.id, virtio_blk_node(d), is_write, errnum, action);
+    device_disk_error(opaque, d->id, virtio_blk_node(d), is_write, errnum, action);
 }
 
 static bool blk_geometry(struct props *p, struct virtio_blk_config *cfg, GError **err)
@@ -153,7 +152,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
     uint32_t queues = 0, queue_size = 0;
     bool scsi = false;
 
-    if (!virtio_common_read(m, p, &cfg.pci, err) || !blk_backend(m, p, &cfg, err) ||
+    if (!virtio_common_read(m, p, &cfg.place, err) || !blk_backend(m, p, &cfg, err) ||
         !blk_geometry(p, &cfg, err) || !device_disk_policies(p, &cfg.rerror, &cfg.werror, err) ||
         !props_get_str(p, "serial", &cfg.serial, err) ||
         !props_get_u32(p, "num-queues", &queues, err) ||
@@ -177,7 +176,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
         cfg.no_write_cache = cache == 0;
     cfg.queues = queues ? queues : MIN_OF(m->cfg->topology.cpus, 64u);
     cfg.queue_size = queue_size;
-    return virtio_blk_pci_new(&cfg, err) != NULL;
+    return virtio_blk_new(&cfg, err) != NULL;
 }
 
 /* ---- SCSI controller ---- */
@@ -202,7 +201,8 @@ bool create_virtio_scsi(struct machine *m, const struct device_class *cls, struc
     const char *iothread = NULL;
     uint32_t queues = 0, size = 0;
 
-    if (!virtio_common_read(m, p, &cfg.pci, err) || !props_get_str(p, "iothread", &iothread, err) ||
+    if (!virtio_common_read(m, p, &cfg.place, err) ||
+        !props_get_str(p, "iothread", &iothread, err) ||
         !props_get_u32(p, "num_queues", &queues, err) ||
         !props_get_u32(p, "virtqueue_size", &size, err) ||
         !props_get_u32(p, "max_sectors", &cfg.max_sectors, err) ||
@@ -216,7 +216,7 @@ bool create_virtio_scsi(struct machine *m, const struct device_class *cls, struc
         return false;
     cfg.queues = queues ? queues : MIN_OF(m->cfg->topology.cpus, 64u);
     cfg.queue_size = size;
-    return virtio_scsi_pci_new(&cfg, err) != NULL;
+    return virtio_scsi_new(&cfg, err) != NULL;
 }
 
 /* ---- network ---- */
@@ -262,7 +262,7 @@ bool create_virtio_net(struct machine *m, const struct device_class *cls, struct
     struct virtio_net_config cfg = {.queue_pairs = 0};
     bool mq = false;
 
-    if (!virtio_common_read(m, p, &cfg.pci, err) || !device_netdev(p, &cfg.backend, err) ||
+    if (!virtio_common_read(m, p, &cfg.place, err) || !device_netdev(p, &cfg.backend, err) ||
         !device_mac_read(p, cfg.mac, &cfg.have_mac, err) || !net_numbers(p, &cfg, err) ||
         !props_get_bool(p, "mq", &mq, err) || !flag_off(p, "mrg_rxbuf", &cfg.no_mrg_rxbuf, err) ||
         !flag_off(p, "guest_announce", &cfg.no_guest_announce, err) ||
@@ -272,7 +272,7 @@ bool create_virtio_net(struct machine *m, const struct device_class *cls, struct
         cfg.queue_pairs = cfg.backend && net_queues(cfg.backend)
                               ? net_queues(cfg.backend)
                               : MIN_OF(m->cfg->topology.cpus, 16u);
-    return virtio_net_pci_new(&cfg, err) != NULL;
+    return virtio_net_new(&cfg, err) != NULL;
 }
 
 /* ---- serial bus and its ports ---- */
@@ -289,12 +289,12 @@ bool create_virtio_serial(struct machine *m, const struct device_class *cls, str
     struct virtio_serial_config cfg = {.max_ports = 0};
     uint32_t ports = 0;
 
-    if (!virtio_common_read(m, p, &cfg.pci, err) || !props_get_u32(p, "max_ports", &ports, err))
+    if (!virtio_common_read(m, p, &cfg.place, err) || !props_get_u32(p, "max_ports", &ports, err))
         return false;
     if (props_has(p, "max_ports") && ports == 0)
         return error_set(err, HANOK_ERROR_INVALID, "max_ports= must be at least 1");
     cfg.max_ports = ports;
-    return virtio_serial_pci_new(&cfg, err) != NULL;
+    return virtio_serial_new(&cfg, err) != NULL;
 }
 
 const struct prop_desc props_virtio_port[] = {
@@ -315,14 +315,14 @@ static bool port_create(struct machine *m, struct props *p, bool console, GError
     struct virtio_port_config cfg = {.console = console, .on_open = port_open, .on_open_opaque = m};
     const char *bus = NULL;
     uint32_t nr = 0;
-    struct pci_dev *carrier;
+    struct device *carrier;
 
     if (!props_get_str(p, "bus", &bus, err) || !props_get_str(p, "id", &cfg.id, err) ||
         !props_get_str(p, "name", &cfg.name, err) || !props_get_u32(p, "nr", &nr, err) ||
         !device_chardev(p, &cfg.chardev, err))
         return false;
     cfg.nr = nr;
-    carrier = virtio_serial_find(&m->pci, bus, err);
+    carrier = virtio_serial_find(&m->devices, bus, err);
     return carrier && virtio_port_new(carrier, &cfg, err) != NULL;
 }
 
@@ -354,10 +354,10 @@ bool create_virtio_rng(struct machine *m, const struct device_class *cls, struct
     struct virtio_rng_config cfg = {.filename = NULL};
     const char *rng = NULL;
 
-    return virtio_common_read(m, p, &cfg.pci, err) && props_get_str(p, "rng", &rng, err) &&
+    return virtio_common_read(m, p, &cfg.place, err) && props_get_str(p, "rng", &rng, err) &&
            (!rng || machine_rng_source(m, rng, &cfg.filename, err)) &&
            props_get_u64(p, "max-bytes", &cfg.max_bytes, err) &&
-           props_get_u32(p, "period", &cfg.period_ms, err) && virtio_rng_pci_new(&cfg, err);
+           props_get_u32(p, "period", &cfg.period_ms, err) && virtio_rng_new(&cfg, err);
 }
 
 /* ---- balloon ---- */
@@ -370,7 +370,7 @@ const struct prop_desc props_virtio_balloon[] = {
     {NULL, PROP_STR, NULL, NULL},
 };
 
-static void balloon_changed(void *opaque, struct pci_dev *d, uint64_t actual_bytes)
+static void balloon_changed(void *opaque, struct device *d, uint64_t actual_bytes)
 {
     machine_emit(opaque, "BALLOON_CHANGE", json_pack("{s:I}", "actual", (json_int_t)actual_bytes));
 }
@@ -383,9 +383,8 @@ bool create_virtio_balloon(struct machine *m, const struct device_class *cls, st
                                         .on_change = balloon_changed,
                                         .on_change_opaque = m};
 
-    return virtio_common_read(m, p, &cfg.pci, err) &&
+    return virtio_common_read(m, p, &cfg.place, err) &&
            props_get_bool(p, "deflate-on-oom", &cfg.deflate_on_oom, err) &&
            props_get_bool(p, "free-page-reporting", &cfg.free_page_reporting, err) &&
-           props_get_bool(p, "page-poison", &cfg.page_poison, err) &&
-           virtio_balloon_pci_new(&cfg, err);
+           props_get_bool(p, "page-poison", &cfg.page_poison, err) && virtio_balloon_new(&cfg, err);
 }

@@ -82,18 +82,18 @@ static json_t *node_info(struct blk_node *n)
     return o;
 }
 
-/* The image of a PCI function that is a disk; NULL: it is none. */
-static struct blk_node *disk_of(struct pci_dev *d)
+/* The image of a device that is a disk; NULL: it is none. */
+static struct blk_node *disk_of(struct device *d)
 {
     struct blk_node *n = virtio_blk_node(d);
     return n ? n : nvme_node(d);
 }
 
-char *qdev_path(struct pci_dev *d)
+char *qdev_path(struct device *d)
 {
     const char *below = virtio_queue_count(d) ? "/virtio-backend" : "";
-    return d->dev.id ? g_strdup_printf("/machine/peripheral/%s%s", d->dev.id, below)
-                     : g_strdup_printf("/machine/peripheral-anon/%s", d->dev.path);
+    return d->id ? g_strdup_printf("/machine/peripheral/%s%s", d->id, below)
+                 : g_strdup_printf("/machine/peripheral-anon/%s", d->path);
 }
 
 struct lister {
@@ -101,7 +101,7 @@ struct lister {
     json_t *list;
 };
 
-static void add_disk(struct pci_dev *d, void *opaque)
+static void add_disk(struct device *d, void *opaque)
 {
     struct lister *l = opaque;
     struct blk_node *n = disk_of(d);
@@ -195,7 +195,7 @@ static void add_usb_disks(struct lister *l)
 json_t *cmd_query_block(struct qmp_call *call, json_t *args, GError **err)
 {
     struct lister l = {.m = call->m, .list = json_array()};
-    foreach_pci_dev(call->m, add_disk, &l);
+    foreach_device(call->m, add_disk, &l);
     foreach_pci_dev(call->m, add_ata_drives, &l);
     foreach_scsi_lun(call->m, add_scsi_drive, &l);
     add_usb_disks(&l);
@@ -254,7 +254,7 @@ static json_t *stats_of(struct blk_node *n)
 
 /* What the requests cost beside the image: the driver's notifications (each is an exit), rounds of
  * the queue, interrupts. */
-static void add_ring_stats(struct pci_dev *d, json_t *stats)
+static void add_ring_stats(struct device *d, json_t *stats)
 {
     struct virtio_queue_stats sum = {0};
     for (unsigned i = 0; i < virtio_queue_count(d); i++) {
@@ -271,7 +271,7 @@ static void add_ring_stats(struct pci_dev *d, json_t *stats)
     json_object_set_new(stats, "x-requests", json_integer((json_int_t)sum.requests));
 }
 
-static void add_disk_stats(struct pci_dev *d, void *opaque)
+static void add_disk_stats(struct device *d, void *opaque)
 {
     struct blk_node *n = disk_of(d);
     if (!n) {
@@ -311,7 +311,7 @@ json_t *cmd_query_blockstats(struct qmp_call *call, json_t *args, GError **err)
     if (qmp_flag(args, "query-nodes", false)) {
         blk_foreach(add_node_stats, list);
     } else {
-        foreach_pci_dev(call->m, add_disk_stats, list);
+        foreach_device(call->m, add_disk_stats, list);
         foreach_scsi_lun(call->m, add_scsi_stats, list);
     }
     return list;
@@ -322,12 +322,12 @@ struct finder {
     struct blk_node *node;
 };
 
-static void match_disk(struct pci_dev *d, void *opaque)
+static void match_disk(struct device *d, void *opaque)
 {
     struct finder *f = opaque;
     struct blk_node *n = disk_of(d);
     g_autofree char *path = qdev_path(d);
-    if (n && (!strcmp(path, f->wanted) || (d->dev.id && !strcmp(d->dev.id, f->wanted)))) {
+    if (n && (!strcmp(path, f->wanted) || (d->id && !strcmp(d->id, f->wanted)))) {
         f->node = n;
     }
 }
@@ -356,7 +356,7 @@ static struct blk_node *named_node(struct qmp_call *call, json_t *args, GError *
         f.node = blk_find(node ? node : device);
     }
     if (!f.node && f.wanted) {
-        foreach_pci_dev(call->m, match_disk, &f);
+        foreach_device(call->m, match_disk, &f);
         foreach_scsi_lun(call->m, match_scsi, &f);
     }
     if (!f.node) {
@@ -410,7 +410,7 @@ struct resized {
     struct blk_node *node;
 };
 
-static void tell_resized(struct pci_dev *d, void *opaque)
+static void tell_resized(struct device *d, void *opaque)
 {
     struct resized *r = opaque;
     if (disk_of(d) == r->node) {
@@ -442,7 +442,7 @@ json_t *cmd_block_resize(struct qmp_call *call, json_t *args, GError **err)
     if (!blk_resize(r.node, size, err)) {
         return NULL;
     }
-    foreach_pci_dev(call->m, tell_resized, &r);
+    foreach_device(call->m, tell_resized, &r);
     foreach_scsi_lun(call->m, tell_scsi_resized, &r);
     return qmp_ok();
 }

@@ -8,6 +8,14 @@
 
 #include <errno.h>
 
+void foreach_device(struct machine *m, void (*fn)(struct device *d, void *opaque), void *opaque)
+{
+    struct device_list *all = machine_devices(m);
+    for (struct device *d = all ? all->first : NULL; d; d = d->next) {
+        fn(d, opaque);
+    }
+}
+
 /* ---- PCI ---- */
 
 void foreach_pci_dev(struct machine *m, void (*fn)(struct pci_dev *d, void *opaque), void *opaque)

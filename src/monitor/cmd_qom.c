@@ -195,11 +195,10 @@ json_t *cmd_qom_list(struct qmp_call *call, json_t *args, GError **err)
     return list;
 }
 
-static struct pci_dev *balloon_at(struct machine *m, const char *path)
+static struct device *balloon_at(struct machine *m, const char *path)
 {
-    struct pci_host *h = machine_pci(m);
-    struct pci_dev *d = h ? virtio_balloon_find(h) : NULL;
-    const char *id = d ? ((struct device *)d)->id : NULL;
+    struct device *d = virtio_balloon_find(machine_devices(m));
+    const char *id = d ? d->id : NULL;
     if (!d || !g_str_has_prefix(path, "/machine/")) {
         return NULL;
     }
@@ -207,7 +206,7 @@ static struct pci_dev *balloon_at(struct machine *m, const char *path)
     return id && strcmp(last, id) ? NULL : d;
 }
 
-static json_t *balloon_stats(struct pci_dev *d)
+static json_t *balloon_stats(struct device *d)
 {
     static const char *const names[] = {
         [VIRTIO_BALLOON_STAT_SWAP_IN] = "stat-swap-in",
@@ -235,7 +234,7 @@ static json_t *balloon_stats(struct pci_dev *d)
 json_t *cmd_qom_get(struct qmp_call *call, json_t *args, GError **err)
 {
     const char *path = qmp_text(args, "path"), *property = qmp_text(args, "property");
-    struct pci_dev *balloon = balloon_at(call->m, path);
+    struct device *balloon = balloon_at(call->m, path);
     if (balloon && !strcmp(property, "guest-stats")) {
         return balloon_stats(balloon);
     }
@@ -248,7 +247,7 @@ json_t *cmd_qom_get(struct qmp_call *call, json_t *args, GError **err)
 json_t *cmd_qom_set(struct qmp_call *call, json_t *args, GError **err)
 {
     const char *path = qmp_text(args, "path"), *property = qmp_text(args, "property");
-    struct pci_dev *balloon = balloon_at(call->m, path);
+    struct device *balloon = balloon_at(call->m, path);
     int64_t value = qmp_number(args, "value", -1);
     if (!balloon || strcmp(property, "guest-stats-polling-interval")) {
         return qmp_fail(err, "Property '%s' of '%s' cannot be set", property, path);
@@ -349,10 +348,9 @@ json_t *cmd_netdev_del(struct qmp_call *call, json_t *args, GError **err)
 
 /* ---- balloon ---- */
 
-static struct pci_dev *need_balloon(struct qmp_call *call, GError **err)
+static struct device *need_balloon(struct qmp_call *call, GError **err)
 {
-    struct pci_host *h = machine_pci(call->m);
-    struct pci_dev *d = h ? virtio_balloon_find(h) : NULL;
+    struct device *d = virtio_balloon_find(machine_devices(call->m));
     if (!d) {
         call->error_class = "DeviceNotActive";
         qmp_fail(err, "No balloon device has been activated");
@@ -362,7 +360,7 @@ static struct pci_dev *need_balloon(struct qmp_call *call, GError **err)
 
 json_t *cmd_balloon(struct qmp_call *call, json_t *args, GError **err)
 {
-    struct pci_dev *d = need_balloon(call, err);
+    struct device *d = need_balloon(call, err);
     int64_t bytes = qmp_number(args, "value", 0);
     if (!d) {
         return NULL;
@@ -375,6 +373,6 @@ json_t *cmd_balloon(struct qmp_call *call, json_t *args, GError **err)
 
 json_t *cmd_query_balloon(struct qmp_call *call, json_t *args, GError **err)
 {
-    struct pci_dev *d = need_balloon(call, err);
+    struct device *d = need_balloon(call, err);
     return d ? json_pack("{sI}", "actual", (json_int_t)virtio_balloon_actual(d)) : NULL;
 }

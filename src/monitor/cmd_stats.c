@@ -137,7 +137,7 @@ static GPtrArray *cpu_stats(struct cpu_set *cpus, const struct cpu_sums *s)
     return out;
 }
 
-static GPtrArray *queue_stats(struct pci_dev *d, unsigned index)
+static GPtrArray *queue_stats(struct device *d, unsigned index)
 {
     struct virtio_queue_stats q;
     virtio_queue_stats(d, index, &q);
@@ -167,7 +167,7 @@ struct visit {
     void *opaque;
 };
 
-static void visit_queues(struct pci_dev *d, void *opaque)
+static void visit_queues(struct device *d, void *opaque)
 {
     const struct visit *v = opaque;
     for (unsigned i = 0; i < virtio_queue_count(d); i++) {
@@ -210,7 +210,7 @@ static void visit_all(struct machine *m, enum target t, stats_fn *fn, void *opaq
 {
     struct visit v = {fn, opaque};
     if (t == TARGET_VIRTQUEUE) {
-        foreach_pci_dev(m, visit_queues, &v);
+        foreach_device(m, visit_queues, &v);
     } else if (machine_cpus(m)) {
         visit_cpus(&v, machine_cpus(m), t);
     }

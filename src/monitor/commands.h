@@ -48,9 +48,11 @@ bool send_keys(const char *text, GError **err);
 
 const char *accel_name(struct machine *m);
 struct pci_bus;
+struct device;
 struct pci_dev;
-char *qdev_path(struct pci_dev *d); /* the device's QOM path, as the qdev of a disk; g_free */
+char *qdev_path(struct device *d); /* the device's QOM path, as the qdev of a disk; g_free */
 /* Calls fn for every function of every bus, buses in order of creation. */
+void foreach_device(struct machine *m, void (*fn)(struct device *d, void *opaque), void *opaque);
 void foreach_pci_dev(struct machine *m, void (*fn)(struct pci_dev *d, void *opaque), void *opaque);
 /* The network device or backend that has this name; false when neither. */
 bool set_link(struct machine *m, const char *name, bool up);

@@ -111,18 +111,17 @@ static void print_line(void *opaque, const char *text)
 static void info_mtree(struct hmp *h, const char *args)
 {
     struct guest_mem *mem = machine_mem(h->m);
-    struct pci_host *pci = machine_pci(h->m);
     struct device_list *devices = machine_devices(h->m);
     if (mem) {
         hmp_printf(h, "memory:\n");
         guest_mem_foreach(mem, print_region, h);
     }
-    if (pci && pci->mmio) {
+    if (machine_mmio(h->m)) {
         pthread_mutex_lock(&devices->lock); /* BARs may be moving */
         hmp_printf(h, "memory-mapped I/O:\n");
-        io_space_dump(pci->mmio, print_line, h);
+        io_space_dump(machine_mmio(h->m), print_line, h);
         hmp_printf(h, "ports:\n");
-        io_space_dump(pci->pio, print_line, h);
+        io_space_dump(machine_pio(h->m), print_line, h);
         pthread_mutex_unlock(&devices->lock);
     }
 }
@@ -312,8 +311,7 @@ static void info_usernet(struct hmp *h, const char *args)
 
 static void info_balloon(struct hmp *h, const char *args)
 {
-    struct pci_host *pci = machine_pci(h->m);
-    struct pci_dev *d = pci ? virtio_balloon_find(pci) : NULL;
+    struct device *d = virtio_balloon_find(machine_devices(h->m));
     if (d) {
         hmp_printf(h, "balloon: actual=%" PRIu64 "\n", (uint64_t)(virtio_balloon_actual(d) / MiB));
     } else {

@@ -267,9 +267,9 @@ void nvme_settle(void *opaque)
     pthread_mutex_unlock(&n->lock);
 }
 
-int nvme_stop_errnum(struct pci_dev *d)
+int nvme_stop_errnum(struct device *d)
 {
-    struct nvme *n = container_of(d, struct nvme, pci);
+    struct nvme *n = container_of(d, struct nvme, pci.dev);
 
     pthread_mutex_lock(&n->lock);
     int errnum = n->parked ? n->parked_errnum : 0;

@@ -213,18 +213,18 @@ struct pci_dev *nvme_new(const struct nvme_config *cfg, GError **err)
     return &n->pci;
 }
 
-struct blk_node *nvme_node(struct pci_dev *d)
+struct blk_node *nvme_node(struct device *d)
 {
-    return d->ops == &nvme_ops ? container_of(d, struct nvme, pci)->cfg.node : NULL;
+    return d->ops == &nvme_ops.dev ? container_of(d, struct nvme, pci.dev)->cfg.node : NULL;
 }
 
-void nvme_resized(struct pci_dev *d)
+void nvme_resized(struct device *d)
 {
     struct nvme *n;
 
-    if (d->ops != &nvme_ops)
+    if (d->ops != &nvme_ops.dev)
         return;
-    n = container_of(d, struct nvme, pci);
+    n = container_of(d, struct nvme, pci.dev);
     pthread_mutex_lock(&n->lock);
     size_read(n);
     n->resized = true;

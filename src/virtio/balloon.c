@@ -73,7 +73,8 @@ static void change_timer(void *opaque)
 
     __atomic_store_n(&b->next_change_ns, host_clock_ns() + CHANGE_INTERVAL_NS, __ATOMIC_RELAXED);
     if (b->cfg.on_change)
-        b->cfg.on_change(b->cfg.on_change_opaque, &b->p.pci, virtio_balloon_actual(&b->p.pci));
+        b->cfg.on_change(b->cfg.on_change_opaque, &b->p.device,
+                         virtio_balloon_actual(&b->p.device));
 }
 
 static void reset(struct virtio_dev *d)
@@ -95,7 +96,7 @@ static void destroy(struct virtio_dev *d)
 {
     struct virtio_balloon *b = vballoon_of(d);
 
-    virtio_pci_fini(&b->p);
+    virtio_carrier_fini(&b->p);
     timer_free(b->poll_timer);
     timer_free(b->change_timer);
     virtq_elem_free(&b->elem);
@@ -143,7 +144,7 @@ static const struct state_desc stats_state = {
     .fields = stats_fields,
 };
 static const struct state_field fields[] = {
-    STATE_STRUCT(struct virtio_balloon, p, virtio_pci_state),
+    STATE_STRUCT(struct virtio_balloon, p, virtio_carrier_state),
     STATE_U32(struct virtio_balloon, target_pages),
     STATE_U32(struct virtio_balloon, actual_pages),
     STATE_U32(struct virtio_balloon, poison_value),
@@ -162,19 +163,19 @@ static const struct state_desc balloon_state = {
 
 /* --- making --- */
 
-static const struct pci_dev_ops pci_ops = VIRTIO_PCI_OPS("virtio-balloon-pci", balloon_state);
+static const struct virtio_type type = VIRTIO_TYPE("virtio-balloon", balloon_state);
 
-struct pci_dev *virtio_balloon_pci_new(const struct virtio_balloon_config *cfg, GError **err)
+struct device *virtio_balloon_new(const struct virtio_balloon_config *cfg, GError **err)
 {
     struct virtio_balloon *b = g_new0(struct virtio_balloon, 1);
     uint64_t f = BIT64(VBALLOON_F_STATS);
 
     b->cfg = *cfg;
     vballoon_stats_forget(b);
-    b->poll_timer = timer_new(evloop_main(), cfg->pci.clock, vballoon_poll_timer, b);
+    b->poll_timer = timer_new(evloop_main(), cfg->place.clock, vballoon_poll_timer, b);
     b->change_timer = timer_new(evloop_main(), NULL, change_timer, b);
     virtq_elem_alloc(&b->elem, VBALLOON_ELEM_IOVS);
-    virtio_pci_init(&b->p, &pci_ops, &vops, QUEUES);
+    virtio_carrier_init(&b->p, &type, &cfg->place, &vops, QUEUES);
     for (unsigned i = 0; i < QUEUES; i++)
         virtio_queue(&b->p.dev, i, QUEUE_SIZE, evloop_main(), service, kick);
     if (cfg->deflate_on_oom)
@@ -184,27 +185,27 @@ struct pci_dev *virtio_balloon_pci_new(const struct virtio_balloon_config *cfg, 
     if (cfg->free_page_reporting)
         f |= BIT64(VBALLOON_F_REPORTING);
     b->p.dev.host_features |= f;
-    if (!virtio_pci_plug(&b->p, &cfg->pci, err)) {
-        virtio_pci_destroy(&b->p.pci.dev);
+    if (!virtio_carrier_plug(&b->p, &cfg->place, err)) {
+        virtio_carrier_destroy(&b->p.device);
         return NULL;
     }
-    b->cfg.pci.id = NULL; /* the caller's string */
-    return &b->p.pci;
+    b->cfg.place.id = NULL; /* the caller's string */
+    return &b->p.device;
 }
 
 /* --- what the machine asks and says --- */
 
-static struct virtio_balloon *of_pci(struct pci_dev *d)
+static struct virtio_balloon *balloon_of_device(struct device *d)
 {
-    g_assert(d->ops == &pci_ops);
-    return container_of(d, struct virtio_balloon, p.pci);
+    g_assert(virtio_is(d, &type));
+    return container_of(d, struct virtio_balloon, p.device);
 }
 
-struct pci_dev *virtio_balloon_find(struct pci_host *h)
+struct device *virtio_balloon_find(struct device_list *l)
 {
-    for (struct device *d = h->devices->first; d; d = d->next) {
-        if (d->ops == &pci_ops.dev)
-            return container_of(d, struct pci_dev, dev);
+    for (struct device *d = l->first; d; d = d->next) {
+        if (virtio_is(d, &type))
+            return d;
     }
     return NULL;
 }
@@ -216,9 +217,9 @@ static uint64_t ram_pages(const struct virtio_balloon *b)
     return bytes >> VBALLOON_PAGE_SHIFT;
 }
 
-bool virtio_balloon_set_target(struct pci_dev *d, uint64_t guest_bytes, GError **err)
+bool virtio_balloon_set_target(struct device *d, uint64_t guest_bytes, GError **err)
 {
-    struct virtio_balloon *b = of_pci(d);
+    struct virtio_balloon *b = balloon_of_device(d);
     uint64_t have = ram_pages(b), want = guest_bytes >> VBALLOON_PAGE_SHIFT;
 
     if (guest_bytes == 0)
@@ -230,28 +231,28 @@ bool virtio_balloon_set_target(struct pci_dev *d, uint64_t guest_bytes, GError *
     return true;
 }
 
-uint64_t virtio_balloon_actual(struct pci_dev *d)
+uint64_t virtio_balloon_actual(struct device *d)
 {
-    struct virtio_balloon *b = of_pci(d);
+    struct virtio_balloon *b = balloon_of_device(d);
     uint64_t taken = __atomic_load_n(&b->actual_pages, __ATOMIC_RELAXED), have = ram_pages(b);
 
     return (taken < have ? have - taken : 0) << VBALLOON_PAGE_SHIFT;
 }
 
-void virtio_balloon_poll(struct pci_dev *d, uint32_t interval_s)
+void virtio_balloon_poll(struct device *d, uint32_t interval_s)
 {
-    struct virtio_balloon *b = of_pci(d);
+    struct virtio_balloon *b = balloon_of_device(d);
 
     b->poll_interval_s = interval_s;
     vballoon_poll_arm(b);
 }
 
-uint32_t virtio_balloon_poll_interval(struct pci_dev *d)
+uint32_t virtio_balloon_poll_interval(struct device *d)
 {
-    return of_pci(d)->poll_interval_s;
+    return balloon_of_device(d)->poll_interval_s;
 }
 
-void virtio_balloon_get_stats(struct pci_dev *d, struct virtio_balloon_stats *out)
+void virtio_balloon_get_stats(struct device *d, struct virtio_balloon_stats *out)
 {
-    *out = of_pci(d)->stats;
+    *out = balloon_of_device(d)->stats;
 }

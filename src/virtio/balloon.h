@@ -13,7 +13,7 @@
 #ifndef VIRTIO_BALLOON_H
 #define VIRTIO_BALLOON_H
 
-#include "virtio_pci.h"
+#include "carrier.h"
 
 #define VBALLOON_PAGE_SHIFT 12
 #define VBALLOON_ELEM_IOVS  256u
@@ -26,7 +26,7 @@ enum {
 };
 
 struct virtio_balloon {
-    struct virtio_pci p; /* first */
+    struct virtio_carrier p; /* first */
     struct virtio_balloon_config cfg;
     struct timer *poll_timer, *change_timer;
     /* board lock */

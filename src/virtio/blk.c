@@ -112,7 +112,7 @@ static void destroy(struct virtio_dev *d)
     struct virtio_blk *b = vblk_of(d);
 
     vblk_drop_parked(b);
-    virtio_pci_fini(&b->p);
+    virtio_carrier_fini(&b->p);
     if (b->claimed) {
         blk_on_batch(b->cfg.node, NULL, NULL);
         blk_attach(b->cfg.node, evloop_main());
@@ -169,7 +169,7 @@ static bool parked_load(struct state_reader *r, void *obj, GError **err)
 }
 
 static const struct state_field fields[] = {
-    STATE_STRUCT(struct virtio_blk, p, virtio_pci_state),
+    STATE_STRUCT(struct virtio_blk, p, virtio_carrier_state),
     STATE_BOOL(struct virtio_blk, write_cache),
     STATE_CUSTOM("parked", parked_save, parked_load),
     STATE_END,
@@ -182,7 +182,7 @@ static const struct state_desc blk_state = {
 
 /* --- making --- */
 
-static const struct pci_dev_ops pci_ops = VIRTIO_PCI_OPS("virtio-blk-pci", blk_state);
+static const struct virtio_type type = VIRTIO_TYPE("virtio-blk", blk_state);
 
 static bool check_config(const struct virtio_blk_config *c, GError **err)
 {
@@ -246,7 +246,7 @@ static uint64_t features(const struct virtio_blk *b)
 static bool claim(struct virtio_blk *b, GError **err)
 {
     g_autofree char *user =
-        g_strdup_printf("virtio-blk device '%s'", b->cfg.pci.id ? b->cfg.pci.id : "(no id)");
+        g_strdup_printf("virtio-blk device '%s'", b->cfg.place.id ? b->cfg.place.id : "(no id)");
 
     b->claimed = blk_claim_shared(b->cfg.node, user, b->cfg.share_rw, err);
     return b->claimed;
@@ -266,10 +266,10 @@ static bool setup(struct virtio_blk *b, GError **err)
         virtio_queue(&b->p.dev, i, size, b->loop, vblk_service, kick);
     }
     b->p.dev.host_features |= features(b);
-    return virtio_pci_plug(&b->p, &b->cfg.pci, err);
+    return virtio_carrier_plug(&b->p, &b->cfg.place, err);
 }
 
-struct pci_dev *virtio_blk_pci_new(const struct virtio_blk_config *cfg, GError **err)
+struct device *virtio_blk_new(const struct virtio_blk_config *cfg, GError **err)
 {
     if (!check_config(cfg, err))
         return NULL;
@@ -287,24 +287,24 @@ struct pci_dev *virtio_blk_pci_new(const struct virtio_blk_config *cfg, GError *
         memcpy(b->serial, cfg->serial, strnlen(cfg->serial, VIRTIO_BLK_SERIAL_MAX));
     pthread_mutex_init(&b->lock, NULL);
     vblk_errors_init(b);
-    virtio_pci_init(&b->p, &pci_ops, &vops, MAX_OF(cfg->queues, 1u));
+    virtio_carrier_init(&b->p, &type, &cfg->place, &vops, MAX_OF(cfg->queues, 1u));
     if (!setup(b, err)) {
-        virtio_pci_destroy(&b->p.pci.dev);
+        virtio_carrier_destroy(&b->p.device);
         return NULL;
     }
-    b->cfg.pci.id = b->cfg.serial = NULL; /* the caller's strings */
-    return &b->p.pci;
+    b->cfg.place.id = b->cfg.serial = NULL; /* the caller's strings */
+    return &b->p.device;
 }
 
-struct blk_node *virtio_blk_node(struct pci_dev *d)
+struct blk_node *virtio_blk_node(struct device *d)
 {
-    if (d->ops != &pci_ops)
+    if (!virtio_is(d, &type))
         return NULL;
-    return container_of(d, struct virtio_blk, p.pci)->cfg.node;
+    return container_of(d, struct virtio_blk, p.device)->cfg.node;
 }
 
-void virtio_blk_resized(struct pci_dev *d)
+void virtio_blk_resized(struct device *d)
 {
-    if (d->ops == &pci_ops)
-        virtio_config_changed(&container_of(d, struct virtio_blk, p.pci)->p.dev);
+    if (virtio_is(d, &type))
+        virtio_config_changed(&container_of(d, struct virtio_blk, p.device)->p.dev);
 }

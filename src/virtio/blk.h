@@ -13,7 +13,7 @@
 #define VIRTIO_BLK_H
 
 #include "block/block.h"
-#include "virtio_pci.h"
+#include "carrier.h"
 
 #define VBLK_QUEUES_MAX  64u
 #define VBLK_SLACK_IOVS  16u       /* header, status, buffers split at region borders */
@@ -60,7 +60,7 @@ struct vblk_queue {
 };
 
 struct virtio_blk {
-    struct virtio_pci p; /* first */
+    struct virtio_carrier p; /* first */
     /* immutable */
     struct virtio_blk_config cfg;
     struct blk_limits limits; /* size_bytes: ask blk_limits() again */

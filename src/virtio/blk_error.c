@@ -30,9 +30,9 @@ bool vblk_error(struct vblk_req *r, int errnum)
     return action != BLK_ERROR_REPORT;
 }
 
-int virtio_blk_stop_errnum(struct pci_dev *d)
+int virtio_blk_stop_errnum(struct device *d)
 {
-    struct virtio_blk *b = container_of(d, struct virtio_blk, p.pci);
+    struct virtio_blk *b = container_of(d, struct virtio_blk, p.device);
 
     pthread_mutex_lock(&b->lock);
     int errnum = b->parked ? b->parked_errnum : 0;
@@ -64,7 +64,7 @@ static void told(void *opaque, bool is_write, int errnum, enum blk_error_action 
 {
     struct virtio_blk *b = opaque;
 
-    b->cfg.on_error(b->cfg.on_error_opaque, &b->p.pci, is_write, errnum, action);
+    b->cfg.on_error(b->cfg.on_error_opaque, &b->p.device, is_write, errnum, action);
 }
 
 static void settle(void *opaque)

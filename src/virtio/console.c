@@ -104,7 +104,7 @@ static void destroy(struct virtio_dev *d)
         if (c->port[i])
             vcon_port_destroy(&c->port[i]->dev);
     }
-    virtio_pci_fini(&c->p);
+    virtio_carrier_fini(&c->p);
     timer_free(c->reset_timer);
     virtq_elem_free(&c->elem);
     pthread_mutex_destroy(&c->lock);
@@ -166,7 +166,7 @@ static bool ports_load(struct state_reader *r, void *obj, GError **err)
 }
 
 static const struct state_field fields[] = {
-    STATE_STRUCT(struct virtio_console, p, virtio_pci_state),
+    STATE_STRUCT(struct virtio_console, p, virtio_carrier_state),
     STATE_CUSTOM("ports", ports_save, ports_load),
     STATE_END,
 };
@@ -178,12 +178,12 @@ static const struct state_desc console_state = {
 
 /* --- making --- */
 
-static const struct pci_dev_ops pci_ops = VIRTIO_PCI_OPS("virtio-serial-pci", console_state);
+static const struct virtio_type type = VIRTIO_TYPE("virtio-serial", console_state);
 
-struct pci_dev *virtio_serial_pci_new(const struct virtio_serial_config *cfg, GError **err)
+struct device *virtio_serial_new(const struct virtio_serial_config *cfg, GError **err)
 {
     unsigned ports = cfg->max_ports ? cfg->max_ports : VCON_PORTS_MAX;
-    struct virtio_pci_config pci = cfg->pci;
+    struct virtio_place place = cfg->place;
 
     if (ports > VCON_PORTS_MAX) {
         error_set(err, HANOK_ERROR_INVALID, "max_ports= is at most %u.", VCON_PORTS_MAX);
@@ -194,17 +194,17 @@ struct pci_dev *virtio_serial_pci_new(const struct virtio_serial_config *cfg, GE
     pthread_mutex_init(&c->lock, NULL);
     c->reset_timer = timer_new(evloop_main(), NULL, reset_timer, c);
     virtq_elem_alloc(&c->elem, VCON_ELEM_IOVS);
-    virtio_pci_init(&c->p, &pci_ops, &vops, 2 * ports + 2);
+    virtio_carrier_init(&c->p, &type, &cfg->place, &vops, 2 * ports + 2);
     for (unsigned i = 0; i < 2 * ports + 2; i++)
         virtio_queue(&c->p.dev, i, VCON_QUEUE_SIZE, evloop_main(), service, kick);
     c->p.dev.host_features |= BIT64(VCON_F_MULTIPORT);
-    if (!pci.vectors)
-        pci.vectors = 3; /* most ports are idle: they share */
-    if (!virtio_pci_plug(&c->p, &pci, err)) {
-        virtio_pci_destroy(&c->p.pci.dev);
+    if (!place.vectors)
+        place.vectors = 3; /* most ports are idle: they share */
+    if (!virtio_carrier_plug(&c->p, &place, err)) {
+        virtio_carrier_destroy(&c->p.device);
         return NULL;
     }
-    return &c->p.pci;
+    return &c->p.device;
 }
 
 /* "ID.0" names the one bus of device ID. */
@@ -215,20 +215,20 @@ static bool names_bus(const struct device *d, const char *bus_name)
     return n && !strncmp(d->id, bus_name, n) && (!bus_name[n] || !strcmp(bus_name + n, ".0"));
 }
 
-struct pci_dev *virtio_serial_find(struct pci_host *h, const char *bus_name, GError **err)
+struct device *virtio_serial_find(struct device_list *l, const char *bus_name, GError **err)
 {
     g_autoptr(GString) known = g_string_new(NULL);
 
-    for (struct device *d = h->devices->first; d; d = d->next) {
-        if (d->ops != &pci_ops.dev)
+    for (struct device *d = l->first; d; d = d->next) {
+        if (!virtio_is(d, &type))
             continue;
         if (!bus_name || names_bus(d, bus_name))
-            return container_of(d, struct pci_dev, dev);
+            return d;
         g_string_append_printf(known, "%s'%s.0'", known->len ? ", " : "", d->id ? d->id : "?");
     }
     if (!known->len)
         error_set(err, HANOK_ERROR_NOT_FOUND,
-                  "There is no virtio-serial-pci device to put the port on; add one before it.");
+                  "There is no virtio-serial device to put the port on; add one before it.");
     else
         error_set(err, HANOK_ERROR_NOT_FOUND, "There is no virtio-serial bus '%s'; there is %s.",
                   bus_name, known->str);

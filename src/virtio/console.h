@@ -14,8 +14,8 @@
 #ifndef VIRTIO_CONSOLE_H
 #define VIRTIO_CONSOLE_H
 
+#include "carrier.h"
 #include "chardev/chardev.h"
-#include "virtio_pci.h"
 
 #define VCON_PORTS_MAX    31u
 #define VCON_QUEUE_SIZE   128u
@@ -56,7 +56,7 @@ struct vcon_port {
 };
 
 struct virtio_console {
-    struct virtio_pci p; /* first */
+    struct virtio_carrier p; /* first */
     unsigned max_ports;
     struct vcon_port *port[VCON_PORTS_MAX];
     struct virtq_elem elem;

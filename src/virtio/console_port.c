@@ -211,7 +211,7 @@ static bool choose_number(struct virtio_console *c, const struct virtio_port_con
     }
     if (!cfg->nr)
         return error_set(err, HANOK_ERROR_BUSY, "All %u ports of '%s' are in use.", c->max_ports,
-                         c->p.pci.dev.id ? c->p.pci.dev.id : "virtio-serial");
+                         c->p.device.id ? c->p.device.id : "virtio-serial");
     if (*nr >= c->max_ports)
         return error_set(err, HANOK_ERROR_INVALID, "nr=%u: the last port is %u.", *nr,
                          c->max_ports - 1);
@@ -220,11 +220,11 @@ static bool choose_number(struct virtio_console *c, const struct virtio_port_con
     return true;
 }
 
-struct device *virtio_port_new(struct pci_dev *serial, const struct virtio_port_config *cfg,
+struct device *virtio_port_new(struct device *serial, const struct virtio_port_config *cfg,
                                GError **err)
 {
-    struct virtio_console *c = container_of(serial, struct virtio_console, p.pci);
-    struct device_list *list = serial->dev.list;
+    struct virtio_console *c = container_of(serial, struct virtio_console, p.device);
+    struct device_list *list = serial->list;
     unsigned nr;
 
     if (cfg->name && strlen(cfg->name) > VCON_NAME_MAX) {
@@ -245,7 +245,7 @@ struct device *virtio_port_new(struct pci_dev *serial, const struct virtio_port_
         vcon_port_destroy(&p->dev);
         return NULL;
     }
-    g_autofree char *path = g_strdup_printf("%s/port%u", serial->dev.path, nr);
+    g_autofree char *path = g_strdup_printf("%s/port%u", serial->path, nr);
     c->port[nr] = p;
     pthread_mutex_lock(&list->lock);
     device_add(list, &p->dev, cfg->console ? &console_ops : &port_ops, cfg->id, path);

@@ -57,7 +57,7 @@ static void destroy(struct virtio_dev *d)
     struct virtio_gpu *g = gpu_of(d);
 
     console_free(g->console);
-    virtio_pci_fini(&g->p);
+    virtio_carrier_fini(&g->p);
     if (g->vga)
         g->vga_ops->destroy(g->vga);
     virtq_elem_free(&g->elem);
@@ -79,7 +79,7 @@ static const struct virtio_ops vops = {
 
 static struct virtio_gpu *of_pci(struct pci_dev *d)
 {
-    return container_of(d, struct virtio_gpu, p.pci);
+    return container_of(d, struct virtio_gpu, p.pci.pci);
 }
 
 static void config_written(struct pci_dev *d, unsigned off, unsigned size)
@@ -106,16 +106,19 @@ static void vga_reset(struct device *d)
     config_written(container_of(d, struct pci_dev, dev), PCI_COMMAND, 2);
 }
 
-static const struct pci_dev_ops gpu_ops = VIRTIO_PCI_OPS("virtio-gpu-pci", gpu_state);
-static const struct pci_dev_ops vga_ops = {
-    .dev = {.type = "virtio-vga",
-            .reset = vga_reset,
-            .drain = virtio_pci_drain,
-            .destroy = virtio_pci_destroy,
-            .state = &gpu_state},
-    .config_written = config_written,
-    .config_read = virtio_pci_config_read,
-    .bar_moved = bar_moved,
+static const struct virtio_type gpu_type = VIRTIO_TYPE("virtio-gpu", gpu_state);
+static const struct virtio_type vga_type = {
+    .pci =
+        {
+            .dev = {.type = "virtio-vga",
+                    .reset = vga_reset,
+                    .drain = virtio_carrier_drain,
+                    .destroy = virtio_carrier_destroy,
+                    .state = &gpu_state},
+            .config_written = config_written,
+            .config_read = virtio_pci_config_read,
+            .bar_moved = bar_moved,
+        },
 };
 
 /* ---- viewers ---- */
@@ -147,7 +150,7 @@ static bool check_config(const struct virtio_gpu_config *c, GError **err)
     return true;
 }
 
-struct pci_dev *virtio_gpu_pci_new(const struct virtio_gpu_config *cfg, GError **err)
+struct device *virtio_gpu_new(const struct virtio_gpu_config *cfg, GError **err)
 {
     if (!check_config(cfg, err))
         return NULL;
@@ -159,19 +162,20 @@ struct pci_dev *virtio_gpu_pci_new(const struct virtio_gpu_config *cfg, GError *
     pthread_mutex_init(&g->lock, NULL);
     g->resources = g_hash_table_new_full(NULL, NULL, NULL, gpu_resource_free);
     virtq_elem_alloc(&g->elem, GPU_ELEM_IOVS);
-    virtio_pci_init(&g->p, cfg->vga ? &vga_ops : &gpu_ops, &vops, QUEUES);
-    g->p.pci.config[PCI_CLASS] = cfg->vga ? 0x00 : 0x80; /* VGA; another display controller */
-    g->p.pci.config[PCI_CLASS + 1] = 0x03;
+    virtio_carrier_init(&g->p, cfg->vga ? &vga_type : &gpu_type, &cfg->place, &vops, QUEUES);
+    /* VGA; another display controller */
+    virtio_carrier_set_class(&g->p, 0x03, cfg->vga ? 0x00 : 0x80);
     virtio_queue(&g->p.dev, Q_CONTROL, 256, evloop_main(), gpu_control, control_kick);
     virtio_queue(&g->p.dev, Q_CURSOR, 16, evloop_main(), gpu_cursor, control_kick);
     if (!cfg->no_edid)
         g->p.dev.host_features |= BIT64(GPU_F_EDID);
-    if ((cfg->vga && !(g->vga = cfg->vga->attach(cfg->vga_opaque, &g->p.pci, cfg->pci.bus, err))) ||
-        !virtio_pci_plug(&g->p, &cfg->pci, err)) {
-        virtio_pci_destroy(&g->p.pci.dev);
+    if ((cfg->vga &&
+         !(g->vga = cfg->vga->attach(cfg->vga_opaque, &g->p.pci.pci, cfg->place.bus, err))) ||
+        !virtio_carrier_plug(&g->p, &cfg->place, err)) {
+        virtio_carrier_destroy(&g->p.device);
         return NULL;
     }
     g->console = console_new(
         &(struct console_source){.update = gpu_update, .wish_size = wish_size, .opaque = g});
-    return &g->p.pci;
+    return &g->p.device;
 }

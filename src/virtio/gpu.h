@@ -11,8 +11,8 @@
 #ifndef VIRTIO_GPU_H
 #define VIRTIO_GPU_H
 
+#include "carrier.h"
 #include "display/console.h"
-#include "virtio_pci.h"
 
 enum {
     GPU_F_EDID = 1,
@@ -44,7 +44,7 @@ struct gpu_cursor {
 };
 
 struct virtio_gpu {
-    struct virtio_pci p; /* first */
+    struct virtio_carrier p; /* first */
     /* immutable */
     uint64_t hostmem_max;
     const struct virtio_gpu_vga_ops *vga_ops; /* NULL: none */

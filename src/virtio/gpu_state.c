@@ -102,7 +102,7 @@ static bool post_load(void *obj, uint32_t version, GError **err)
 }
 
 static const struct state_field fields[] = {
-    STATE_STRUCT(struct virtio_gpu, p, virtio_pci_state),
+    STATE_STRUCT(struct virtio_gpu, p, virtio_carrier_state),
     STATE_CUSTOM("resources", resources_save, resources_load),
     STATE_U32(struct virtio_gpu, scanout),
     STATE_U32(struct virtio_gpu, view.x),

@@ -251,7 +251,7 @@ static void destroy(struct virtio_dev *d)
 {
     struct virtio_input *v = input_of(d);
 
-    virtio_pci_fini(&v->p);
+    virtio_carrier_fini(&v->p);
     evloop_undefer(evloop_main(), listen_now, v);
     if (v->listening)
         input_remove(&v->handler);
@@ -289,7 +289,7 @@ static const struct state_field event_fields[] = {
 static const struct state_desc event_state = {
     .name = "virtio-input-event", .version = 1, .fields = event_fields};
 static const struct state_field fields[] = {
-    STATE_STRUCT(struct virtio_input, p, virtio_pci_state),
+    STATE_STRUCT(struct virtio_input, p, virtio_carrier_state),
     STATE_U8(struct virtio_input, select),
     STATE_U8(struct virtio_input, subselect),
     STATE_STRUCT_ARRAY(struct virtio_input, pending, event_state),
@@ -301,13 +301,13 @@ static const struct state_field fields[] = {
 static const struct state_desc input_state = {
     .name = "virtio-input", .version = 1, .fields = fields, .post_load = post_load};
 
-static const struct pci_dev_ops pci_ops[] = {
-    [VIRTIO_INPUT_KEYBOARD] = VIRTIO_PCI_OPS("virtio-keyboard-pci", input_state),
-    [VIRTIO_INPUT_MOUSE] = VIRTIO_PCI_OPS("virtio-mouse-pci", input_state),
-    [VIRTIO_INPUT_TABLET] = VIRTIO_PCI_OPS("virtio-tablet-pci", input_state),
+static const struct virtio_type types[] = {
+    [VIRTIO_INPUT_KEYBOARD] = VIRTIO_TYPE("virtio-keyboard", input_state),
+    [VIRTIO_INPUT_MOUSE] = VIRTIO_TYPE("virtio-mouse", input_state),
+    [VIRTIO_INPUT_TABLET] = VIRTIO_TYPE("virtio-tablet", input_state),
 };
 
-struct pci_dev *virtio_input_pci_new(const struct virtio_input_config *cfg, GError **err)
+struct device *virtio_input_new(const struct virtio_input_config *cfg, GError **err)
 {
     static const uint8_t subclass[] = {[VIRTIO_INPUT_KEYBOARD] = 0x00, /* PCI code and ID 1.11 */
                                        [VIRTIO_INPUT_MOUSE] = 0x02,
@@ -318,7 +318,7 @@ struct pci_dev *virtio_input_pci_new(const struct virtio_input_config *cfg, GErr
     v->serial = g_strdup(cfg->serial);
     pthread_mutex_init(&v->lock, NULL);
     virtq_elem_alloc(&v->elem, ELEM_IOVS);
-    v->handler = (struct input_handler){.name = pci_ops[cfg->kind].dev.type, .opaque = v};
+    v->handler = (struct input_handler){.name = types[cfg->kind].pci.dev.type, .opaque = v};
     if (cfg->kind == VIRTIO_INPUT_KEYBOARD) {
         v->handler.key = key_event;
     } else {
@@ -326,14 +326,13 @@ struct pci_dev *virtio_input_pci_new(const struct virtio_input_config *cfg, GErr
         v->handler.move_to = cfg->kind == VIRTIO_INPUT_TABLET ? move_to_event : NULL;
         v->handler.buttons = buttons_event;
     }
-    virtio_pci_init(&v->p, &pci_ops[cfg->kind], &vops, QUEUES);
-    v->p.pci.config[PCI_CLASS] = subclass[cfg->kind];
-    v->p.pci.config[PCI_CLASS + 1] = 0x09; /* input */
+    virtio_carrier_init(&v->p, &types[cfg->kind], &cfg->place, &vops, QUEUES);
+    virtio_carrier_set_class(&v->p, 0x09, subclass[cfg->kind]); /* input */
     virtio_queue(&v->p.dev, Q_EVENTS, QUEUE_SIZE, evloop_main(), events_service, kick);
     virtio_queue(&v->p.dev, Q_STATUS, QUEUE_SIZE, evloop_main(), status_service, kick);
-    if (!virtio_pci_plug(&v->p, &cfg->pci, err)) {
-        virtio_pci_destroy(&v->p.pci.dev);
+    if (!virtio_carrier_plug(&v->p, &cfg->place, err)) {
+        virtio_carrier_destroy(&v->p.device);
         return NULL;
     }
-    return &v->p.pci;
+    return &v->p.device;
 }

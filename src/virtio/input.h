@@ -10,8 +10,8 @@
 #ifndef VIRTIO_INPUT_H
 #define VIRTIO_INPUT_H
 
+#include "carrier.h"
 #include "display/input.h"
-#include "virtio_pci.h"
 
 enum { VINPUT_PENDING = 128, VINPUT_RESERVED = 32 };
 enum { VINPUT_CONFIG_HEAD = 8, VINPUT_CONFIG_DATA = 128 };
@@ -22,7 +22,7 @@ struct vinput_event {
 };
 
 struct virtio_input {
-    struct virtio_pci p; /* first */
+    struct virtio_carrier p; /* first */
     /* immutable */
     enum virtio_input_kind kind;
     char *serial;

@@ -90,7 +90,7 @@ static void destroy(struct virtio_dev *d)
 
     if (n->claimed)
         net_release(n->cfg.backend);
-    virtio_pci_fini(&n->p);
+    virtio_carrier_fini(&n->p);
     virtq_elem_free(&n->rx_first);
     virtq_elem_free(&n->rx_more);
     virtq_elem_free(&n->tx);
@@ -140,7 +140,7 @@ static bool post_load(void *obj, uint32_t version, GError **err)
 }
 
 static const struct state_field fields[] = {
-    STATE_STRUCT(struct virtio_net, p, virtio_pci_state),
+    STATE_STRUCT(struct virtio_net, p, virtio_carrier_state),
     STATE_STRUCT(struct virtio_net, filter, filter_state),
     STATE_U16(struct virtio_net, pairs_used),
     STATE_BOOL(struct virtio_net, announce),
@@ -155,7 +155,7 @@ static const struct state_desc net_state = {
 
 /* --- making --- */
 
-static const struct pci_dev_ops pci_ops = VIRTIO_PCI_OPS("virtio-net-pci", net_state);
+static const struct virtio_type type = VIRTIO_TYPE("virtio-net", net_state);
 
 static bool queue_size_ok(unsigned size)
 {
@@ -227,10 +227,10 @@ static bool setup(struct virtio_net *n, GError **err)
         virtio_queue(&n->p.dev, i, size ? size : 256, evloop_main(), service, kick);
     }
     n->p.dev.host_features |= features(n);
-    return virtio_pci_plug(&n->p, &c->pci, err);
+    return virtio_carrier_plug(&n->p, &c->place, err);
 }
 
-struct pci_dev *virtio_net_pci_new(const struct virtio_net_config *cfg, GError **err)
+struct device *virtio_net_new(const struct virtio_net_config *cfg, GError **err)
 {
     if (!check_config(cfg, err))
         return NULL;
@@ -243,23 +243,23 @@ struct pci_dev *virtio_net_pci_new(const struct virtio_net_config *cfg, GError *
     virtq_elem_alloc(&n->tx, VNET_ELEM_IOVS);
     choose_mac(n);
     vnet_filter_reset(n);
-    virtio_pci_init(&n->p, &pci_ops, &vops, 2 * n->pairs + !cfg->no_ctrl_vq);
+    virtio_carrier_init(&n->p, &type, &cfg->place, &vops, 2 * n->pairs + !cfg->no_ctrl_vq);
     if (!setup(n, err)) {
-        virtio_pci_destroy(&n->p.pci.dev);
+        virtio_carrier_destroy(&n->p.device);
         return NULL;
     }
-    n->cfg.pci.id = NULL; /* the caller's string */
-    return &n->p.pci;
+    n->cfg.place.id = NULL; /* the caller's string */
+    return &n->p.device;
 }
 
-static struct virtio_net *of_pci(struct pci_dev *d)
+static struct virtio_net *net_of_device(struct device *d)
 {
-    return d->ops == &pci_ops ? container_of(d, struct virtio_net, p.pci) : NULL;
+    return virtio_is(d, &type) ? container_of(d, struct virtio_net, p.device) : NULL;
 }
 
-bool virtio_net_mac(struct pci_dev *d, uint8_t mac[6])
+bool virtio_net_mac(struct device *d, uint8_t mac[6])
 {
-    struct virtio_net *n = of_pci(d);
+    struct virtio_net *n = net_of_device(d);
 
     if (!n)
         return false;
@@ -269,9 +269,9 @@ bool virtio_net_mac(struct pci_dev *d, uint8_t mac[6])
     return true;
 }
 
-void virtio_net_announce(struct pci_dev *d)
+void virtio_net_announce(struct device *d)
 {
-    struct virtio_net *n = of_pci(d);
+    struct virtio_net *n = net_of_device(d);
 
     if (!n || !virtio_has(&n->p.dev, VNET_F_GUEST_ANNOUNCE))
         return;

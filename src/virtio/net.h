@@ -12,8 +12,8 @@
 #ifndef VIRTIO_NET_H
 #define VIRTIO_NET_H
 
+#include "carrier.h"
 #include "net/net.h"
-#include "virtio_pci.h"
 
 #define VNET_PAIRS_MAX   16u
 #define VNET_HEADER      12u
@@ -49,7 +49,7 @@ struct vnet_filter {
 };
 
 struct virtio_net {
-    struct virtio_pci p; /* first */
+    struct virtio_carrier p; /* first */
     /* immutable */
     struct virtio_net_config cfg;
     unsigned pairs;

@@ -3,7 +3,7 @@
  *
  * Everything happens in the main loop.  A request that comes when the period's bytes are used up
  * stays in the ring until the next period. */
-#include "virtio_pci.h"
+#include "carrier.h"
 
 #include "base/error.h"
 #include "base/evloop.h"
@@ -21,7 +21,7 @@
 #define NS_PER_MS      1000000ull
 
 struct virtio_rng {
-    struct virtio_pci p; /* first */
+    struct virtio_carrier p; /* first */
     /* immutable */
     uint64_t max_bytes;
     uint64_t period_ns;
@@ -132,7 +132,7 @@ static void destroy(struct virtio_dev *d)
 {
     struct virtio_rng *r = rng_of(d);
 
-    virtio_pci_fini(&r->p);
+    virtio_carrier_fini(&r->p);
     timer_free(r->period);
     virtq_elem_free(&r->elem);
     if (r->fd >= 0)
@@ -155,7 +155,7 @@ static bool post_load(void *obj, uint32_t version, GError **err)
 }
 
 static const struct state_field fields[] = {
-    STATE_STRUCT(struct virtio_rng, p, virtio_pci_state),
+    STATE_STRUCT(struct virtio_rng, p, virtio_carrier_state),
     STATE_U64(struct virtio_rng, left_bytes),
     STATE_END,
 };
@@ -165,7 +165,7 @@ static const struct state_desc rng_state = {
     .fields = fields,
     .post_load = post_load,
 };
-static const struct pci_dev_ops pci_ops = VIRTIO_PCI_OPS("virtio-rng-pci", rng_state);
+static const struct virtio_type type = VIRTIO_TYPE("virtio-rng", rng_state);
 
 static bool open_source(struct virtio_rng *r, const char *filename, GError **err)
 {
@@ -177,7 +177,7 @@ static bool open_source(struct virtio_rng *r, const char *filename, GError **err
            error_errno(err, errno, "Cannot open the source of random bytes '%s'", filename);
 }
 
-struct pci_dev *virtio_rng_pci_new(const struct virtio_rng_config *cfg, GError **err)
+struct device *virtio_rng_new(const struct virtio_rng_config *cfg, GError **err)
 {
     struct virtio_rng *r = g_new0(struct virtio_rng, 1);
 
@@ -187,13 +187,13 @@ struct pci_dev *virtio_rng_pci_new(const struct virtio_rng_config *cfg, GError *
     }
     r->max_bytes = r->left_bytes = cfg->max_bytes;
     r->period_ns = (cfg->period_ms ? cfg->period_ms : PERIOD_DEFAULT) * NS_PER_MS;
-    r->period = timer_new(evloop_main(), cfg->pci.clock, period_ends, r);
+    r->period = timer_new(evloop_main(), cfg->place.clock, period_ends, r);
     virtq_elem_alloc(&r->elem, 64);
-    virtio_pci_init(&r->p, &pci_ops, &vops, 1);
+    virtio_carrier_init(&r->p, &type, &cfg->place, &vops, 1);
     virtio_queue(&r->p.dev, 0, 8, evloop_main(), service, kick);
-    if (!virtio_pci_plug(&r->p, &cfg->pci, err)) {
-        virtio_pci_destroy(&r->p.pci.dev);
+    if (!virtio_carrier_plug(&r->p, &cfg->place, err)) {
+        virtio_carrier_destroy(&r->p.device);
         return NULL;
     }
-    return &r->p.pci;
+    return &r->p.device;
 }

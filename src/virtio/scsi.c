@@ -104,7 +104,7 @@ static void destroy(struct virtio_dev *d)
     s->dying = true;
     vscsi_drop_parked(s);
     scsi_bus_fini(&s->bus);
-    virtio_pci_fini(&s->p);
+    virtio_carrier_fini(&s->p);
     for (unsigned i = 0; i < MAX_OF(s->cfg.queues, 1u); i++)
         vscsi_queue_fini(&s->q[i]);
     for (unsigned i = 0; i < VSCSI_CONTROL_SIZE; i++)
@@ -206,7 +206,7 @@ static bool events_load(struct state_reader *r, void *obj, GError **err)
 }
 
 static const struct state_field fields[] = {
-    STATE_STRUCT(struct virtio_scsi, p, virtio_pci_state),
+    STATE_STRUCT(struct virtio_scsi, p, virtio_carrier_state),
     STATE_U32(struct virtio_scsi, sense_bytes),
     STATE_U32(struct virtio_scsi, cdb_bytes),
     STATE_BOOL(struct virtio_scsi, missed),
@@ -218,7 +218,7 @@ static const struct state_desc scsi_state = {.name = "virtio-scsi", .version = 1
 
 /* ---- making ---- */
 
-static const struct pci_dev_ops pci_ops = VIRTIO_PCI_OPS("virtio-scsi-pci", scsi_state);
+static const struct virtio_type type = VIRTIO_TYPE("virtio-scsi", scsi_state);
 
 static bool check_config(const struct virtio_scsi_config *c, GError **err)
 {
@@ -249,7 +249,7 @@ static void make_queues(struct virtio_scsi *s)
         virtq_elem_alloc(&s->tmf[i].elem, CONTROL_IOVS);
 }
 
-struct pci_dev *virtio_scsi_pci_new(const struct virtio_scsi_config *cfg, GError **err)
+struct device *virtio_scsi_new(const struct virtio_scsi_config *cfg, GError **err)
 {
     struct virtio_scsi *s;
 
@@ -263,23 +263,23 @@ struct pci_dev *virtio_scsi_pci_new(const struct virtio_scsi_config *cfg, GError
     s->sense_bytes = SENSE_DEFAULT;
     s->cdb_bytes = CDB_DEFAULT;
     pthread_mutex_init(&s->lock, NULL);
-    virtio_pci_init(&s->p, &pci_ops, &vops, MAX_OF(cfg->queues, 1u) + VSCSI_REQUESTS);
+    virtio_carrier_init(&s->p, &type, &cfg->place, &vops, MAX_OF(cfg->queues, 1u) + VSCSI_REQUESTS);
     make_queues(s);
-    s->bus =
-        (struct scsi_bus){.ops = &bus_ops, .loop = s->loop, .devices = cfg->pci.bus->host->devices};
+    s->bus = (struct scsi_bus){
+        .ops = &bus_ops, .loop = s->loop, .devices = virtio_place_devices(&cfg->place)};
     s->p.dev.host_features |= (cfg->no_hotplug ? 0 : BIT64(VSCSI_F_HOTPLUG)) |
                               (cfg->no_param_change ? 0 : BIT64(VSCSI_F_CHANGE));
-    if (!virtio_pci_plug(&s->p, &s->cfg.pci, err)) {
-        virtio_pci_destroy(&s->p.pci.dev);
+    if (!virtio_carrier_plug(&s->p, &s->cfg.place, err)) {
+        virtio_carrier_destroy(&s->p.device);
         return NULL;
     }
-    s->path = g_strdup(s->p.pci.dev.path);
+    s->path = g_strdup(s->p.device.path);
     s->bus.path = s->path;
-    s->cfg.pci.id = NULL; /* the caller's */
-    return &s->p.pci;
+    s->cfg.place.id = NULL; /* the caller's */
+    return &s->p.device;
 }
 
-struct scsi_bus *virtio_scsi_bus(struct pci_dev *d)
+struct scsi_bus *virtio_scsi_bus(struct device *d)
 {
-    return d->ops == &pci_ops ? &container_of(d, struct virtio_scsi, p.pci)->bus : NULL;
+    return virtio_is(d, &type) ? &container_of(d, struct virtio_scsi, p.device)->bus : NULL;
 }

@@ -14,8 +14,8 @@
 #define VIRTIO_SCSI_H
 
 #include "block/block.h"
+#include "carrier.h"
 #include "scsi/scsi.h"
-#include "virtio_pci.h"
 
 enum {
     VSCSI_CONTROL = 0,
@@ -79,7 +79,7 @@ struct vscsi_event {
 };
 
 struct virtio_scsi {
-    struct virtio_pci p; /* first */
+    struct virtio_carrier p; /* first */
     /* immutable */
     struct virtio_scsi_config cfg;
     struct evloop *loop;

@@ -1,21 +1,21 @@
 /* stats.c - reading what the queues count. */
-#include "virtio_pci.h"
+#include "carrier.h"
 
-static struct virtio_dev *dev_of(struct pci_dev *d)
+static struct virtio_dev *dev_of(struct device *d)
 {
-    /* Every virtio function has this transport's hook, and nothing else has. */
-    if (d->ops->bar_moved != virtio_pci_bar_moved)
+    /* Every virtio device ends this way, and nothing else does. */
+    if (d->ops->destroy != virtio_carrier_destroy)
         return NULL;
-    return &container_of(d, struct virtio_pci, pci)->dev;
+    return &container_of(d, struct virtio_carrier, device)->dev;
 }
 
-unsigned virtio_queue_count(struct pci_dev *d)
+unsigned virtio_queue_count(struct device *d)
 {
     const struct virtio_dev *v = dev_of(d);
     return v ? v->queue_count : 0;
 }
 
-void virtio_queue_stats(struct pci_dev *d, unsigned index, struct virtio_queue_stats *out)
+void virtio_queue_stats(struct device *d, unsigned index, struct virtio_queue_stats *out)
 {
     struct virtq *q = &dev_of(d)->queue[index];
 

@@ -215,6 +215,29 @@ bool virtio_queue_resetting(struct virtio_dev *d, struct virtq *q)
     return __atomic_load_n(&q->inflight, __ATOMIC_ACQUIRE) != 0;
 }
 
+void virtio_queue_enable(struct virtio_dev *d, struct virtq *q)
+{
+    if (q->enabled || !(virtio_status(d) & VIRTIO_STATUS_FEATURES_OK) ||
+        virtio_queue_resetting(d, q))
+        return;
+    q->enabled = true;
+    if (virtio_driver_ok(d) && virtq_start(q)) /* after a queue reset */
+        virtq_self_kick(q);
+}
+
+void virtio_queue_resize(struct virtq *q, uint32_t size)
+{
+    if (size > 0 && size <= q->size_max && (size & (size - 1)) == 0)
+        q->size = (uint16_t)size;
+}
+
+void virtio_queue_reset(struct virtio_dev *d, struct virtq *q)
+{
+    virtq_reset(q);
+    if (d->ops->queue_reset)
+        d->ops->queue_reset(d, q);
+}
+
 uint8_t virtio_status_read(struct virtio_dev *d)
 {
     if (d->resetting && !any_inflight(d))

@@ -3,7 +3,7 @@
  *   RESET --ACKNOWLEDGE, DRIVER, features--> FEATURES_OK --queues--> DRIVER_OK --0--> RESET
  *                                                   \-- guest nonsense --> NEEDS_RESET --0--> RESET
  *
- * A device embeds struct virtio_pci (virtio_pci.h), which embeds this.
+ * A device embeds struct virtio_carrier (carrier.h), which embeds this.
  *
  * Threads: status, features and queue setup under the board lock (vCPU thread); queues in their
  *          loop; virtio_dev_broken and virtio_config_changed from any thread.
@@ -148,6 +148,9 @@ void virtio_status_write(struct virtio_dev *d, uint8_t val);
 void virtio_features_write(struct virtio_dev *d, unsigned half, uint32_t val);
 void virtio_dev_reset(struct virtio_dev *d);
 bool virtio_queue_resetting(struct virtio_dev *d, struct virtq *q);
+void virtio_queue_enable(struct virtio_dev *d, struct virtq *q); /* when it may be */
+void virtio_queue_resize(struct virtq *q, uint32_t size); /* ignored when it cannot have that */
+void virtio_queue_reset(struct virtio_dev *d, struct virtq *q); /* one on its own */
 void virtio_dev_drain(struct virtio_dev *d); /* main thread, board lock not held */
 
 /* What the legacy interface offers: the low half, and what only it has. */

@@ -23,6 +23,11 @@ enum {
     NOTIFY_MULTIPLIER = 4,
 };
 
+static struct virtio_pci *pci_of(struct virtio_dev *d)
+{
+    return &container_of(d, struct virtio_carrier, dev)->pci;
+}
+
 /* --- interrupts (any thread) --- */
 
 static void raise_intx(struct virtio_pci *p, uint8_t bits)
@@ -45,7 +50,7 @@ uint8_t virtio_pci_isr_take(struct virtio_pci *p)
 
 static void queue_irq(struct virtio_dev *d, uint16_t vector)
 {
-    struct virtio_pci *p = virtio_pci_of(d);
+    struct virtio_pci *p = pci_of(d);
 
     if (!msix_enabled(&p->pci))
         raise_intx(p, ISR_QUEUE);
@@ -55,7 +60,7 @@ static void queue_irq(struct virtio_dev *d, uint16_t vector)
 
 static void config_irq(struct virtio_dev *d)
 {
-    struct virtio_pci *p = virtio_pci_of(d);
+    struct virtio_pci *p = pci_of(d);
 
     if (!msix_enabled(&p->pci))
         raise_intx(p, ISR_CONFIG);
@@ -65,7 +70,7 @@ static void config_irq(struct virtio_dev *d)
 
 static bool may_dma(struct virtio_dev *d)
 {
-    struct virtio_pci *p = virtio_pci_of(d);
+    struct virtio_pci *p = pci_of(d);
 
     if (pci_bus_master(&p->pci))
         return true;
@@ -73,7 +78,7 @@ static bool may_dma(struct virtio_dev *d)
     return false;
 }
 
-static const struct virtio_transport transport = {
+const struct virtio_transport virtio_pci_transport = {
     .queue_irq = queue_irq,
     .config_irq = config_irq,
     .may_dma = may_dma,
@@ -85,10 +90,10 @@ static void kick_eventfds(struct virtio_pci *p, bool add)
 {
     struct io_space *mmio = p->pci.bus->host->mmio;
 
-    for (unsigned i = 0; i < p->dev.queue_count; i++) {
+    for (unsigned i = 0; i < p->dev->queue_count; i++) {
         struct io_eventfd e = {
             .addr = p->kicks_at + (uint64_t)i * NOTIFY_MULTIPLIER,
-            .fd = p->dev.queue[i].kick_fd,
+            .fd = p->dev->queue[i].kick_fd,
         };
         if (add)
             io_space_eventfd_add(mmio, &e);
@@ -137,8 +142,8 @@ void virtio_pci_config_written(struct pci_dev *d, unsigned off, unsigned size)
         p->bar.ops->write(&p->bar, at, len, le32_get(d->config + p->pci_cfg_cap + 16));
     /* Kicks that came while the function was no bus master were not served. */
     if (off <= PCI_COMMAND && off + size > PCI_COMMAND && pci_bus_master(d) &&
-        virtio_driver_ok(&p->dev))
-        virtio_kick_all(&p->dev);
+        virtio_driver_ok(p->dev))
+        virtio_kick_all(p->dev);
 }
 
 uint32_t virtio_pci_config_read(struct pci_dev *d, unsigned off, unsigned size)
@@ -169,7 +174,7 @@ static void add_caps(struct virtio_pci *p)
 {
     add_cap(p, CAP_COMMON, VIRTIO_PCI_COMMON_OFFSET, VIRTIO_PCI_PART_BYTES, 16);
     add_cap(p, CAP_ISR, VIRTIO_PCI_ISR_OFFSET, VIRTIO_PCI_PART_BYTES, 16);
-    if (p->dev.ops->config_len)
+    if (p->dev->ops->config_len)
         add_cap(p, CAP_DEVICE, VIRTIO_PCI_DEVICE_OFFSET, VIRTIO_PCI_PART_BYTES, 16);
     uint8_t n = add_cap(p, CAP_NOTIFY, VIRTIO_PCI_NOTIFY_OFFSET, VIRTIO_PCI_PART_BYTES, 20);
     le32_put(p->pci.config + n + 16, NOTIFY_MULTIPLIER);
@@ -207,29 +212,29 @@ static struct pci_id make_id(uint16_t type)
     return id;
 }
 
-void virtio_pci_init(struct virtio_pci *p, const struct pci_dev_ops *ops,
-                     const struct virtio_ops *vops, unsigned queues)
+void virtio_pci_init(struct virtio_pci *p, const struct pci_dev_ops *ops, struct virtio_dev *dev,
+                     uint16_t type, unsigned queues)
 {
-    struct pci_id id = make_id(vops->type);
+    struct pci_id id = make_id(type);
 
     assert(queues * NOTIFY_MULTIPLIER <= VIRTIO_PCI_PART_BYTES);
     pci_dev_init(&p->pci, ops, &id);
+    p->dev = dev;
     p->kicks_at = UINT64_MAX;
     pthread_mutex_init(&p->isr_lock, NULL);
-    virtio_dev_init(&p->dev, vops, &transport, ops->dev.type, queues);
 }
 
 static void modern_init(struct virtio_pci *p, pthread_mutex_t *lock)
 {
     add_caps(p);
     p->bar = (struct io_region){.ops = &virtio_pci_bar_ops,
-                                .name = p->dev.name,
+                                .name = p->dev->name,
                                 .size_bytes = VIRTIO_PCI_BAR_BYTES,
                                 .lock = lock};
     pci_bar_set(&p->pci, BAR_MODERN, PCI_BAR_MEM64, true, &p->bar);
 }
 
-bool virtio_pci_plug(struct virtio_pci *p, const struct virtio_pci_config *cfg, GError **err)
+bool virtio_pci_plug(struct virtio_pci *p, const struct virtio_place *cfg, GError **err)
 {
     struct pci_host *h = cfg->bus->host;
 
@@ -238,11 +243,11 @@ bool virtio_pci_plug(struct virtio_pci *p, const struct virtio_pci_config *cfg, 
     if (cfg->bus->bridge)
         pcie_cap_add(&p->pci, PCIE_ENDPOINT, 0);
     if (!cfg->no_msix) {
-        p->vectors = cfg->vectors ? cfg->vectors : p->dev.queue_count + 1;
+        p->vectors = cfg->vectors ? cfg->vectors : p->dev->queue_count + 1;
         if (!msix_init(&p->pci, BAR_MSIX, p->vectors, err))
             return false;
     }
-    if (cfg->legacy && virtio_pci_legacy_has(p->dev.ops->type))
+    if (cfg->legacy && virtio_pci_legacy_has(p->dev->ops->type))
         virtio_pci_legacy_init(p, &h->devices->lock);
     else if (cfg->no_modern)
         return error_set(
@@ -250,38 +255,29 @@ bool virtio_pci_plug(struct virtio_pci *p, const struct virtio_pci_config *cfg, 
             "without its modern interface it needs the legacy one: disable-legacy=off");
     if (!cfg->no_modern)
         modern_init(p, &h->devices->lock);
-    virtio_dev_attach(&p->dev, h->mem, &h->devices->vm_running, cfg->clock);
+    virtio_dev_attach(p->dev, h->mem, &h->devices->vm_running, cfg->clock);
     p->plugged = pci_dev_plug(&p->pci, cfg->bus, cfg->devfn, cfg->id, err);
     return p->plugged;
 }
 
-void virtio_pci_fini(struct virtio_pci *p)
+void virtio_pci_unplug(struct virtio_pci *p)
 {
     if (p->plugged)
         pci_dev_unplug(&p->pci);
     p->plugged = false;
-    virtio_dev_fini(&p->dev);
+}
+
+void virtio_pci_fini(struct virtio_pci *p)
+{
     msix_fini(&p->pci);
     pthread_mutex_destroy(&p->isr_lock);
-}
-
-void virtio_pci_destroy(struct device *d)
-{
-    struct virtio_pci *p = container_of(d, struct virtio_pci, pci.dev);
-    p->dev.ops->destroy(&p->dev);
-}
-
-void virtio_pci_drain(struct device *d)
-{
-    struct virtio_pci *p = container_of(d, struct virtio_pci, pci.dev);
-    virtio_dev_drain(&p->dev);
 }
 
 void virtio_pci_reset(struct device *d)
 {
     struct virtio_pci *p = container_of(d, struct virtio_pci, pci.dev);
 
-    virtio_dev_reset(&p->dev);
+    virtio_dev_reset(p->dev);
     p->host_feature_select = p->guest_feature_select = 0;
     p->queue_select = 0;
     p->legacy_next = 0;
@@ -297,11 +293,11 @@ static const struct state_field fields[] = {
     STATE_U8(struct virtio_pci, isr),
     STATE_U32(struct virtio_pci, legacy_word),
     STATE_U8(struct virtio_pci, legacy_next),
-    STATE_STRUCT(struct virtio_pci, dev, virtio_dev_state),
     STATE_END,
 };
 const struct state_desc virtio_pci_state = {
     .name = "virtio-pci",
-    .version = 1,
+    .version = 2,
+    .min_version = 2,
     .fields = fields,
 };

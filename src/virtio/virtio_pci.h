@@ -6,10 +6,6 @@
  * A kick is a write into the notify page; an ioeventfd takes it to the queue's loop under either
  * accelerator.  Interrupts are MSI-X, or INTx with the ISR register while MSI-X is off.
  *
- * A device's struct embeds struct virtio_pci first:
- *     struct virtio_rng { struct virtio_pci p; ... };
- * and its state table begins with STATE_STRUCT(struct virtio_rng, p, virtio_pci_state).
- *
  * Owner: the PCI bus.  Threads: config and BAR accesses under the board lock; interrupts any. */
 #ifndef VIRTIO_PCI_H
 #define VIRTIO_PCI_H
@@ -20,7 +16,7 @@
 
 struct virtio_pci {
     struct pci_dev pci; /* first */
-    struct virtio_dev dev;
+    struct virtio_dev *dev;
     struct io_region bar, legacy_bar;
     /* board lock */
     uint32_t legacy_word; /* of the configuration, written byte by byte */
@@ -41,32 +37,25 @@ struct virtio_pci {
     {                                                                                              \
         .dev = {.type = (type_name),                                                               \
                 .reset = virtio_pci_reset,                                                         \
-                .drain = virtio_pci_drain,                                                         \
-                .destroy = virtio_pci_destroy,                                                     \
+                .drain = virtio_carrier_drain,                                                     \
+                .destroy = virtio_carrier_destroy,                                                 \
                 .state = &(state_table)},                                                          \
         .config_written = virtio_pci_config_written, .config_read = virtio_pci_config_read,        \
         .bar_moved = virtio_pci_bar_moved,                                                         \
     }
 void virtio_pci_reset(struct device *d);
-void virtio_pci_drain(struct device *d);
-void virtio_pci_destroy(struct device *d);
 void virtio_pci_config_written(struct pci_dev *d, unsigned off, unsigned size);
 uint32_t virtio_pci_config_read(struct pci_dev *d, unsigned off, unsigned size);
 void virtio_pci_bar_moved(struct pci_dev *d, unsigned bar);
 
-/* Constructor, first half: the device then adds its queues and features, ... */
-void virtio_pci_init(struct virtio_pci *p, const struct pci_dev_ops *ops,
-                     const struct virtio_ops *vops, unsigned queues);
-/* ... second half: capabilities, MSI-X, plug.  On false the caller calls virtio_pci_destroy(). */
-bool virtio_pci_plug(struct virtio_pci *p, const struct virtio_pci_config *cfg, GError **err);
-/* To be called last by virtio_ops.destroy, before freeing the struct. */
+/* For the carrier (carrier.h). */
+void virtio_pci_init(struct virtio_pci *p, const struct pci_dev_ops *ops, struct virtio_dev *dev,
+                     uint16_t type, unsigned queues);
+bool virtio_pci_plug(struct virtio_pci *p, const struct virtio_place *place, GError **err);
+void virtio_pci_unplug(struct virtio_pci *p); /* no more accesses and kicks */
 void virtio_pci_fini(struct virtio_pci *p);
 
-static inline struct virtio_pci *virtio_pci_of(struct virtio_dev *d)
-{
-    return container_of(d, struct virtio_pci, dev);
-}
-
+extern const struct virtio_transport virtio_pci_transport;
 extern const struct state_desc virtio_pci_state;
 
 #endif

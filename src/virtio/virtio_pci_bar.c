@@ -32,7 +32,7 @@ static uint32_t feature_half(uint64_t features, uint32_t select)
 /* The structure as it reads now; any access width then works. */
 static void common_image(struct virtio_pci *p, uint8_t *c)
 {
-    struct virtio_dev *d = &p->dev;
+    struct virtio_dev *d = p->dev;
     struct virtq *q = virtio_pci_selected(p);
 
     memset(c, 0, COMMON_BYTES);
@@ -58,40 +58,20 @@ static void common_image(struct virtio_pci *p, uint8_t *c)
     le16_put(c + C_QUEUE_RESET, virtio_queue_resetting(d, q) && !q->enabled);
 }
 
-static void enable_queue(struct virtio_pci *p, struct virtq *q)
-{
-    uint8_t status = virtio_status(&p->dev);
-
-    if (q->enabled || !(status & VIRTIO_STATUS_FEATURES_OK) || virtio_queue_resetting(&p->dev, q))
-        return;
-    q->enabled = true;
-    if (virtio_driver_ok(&p->dev) && virtq_start(q)) /* after a queue reset */
-        virtq_self_kick(q);
-}
-
-static void reset_queue(struct virtio_pci *p, struct virtq *q)
-{
-    if (!virtio_has(&p->dev, VIRTIO_F_RING_RESET))
-        return;
-    virtq_reset(q);
-    if (p->dev.ops->queue_reset)
-        p->dev.ops->queue_reset(&p->dev, q);
-}
-
 static void queue_write(struct virtio_pci *p, struct virtq *q, unsigned off, unsigned size,
                         uint32_t val)
 {
     if (off == C_QUEUE_VECTOR && size == 2)
         q->vector = virtio_pci_valid_vector(p, val);
     else if (off == C_QUEUE_ENABLE && size == 2 && val == 1)
-        enable_queue(p, q);
-    else if (off == C_QUEUE_RESET && size == 2 && val == 1)
-        reset_queue(p, q);
+        virtio_queue_enable(p->dev, q);
+    else if (off == C_QUEUE_RESET && size == 2 && val == 1 &&
+             virtio_has(p->dev, VIRTIO_F_RING_RESET))
+        virtio_queue_reset(p->dev, q);
     if (q->enabled)
         return; /* the rest is fixed while the queue is on */
     if (off == C_QUEUE_SIZE && size == 2) {
-        if (val > 0 && val <= q->size_max && (val & (val - 1)) == 0)
-            q->size = (uint16_t)val;
+        virtio_queue_resize(q, val);
     } else if (off >= C_QUEUE_DESC && off < C_QUEUE_NOTIFY_DATA && size == 4) {
         gpa_t *area[] = {&q->desc_gpa, &q->avail_gpa, &q->used_gpa};
         gpa_t *a = area[(off - C_QUEUE_DESC) / 8];
@@ -109,14 +89,14 @@ static void common_write(struct virtio_pci *p, unsigned off, unsigned size, uint
     else if (off == C_GUEST_FEATURE_SELECT && size == 4)
         p->guest_feature_select = val;
     else if (off == C_GUEST_FEATURE && size == 4)
-        virtio_features_write(&p->dev, p->guest_feature_select, val);
+        virtio_features_write(p->dev, p->guest_feature_select, val);
     else if (off == C_CONFIG_VECTOR && size == 2)
-        p->dev.config_vector = virtio_pci_valid_vector(p, val);
+        p->dev->config_vector = virtio_pci_valid_vector(p, val);
     else if (off == C_STATUS && size == 1)
-        virtio_status_write(&p->dev, (uint8_t)val);
+        virtio_status_write(p->dev, (uint8_t)val);
     else if (off == C_QUEUE_SELECT && size == 2)
         p->queue_select = (uint16_t)val;
-    else if (off >= C_QUEUE_SIZE && q && !p->dev.resetting)
+    else if (off >= C_QUEUE_SIZE && q && !p->dev->resetting)
         queue_write(p, q, off, size, val);
     if (off == C_STATUS && val == 0)
         virtio_pci_isr_take(p);
@@ -146,11 +126,11 @@ static uint64_t bar_read(struct io_region *r, uint64_t off, unsigned size)
     case VIRTIO_PCI_ISR_OFFSET:
         return at == 0 ? virtio_pci_isr_take(p) : 0;
     case VIRTIO_PCI_DEVICE_OFFSET:
-        if (at >= p->dev.ops->config_len)
+        if (at >= p->dev->ops->config_len)
             return 0;
         memset(image, 0, sizeof(image));
-        p->dev.ops->get_config(&p->dev, image);
-        return take(image, p->dev.ops->config_len, at, size);
+        p->dev->ops->get_config(p->dev, image);
+        return take(image, p->dev->ops->config_len, at, size);
     default:
         return 0; /* the notify page */
     }
@@ -166,14 +146,14 @@ static void bar_write(struct io_region *r, uint64_t off, unsigned size, uint64_t
         common_write(p, at, size, (uint32_t)val);
         break;
     case VIRTIO_PCI_DEVICE_OFFSET:
-        if (p->dev.ops->set_config && at < p->dev.ops->config_len &&
-            size <= p->dev.ops->config_len - at)
-            p->dev.ops->set_config(&p->dev, at, size, (uint32_t)val);
+        if (p->dev->ops->set_config && at < p->dev->ops->config_len &&
+            size <= p->dev->ops->config_len - at)
+            p->dev->ops->set_config(p->dev, at, size, (uint32_t)val);
         break;
     case VIRTIO_PCI_NOTIFY_OFFSET:
         /* Kicks normally end at the ioeventfd; this one came through the config window. */
-        if (at / 4 < p->dev.queue_count)
-            virtq_guest_kick(&p->dev.queue[at / 4]);
+        if (at / 4 < p->dev->queue_count)
+            virtq_guest_kick(&p->dev->queue[at / 4]);
         break;
     default:
         break;

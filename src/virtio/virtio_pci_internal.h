@@ -3,7 +3,7 @@
 #ifndef VIRTIO_PCI_INTERNAL_H
 #define VIRTIO_PCI_INTERNAL_H
 
-#include "virtio_pci.h"
+#include "carrier.h"
 
 #define VIRTIO_PCI_PART_BYTES    0x1000u
 #define VIRTIO_PCI_COMMON_OFFSET 0x0000u
@@ -19,7 +19,7 @@ void virtio_pci_legacy_init(struct virtio_pci *p, pthread_mutex_t *lock);
 
 static inline struct virtq *virtio_pci_selected(struct virtio_pci *p)
 {
-    return p->queue_select < p->dev.queue_count ? &p->dev.queue[p->queue_select] : NULL;
+    return p->queue_select < p->dev->queue_count ? &p->dev->queue[p->queue_select] : NULL;
 }
 static inline uint16_t virtio_pci_valid_vector(const struct virtio_pci *p, uint32_t val)
 {

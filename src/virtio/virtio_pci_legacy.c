@@ -43,7 +43,7 @@ static unsigned config_at(const struct virtio_pci *p)
 
 static void header_image(struct virtio_pci *p, uint8_t *c)
 {
-    struct virtio_dev *d = &p->dev;
+    struct virtio_dev *d = p->dev;
     struct virtq *q = virtio_pci_selected(p);
 
     le32_put(c + L_HOST_FEATURES, (uint32_t)virtio_legacy_features(d));
@@ -66,40 +66,33 @@ static uint64_t legacy_read(struct io_region *r, uint64_t off, unsigned size)
     if (off == L_ISR && size == 1)
         return virtio_pci_isr_take(p);
     header_image(p, image);
-    if (p->dev.ops->config_len) {
+    if (p->dev->ops->config_len) {
         memset(image + config, 0, sizeof(image) - config);
-        p->dev.ops->get_config(&p->dev, image + config);
+        p->dev->ops->get_config(p->dev, image + config);
     }
-    if (off + size <= config + p->dev.ops->config_len)
+    if (off + size <= config + p->dev->ops->config_len)
         memcpy(&val, image + off, size);
     return val;
 }
 
 /* ---- writing ---- */
 
-static void queue_off(struct virtio_pci *p, struct virtq *q)
-{
-    virtq_reset(q);
-    if (p->dev.ops->queue_reset)
-        p->dev.ops->queue_reset(&p->dev, q);
-}
-
 static void queue_place(struct virtio_pci *p, struct virtq *q, uint32_t page)
 {
     uint64_t at = (uint64_t)page << PAGE_SHIFT;
 
     if (page == 0) {
-        queue_off(p, q);
+        virtio_queue_reset(p->dev, q);
         return;
     }
-    if (q->enabled || !p->dev.legacy)
+    if (q->enabled || !p->dev->legacy)
         return;
     q->size = q->size_max;
     q->desc_gpa = GPA(at);
     q->avail_gpa = GPA(at + 16ull * q->size);
     q->used_gpa = GPA(ALIGN_UP(q->avail_gpa.v + 2ull * (3 + q->size), 1ull << PAGE_SHIFT));
     q->enabled = true;
-    if (virtio_driver_ok(&p->dev) && virtq_start(q))
+    if (virtio_driver_ok(p->dev) && virtq_start(q))
         virtq_self_kick(q);
 }
 
@@ -113,30 +106,30 @@ static void status_write(struct virtio_pci *p, uint8_t val)
 {
     if (val & VIRTIO_STATUS_DRIVER_OK)
         let_master(p);
-    virtio_legacy_status_write(&p->dev, val);
+    virtio_legacy_status_write(p->dev, val);
     if (val == 0)
         virtio_pci_isr_take(p);
 }
 
 static void kick(struct virtio_pci *p, unsigned index)
 {
-    if (index >= p->dev.queue_count)
+    if (index >= p->dev->queue_count)
         return;
-    if (!virtio_driver_ok(&p->dev)) {
+    if (!virtio_driver_ok(p->dev)) {
         let_master(p);
-        virtio_legacy_early(&p->dev);
+        virtio_legacy_early(p->dev);
     }
-    virtq_guest_kick(&p->dev.queue[index]);
+    virtq_guest_kick(&p->dev->queue[index]);
 }
 
 /* Drivers write each byte on its own: a word is told of when its last byte has come. */
 static void config_write(struct virtio_pci *p, unsigned at, unsigned size, uint32_t val)
 {
-    const struct virtio_ops *ops = p->dev.ops;
+    const struct virtio_ops *ops = p->dev->ops;
 
     if (!ops->set_config || at >= ops->config_len || size > ops->config_len - at)
         return;
-    ops->set_config(&p->dev, at, size, val);
+    ops->set_config(p->dev, at, size, val);
     if (size != 1 || (at % 4 && at != p->legacy_next)) {
         p->legacy_next = 0;
         return;
@@ -144,7 +137,7 @@ static void config_write(struct virtio_pci *p, unsigned at, unsigned size, uint3
     p->legacy_word = p->legacy_word >> 8 | val << 24;
     p->legacy_next = (uint8_t)(at + 1);
     if (at % 4 == 3)
-        ops->set_config(&p->dev, at - 3, 4, p->legacy_word);
+        ops->set_config(p->dev, at - 3, 4, p->legacy_word);
 }
 
 static void legacy_write(struct io_region *r, uint64_t off, unsigned size, uint64_t val64)
@@ -156,7 +149,7 @@ static void legacy_write(struct io_region *r, uint64_t off, unsigned size, uint6
     if (off >= config_at(p))
         config_write(p, (unsigned)off - config_at(p), size, val);
     else if (off == L_GUEST_FEATURES && size == 4)
-        virtio_legacy_features_write(&p->dev, val);
+        virtio_legacy_features_write(p->dev, val);
     else if (off == L_QUEUE_PAGE && size == 4 && q)
         queue_place(p, q, val);
     else if (off == L_QUEUE_SELECT && size == 2)
@@ -166,7 +159,7 @@ static void legacy_write(struct io_region *r, uint64_t off, unsigned size, uint6
     else if (off == L_STATUS && size == 1)
         status_write(p, (uint8_t)val);
     else if (off == L_CONFIG_VECTOR && size == 2)
-        p->dev.config_vector = virtio_pci_valid_vector(p, val);
+        p->dev->config_vector = virtio_pci_valid_vector(p, val);
     else if (off == L_QUEUE_VECTOR && size == 2 && q)
         q->vector = virtio_pci_valid_vector(p, val);
 }
@@ -183,15 +176,15 @@ bool virtio_pci_legacy_has(uint16_t type)
 
 void virtio_pci_legacy_init(struct virtio_pci *p, pthread_mutex_t *lock)
 {
-    uint16_t type = p->dev.ops->type;
+    uint16_t type = p->dev->ops->type;
     unsigned bytes = 32;
 
-    while (bytes < L_CONFIG_MSIX + p->dev.ops->config_len)
+    while (bytes < L_CONFIG_MSIX + p->dev->ops->config_len)
         bytes *= 2;
     le16_put(p->pci.config + PCI_DEVICE, (uint16_t)(0x1000 + legacy_id(type)));
     le16_put(p->pci.config + PCI_SUBSYS_VENDOR + 2, type);
     p->pci.config[PCI_REVISION] = 0; /* §4.1.2.3 */
     p->legacy_bar = (struct io_region){
-        .ops = &virtio_pci_legacy_ops, .name = p->dev.name, .size_bytes = bytes, .lock = lock};
+        .ops = &virtio_pci_legacy_ops, .name = p->dev->name, .size_bytes = bytes, .lock = lock};
     pci_bar_set(&p->pci, BAR_LEGACY, PCI_BAR_IO, false, &p->legacy_bar);
 }

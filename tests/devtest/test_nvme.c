@@ -267,8 +267,8 @@ static void test_events(struct nd *d, gconstpointer unused)
     g_assert_cmphex(nd_run(d, 0, 0x09, 0, 0, 0, ND_DW(0x0b, 0x100)), ==, 0);
     GError *err = NULL;
     g_assert_true(blk_resize(d->node, 2 * ND_DISK, &err));
-    nvme_resized(d->pci);
-    nvme_resized(d->pci); /* told once until the log has been read */
+    nvme_resized(&d->pci->dev);
+    nvme_resized(&d->pci->dev); /* told once until the log has been read */
     g_assert_cmphex(nd_next(d, 0, NULL), ==, 0);
     g_assert_cmphex(d->result, ==, 0x00040002);
     vt_pump(d->bus, 50);
@@ -566,7 +566,7 @@ static void test_stop_on_error_parks_the_command(void)
     limit_files(false, &old);
     g_assert_cmpuint(log.calls, ==, 1);
     g_assert_cmpint(log.errnum, ==, EFBIG);
-    g_assert_cmpint(nvme_stop_errnum(d.pci), ==, EFBIG);
+    g_assert_cmpint(nvme_stop_errnum(&d.pci->dev), ==, EFBIG);
     vt_pump(d.bus, 20);
     g_autoptr(GBytes) saved = vt_board_save(d.board);
     g_assert_true(vt_board_load(d.board, saved, &err));
@@ -575,7 +575,7 @@ static void test_stop_on_error_parks_the_command(void)
     g_assert_true(g_bytes_equal(saved, again));
     vt_board_resume(d.board);
     g_assert_cmphex(nd_next(&d, 1, NULL), ==, 0);
-    g_assert_cmpint(nvme_stop_errnum(d.pci), ==, 0);
+    g_assert_cmpint(nvme_stop_errnum(&d.pci->dev), ==, 0);
     g_assert_cmphex(nd_io(&d, READ, 100, 1, d.data + 4096, 0), ==, 0);
     g_assert_cmphex(vt_get(d.bus, d.data + 4096, 4), ==, 0x777);
     nd_down(&d);

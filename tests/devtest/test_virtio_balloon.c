@@ -13,14 +13,14 @@ enum { DEVFN = 6 << 3, QSIZE = 32, INFLATE = 0, DEFLATE = 1, STATS = 2, REPORT =
 struct fixture {
     struct vt_board *board;
     struct vt_bus *bus;
-    struct pci_dev *pci;
+    struct device *device;
     struct vt_dev dev;
     struct vt_queue q[4];
     uint64_t mem;
     uint64_t changed_to;
 };
 
-static void on_change(void *opaque, struct pci_dev *d, uint64_t actual)
+static void on_change(void *opaque, struct device *d, uint64_t actual)
 {
     ((struct fixture *)opaque)->changed_to = actual;
 }
@@ -36,10 +36,10 @@ static void board_up(struct fixture *f)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    vt_board_place(f->board, &c.pci, DEVFN, "balloon0");
-    f->pci = virtio_balloon_pci_new(&c, &err);
+    vt_board_place(f->board, &c.place, DEVFN, "balloon0");
+    f->device = virtio_balloon_new(&c, &err);
     g_assert_no_error(err);
-    g_assert_true(virtio_balloon_find(vt_board_pci(f->board)) == f->pci);
+    g_assert_true(virtio_balloon_find(vt_board_devices(f->board)) == f->device);
     f->mem = vt_alloc(f->bus, 65536, 4096);
 }
 
@@ -118,18 +118,18 @@ static void test_target_and_actual(void)
     GError *err = NULL;
 
     set_up(&f, F_STATS);
-    g_assert_cmpuint(virtio_balloon_actual(f.pci), ==, ram);
+    g_assert_cmpuint(virtio_balloon_actual(f.device), ==, ram);
     unsigned irqs = vt_board_msi_count(f.board, 0);
-    g_assert_true(virtio_balloon_set_target(f.pci, ram - 1024 * 4096, &err));
+    g_assert_true(virtio_balloon_set_target(f.device, ram - 1024 * 4096, &err));
     g_assert_cmpuint(vt_cfg(&f.dev, 0, 4), ==, 1024);
     g_assert_cmpuint(vt_board_msi_count(f.board, 0), ==, irqs + 1);
     vt_cfg_write(&f.dev, 4, 4, 1024);
     vt_pump(f.bus, 20);
     g_assert_cmpuint(f.changed_to, ==, ram - 1024 * 4096);
-    g_assert_cmpuint(virtio_balloon_actual(f.pci), ==, f.changed_to);
+    g_assert_cmpuint(virtio_balloon_actual(f.device), ==, f.changed_to);
     vt_cfg_write(&f.dev, 4, 4, 0xffffffff); /* a lie */
-    g_assert_cmpuint(virtio_balloon_actual(f.pci), ==, 0);
-    g_assert_false(virtio_balloon_set_target(f.pci, 0, &err));
+    g_assert_cmpuint(virtio_balloon_actual(f.device), ==, 0);
+    g_assert_false(virtio_balloon_set_target(f.device, 0, &err));
     g_clear_error(&err);
     vt_board_free(f.board);
 }
@@ -146,7 +146,7 @@ static void test_stats(void)
     struct virtio_balloon_stats s;
 
     set_up(&f, F_STATS);
-    virtio_balloon_get_stats(f.pci, &s);
+    virtio_balloon_get_stats(f.device, &s);
     g_assert_cmpuint(s.last_update_s, ==, 0);
     g_assert_cmpuint(s.value[VIRTIO_BALLOON_STAT_TOTAL], ==, UINT64_MAX);
     put_stat(&f, 0, VIRTIO_BALLOON_STAT_TOTAL, 1000);
@@ -155,16 +155,16 @@ static void test_stats(void)
     post(&f, STATS, f.mem, 30, false);
     vt_pump(f.bus, 20);
     g_assert_cmpuint(vt_used_idx(&f.q[STATS]), ==, 0); /* held until the next poll */
-    virtio_balloon_get_stats(f.pci, &s);
+    virtio_balloon_get_stats(f.device, &s);
     g_assert_cmpuint(s.value[VIRTIO_BALLOON_STAT_TOTAL], ==, 1000);
     g_assert_cmpuint(s.value[VIRTIO_BALLOON_STAT_FREE], ==, 500);
-    virtio_balloon_poll(f.pci, 1);
-    g_assert_cmpuint(virtio_balloon_poll_interval(f.pci), ==, 1);
+    virtio_balloon_poll(f.device, 1);
+    g_assert_cmpuint(virtio_balloon_poll_interval(f.device), ==, 1);
     g_assert_true(vt_wait(&f.q[STATS], NULL, NULL));
     put_stat(&f, 0, VIRTIO_BALLOON_STAT_TOTAL, 2000);
     post(&f, STATS, f.mem, 10, false);
     vt_pump(f.bus, 20);
-    virtio_balloon_get_stats(f.pci, &s);
+    virtio_balloon_get_stats(f.device, &s);
     g_assert_cmpuint(s.value[VIRTIO_BALLOON_STAT_TOTAL], ==, 2000);
     /* a second buffer while one is held: the first comes back */
     post(&f, STATS, f.mem, 10, false);
@@ -232,7 +232,7 @@ static void test_save_load(void)
     struct fixture f, *pf = &f;
 
     set_up(&f, F_STATS);
-    virtio_balloon_set_target(f.pci, VT_RAM_END, NULL);
+    virtio_balloon_set_target(f.device, VT_RAM_END, NULL);
     vt_cfg_write(&f.dev, 4, 4, 77);
     put_stat(&f, 0, VIRTIO_BALLOON_STAT_TOTAL, 4711);
     post(&f, STATS, f.mem, 10, false);
@@ -245,13 +245,13 @@ static void test_save_load(void)
     board_up(pf);
     vt_board_load_same(f.board, first);
     vt_board_resume(f.board);
-    g_assert_cmpuint(virtio_balloon_actual(f.pci), ==, 2 * VT_RAM_END - 77 * 4096);
+    g_assert_cmpuint(virtio_balloon_actual(f.device), ==, 2 * VT_RAM_END - 77 * 4096);
     /* the held buffer comes back from the new machine */
     f.dev = dev;
     f.dev.bus = f.bus;
     f.q[STATS] = q;
     f.q[STATS].dev = &f.dev;
-    virtio_balloon_poll(f.pci, 1);
+    virtio_balloon_poll(f.device, 1);
     g_assert_true(vt_wait(&f.q[STATS], NULL, NULL));
     vt_board_free(f.board);
 }

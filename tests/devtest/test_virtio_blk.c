@@ -700,7 +700,7 @@ static void test_unplug_in_flight(void)
     vt_add(&f.q, b, 3, false);
     vt_kick(&f.q);
     vt_pump(f.bus, 5);
-    f.pci->ops->dev.destroy(&f.pci->dev);
+    f.device->ops->destroy(f.device);
     g_assert_cmphex(vt_config_read(f.bus, DEVFN, 0, 4), ==, 0xffffffff);
     g_assert_cmpuint(vt_used_idx(&f.q), ==, 0);
     vt_kick(&f.q); /* nobody there */
@@ -713,13 +713,13 @@ static void test_unplug_in_flight(void)
 
 struct error_log {
     struct vt_board *board;
-    struct pci_dev *dev;
+    struct device *dev;
     unsigned calls;
     int errnum;
     enum blk_error_action action;
 };
 
-static void on_error(void *opaque, struct pci_dev *d, bool is_write, int errnum,
+static void on_error(void *opaque, struct device *d, bool is_write, int errnum,
                      enum blk_error_action action)
 {
     struct error_log *l = opaque;

@@ -289,8 +289,8 @@ static void test_counts(void)
         add(&m, i, T_IN, 0, m.data, 512);
         finish(&m, 1);
     }
-    g_assert_cmpuint(virtio_queue_count(m.f.pci), ==, 1);
-    virtio_queue_stats(m.f.pci, 0, &c);
+    g_assert_cmpuint(virtio_queue_count(m.f.device), ==, 1);
+    virtio_queue_stats(m.f.device, 0, &c);
     g_assert_cmpuint(c.kicks, ==, 5);
     g_assert_cmpuint(c.requests, ==, 36);
     g_assert_cmpuint(c.batches, >=, 5);
@@ -442,7 +442,7 @@ static void test_resize_tells_the_guest(void)
     before = vt_board_msi_count(m.f.board, 0);
     g_assert_cmpuint(vt_cfg(&m.f.dev, 0, 8), ==, DISK_BYTES / 512);
     g_assert_true(blk_resize(m.f.node, 2 * DISK_BYTES, &err));
-    virtio_blk_resized(m.f.pci);
+    virtio_blk_resized(m.f.device);
     g_assert_cmpuint(vt_cfg(&m.f.dev, 0, 8), ==, 2 * DISK_BYTES / 512);
     g_assert_cmpuint(vt_board_msi_count(m.f.board, 0), >, before);
     add(&m, 0, T_OUT, DISK_BYTES / 512, m.data, 4096); /* the new part is there */

@@ -20,7 +20,7 @@ enum { READY = 0, ADD = 1, PORT_READY = 3, CONSOLE = 4, OPEN = 6, NAME = 7 };
 struct fixture {
     struct vt_board *board;
     struct vt_bus *bus;
-    struct pci_dev *pci;
+    struct device *device;
     struct vt_dev dev;
     struct vt_queue crx, ctx, rx0, tx0, rx1, tx1;
     struct chardev *console, *port;
@@ -54,14 +54,15 @@ static void board_up(struct fixture *f)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    vt_board_place(f->board, &c.pci, DEVFN, "virtio-serial0");
-    f->pci = virtio_serial_pci_new(&c, &err);
+    vt_board_place(f->board, &c.place, DEVFN, "virtio-serial0");
+    f->device = virtio_serial_new(&c, &err);
     g_assert_no_error(err);
-    g_assert_true(virtio_serial_find(vt_board_pci(f->board), "virtio-serial0.0", &err) == f->pci);
-    g_assert_true(virtio_serial_find(vt_board_pci(f->board), NULL, &err) == f->pci);
+    g_assert_true(virtio_serial_find(vt_board_devices(f->board), "virtio-serial0.0", &err) ==
+                  f->device);
+    g_assert_true(virtio_serial_find(vt_board_devices(f->board), NULL, &err) == f->device);
     g_assert_nonnull(virtio_port_new(
-        f->pci, &(struct virtio_port_config){.console = true, .chardev = f->console}, &err));
-    g_assert_nonnull(virtio_port_new(f->pci,
+        f->device, &(struct virtio_port_config){.console = true, .chardev = f->console}, &err));
+    g_assert_nonnull(virtio_port_new(f->device,
                                      &(struct virtio_port_config){.id = "channel0",
                                                                   .name = "org.test.0",
                                                                   .chardev = f->port,
@@ -409,20 +410,20 @@ static void test_port_numbers(void)
     GError *err = NULL;
 
     set_up(&f, F_MULTIPORT);
-    g_assert_null(virtio_port_new(f.pci, &(struct virtio_port_config){.nr = 1}, &err));
+    g_assert_null(virtio_port_new(f.device, &(struct virtio_port_config){.nr = 1}, &err));
     g_assert_error(err, HANOK_ERROR, HANOK_ERROR_BUSY);
     g_clear_error(&err);
-    g_assert_null(virtio_port_new(f.pci, &(struct virtio_port_config){.nr = 4}, &err));
+    g_assert_null(virtio_port_new(f.device, &(struct virtio_port_config){.nr = 4}, &err));
     g_assert_error(err, HANOK_ERROR, HANOK_ERROR_INVALID);
     g_clear_error(&err);
     handshake(&f);
-    struct device *d = virtio_port_new(f.pci, &(struct virtio_port_config){.id = "late"}, &err);
+    struct device *d = virtio_port_new(f.device, &(struct virtio_port_config){.id = "late"}, &err);
     g_assert_no_error(err);
     expect(&f, 2, ADD, 1);
     g_assert_true(device_find(vt_board_devices(f.board), "late") == d);
     d->ops->destroy(d);
     expect(&f, 2, 2, 1);
-    g_assert_null(virtio_serial_find(vt_board_pci(f.board), "other.0", &err));
+    g_assert_null(virtio_serial_find(vt_board_devices(f.board), "other.0", &err));
     g_assert_nonnull(strstr(err->message, "virtio-serial0.0"));
     g_clear_error(&err);
     tear_down(&f);

@@ -26,8 +26,8 @@ static void board_up(struct fixture *f, enum virtio_input_kind kind)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    vt_board_place(f->board, &c.pci, DEVFN, "in0");
-    g_assert_nonnull(virtio_input_pci_new(&c, &err));
+    vt_board_place(f->board, &c.place, DEVFN, "in0");
+    g_assert_nonnull(virtio_input_new(&c, &err));
     g_assert_no_error(err);
     f->mem = vt_alloc(f->bus, 4096, 4096);
 }

@@ -36,13 +36,13 @@ struct legacy {
     unsigned config;
 };
 
-static struct virtio_pci_config place(struct vt_board *b)
+static struct virtio_place place(struct vt_board *b)
 {
-    return (struct virtio_pci_config){.bus = vt_board_pci(b)->root,
-                                      .devfn = PCI_DEVFN(SLOT, 0),
-                                      .id = "d0",
-                                      .clock = vt_board_clock(b),
-                                      .legacy = true};
+    return (struct virtio_place){.bus = vt_board_pci(b)->root,
+                                 .devfn = PCI_DEVFN(SLOT, 0),
+                                 .id = "d0",
+                                 .clock = vt_board_clock(b),
+                                 .legacy = true};
 }
 
 static void out(struct legacy *l, unsigned reg, unsigned size, uint32_t val)
@@ -112,28 +112,28 @@ static uint32_t done(struct vt_queue *q)
 
 /* ---- identity ---- */
 
-static struct pci_dev *make(struct vt_board *b, unsigned kind, struct blk_node *node)
+static struct device *make(struct vt_board *b, unsigned kind, struct blk_node *node)
 {
-    struct virtio_net_config net = {.pci = place(b)};
-    struct virtio_blk_config blk = {.pci = place(b), .node = node};
-    struct virtio_balloon_config balloon = {.pci = place(b)};
-    struct virtio_serial_config serial = {.pci = place(b)};
-    struct virtio_scsi_config scsi = {.pci = place(b)};
-    struct virtio_rng_config rng = {.pci = place(b)};
+    struct virtio_net_config net = {.place = place(b)};
+    struct virtio_blk_config blk = {.place = place(b), .node = node};
+    struct virtio_balloon_config balloon = {.place = place(b)};
+    struct virtio_serial_config serial = {.place = place(b)};
+    struct virtio_scsi_config scsi = {.place = place(b)};
+    struct virtio_rng_config rng = {.place = place(b)};
 
     switch (kind) {
     case 0:
-        return virtio_net_pci_new(&net, NULL);
+        return virtio_net_new(&net, NULL);
     case 1:
-        return virtio_blk_pci_new(&blk, NULL);
+        return virtio_blk_new(&blk, NULL);
     case 2:
-        return virtio_balloon_pci_new(&balloon, NULL);
+        return virtio_balloon_new(&balloon, NULL);
     case 3:
-        return virtio_serial_pci_new(&serial, NULL);
+        return virtio_serial_new(&serial, NULL);
     case 4:
-        return virtio_scsi_pci_new(&scsi, NULL);
+        return virtio_scsi_new(&scsi, NULL);
     default:
-        return virtio_rng_pci_new(&rng, NULL);
+        return virtio_rng_new(&rng, NULL);
     }
 }
 
@@ -174,15 +174,15 @@ static void test_identity(void)
 static void test_only_some_are_transitional(void)
 {
     struct vt_board *b = vt_board_new();
-    struct virtio_input_config in_cfg = {.pci = place(b)};
-    struct virtio_rng_config rng = {.pci = place(b)};
+    struct virtio_input_config in_cfg = {.place = place(b)};
+    struct virtio_rng_config rng = {.place = place(b)};
     g_autoptr(GError) err = NULL;
 
-    in_cfg.pci.no_modern = true;
-    g_assert_null(virtio_input_pci_new(&in_cfg, &err));
+    in_cfg.place.no_modern = true;
+    g_assert_null(virtio_input_new(&in_cfg, &err));
     g_assert_nonnull(strstr(err->message, "disable-legacy=off"));
-    rng.pci.no_modern = true;
-    g_assert_nonnull(virtio_rng_pci_new(&rng, NULL));
+    rng.place.no_modern = true;
+    g_assert_nonnull(virtio_rng_new(&rng, NULL));
     g_assert_cmphex(vt_config_read(vt_board_bus(b), SLOT << 3, 0x20, 4), ==, 0); /* BAR 4 */
     vt_board_free(b);
 }
@@ -276,7 +276,7 @@ static void test_modern_after_legacy_and_back(void)
 static void test_disk_while_probing(void)
 {
     struct vt_blk f = {.path = vt_blk_image(DISK_BYTES)};
-    struct virtio_blk_config c = {.pci.legacy = true};
+    struct virtio_blk_config c = {.place.legacy = true};
     g_autofree char *json = g_strdup_printf(RAW_FILE, f.path);
     struct legacy l;
 
@@ -333,13 +333,13 @@ static void test_network_headers(void)
     PROPS_AUTO p = props_parse("user,id=n0", "type", &err);
     struct net_backend *net = net_open(p, &err);
     struct legacy l = {.board = vt_board_new()};
-    struct virtio_net_config c = {.pci = place(l.board), .backend = net};
+    struct virtio_net_config c = {.place = place(l.board), .backend = net};
     struct vt_queue rx, tx;
     uint8_t frame[64];
 
     g_assert_no_error(err);
     l.bus = vt_board_bus(l.board);
-    g_assert_nonnull(virtio_net_pci_new(&c, NULL));
+    g_assert_nonnull(virtio_net_new(&c, NULL));
     uint64_t mem = vt_alloc(l.bus, 8192, 4096);
     for (unsigned i = 0; i < ARRAY_SIZE(form); i++) {
         driver(&l, SLOT << 3, false, form[i].features);
@@ -370,7 +370,7 @@ static void test_network_headers(void)
 static void test_configuration_by_bytes(void)
 {
     struct legacy l = {.board = vt_board_new()};
-    struct pci_dev *balloon;
+    struct device *balloon;
 
     l.bus = vt_board_bus(l.board);
     balloon = make(l.board, 2, NULL);

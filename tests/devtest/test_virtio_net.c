@@ -25,7 +25,7 @@ struct fixture {
     struct vt_board *board;
     struct vt_bus *bus;
     struct net_backend *net;
-    struct pci_dev *pci;
+    struct device *device;
     struct vt_dev dev;
     struct vt_queue rx, tx, ctrl;
     uint64_t rx_mem, tx_mem, ctrl_mem;
@@ -39,13 +39,13 @@ static void board_up(struct fixture *f, const struct virtio_net_config *extra)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    vt_board_place(f->board, &c.pci, DEVFN, "net0");
+    vt_board_place(f->board, &c.place, DEVFN, "net0");
     c.backend = f->net;
     c.have_mac = true;
     memcpy(c.mac, guest_mac, 6);
-    f->pci = virtio_net_pci_new(&c, &err);
+    f->device = virtio_net_new(&c, &err);
     g_assert_no_error(err);
-    g_assert_nonnull(f->pci);
+    g_assert_nonnull(f->device);
     f->rx_mem = vt_alloc(f->bus, 65536, 4096);
     f->tx_mem = vt_alloc(f->bus, 65536, 4096);
     f->ctrl_mem = vt_alloc(f->bus, 4096, 4096);
@@ -340,7 +340,7 @@ static void test_link_and_announce(void)
     g_assert_true(nothing_received(&f));
     net_set_link(f.net, true);
     g_assert_cmpuint(vt_cfg(&f.dev, 6, 2), ==, 1);
-    virtio_net_announce(f.pci);
+    virtio_net_announce(f.device);
     g_assert_cmpuint(vt_cfg(&f.dev, 6, 2), ==, 3);
     g_assert_cmpuint(ctrl(&f, 3, 0, "", 0), ==, 0);
     g_assert_cmpuint(vt_cfg(&f.dev, 6, 2), ==, 1);

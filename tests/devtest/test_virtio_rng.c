@@ -24,8 +24,8 @@ static void board_up(struct fixture *f, const struct virtio_rng_config *extra)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    vt_board_place(f->board, &c.pci, DEVFN, "rng0");
-    g_assert_nonnull(virtio_rng_pci_new(&c, &err));
+    vt_board_place(f->board, &c.place, DEVFN, "rng0");
+    g_assert_nonnull(virtio_rng_new(&c, &err));
     g_assert_no_error(err);
     f->mem = vt_alloc(f->bus, 65536, 4096);
 }

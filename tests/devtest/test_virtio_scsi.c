@@ -543,10 +543,10 @@ static void test_two_queues_in_an_io_thread(void)
 static void test_bad_configuration(void)
 {
     struct vt_board *board = vt_board_new();
-    struct virtio_scsi_config c = {.pci = {.bus = vt_board_pci(board)->root,
-                                           .devfn = VD_DEVFN,
-                                           .id = "s",
-                                           .clock = vt_board_clock(board)}};
+    struct virtio_scsi_config c = {.place = {.bus = vt_board_pci(board)->root,
+                                             .devfn = VD_DEVFN,
+                                             .id = "s",
+                                             .clock = vt_board_clock(board)}};
     struct scsi_config bad[] = {{.target = 256},
                                 {.lun = 16384},
                                 {.cdrom = false},
@@ -555,10 +555,10 @@ static void test_bad_configuration(void)
     GError *err = NULL;
 
     c.queues = 65;
-    g_assert_null(virtio_scsi_pci_new(&c, &err));
+    g_assert_null(virtio_scsi_new(&c, &err));
     g_clear_error(&err);
     c.queues = 1;
-    struct pci_dev *pci = virtio_scsi_pci_new(&c, &err);
+    struct device *pci = virtio_scsi_new(&c, &err);
     g_assert_no_error(err);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         g_assert_null(scsi_lun_new(virtio_scsi_bus(pci), &bad[i], &err));

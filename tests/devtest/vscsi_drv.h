@@ -21,7 +21,7 @@ struct vd {
     struct vt_board *board;
     struct vt_bus *bus;
     struct blk_node *disk, *disc;
-    struct pci_dev *pci;
+    struct device *device;
     struct scsi_bus *scsi;
     struct scsi_lun *hd, *cd;
     char *disk_path, *disc_path;
@@ -63,13 +63,13 @@ static inline void vd_board(struct vd *d, const struct virtio_scsi_config *extra
     d->disc_path = vt_blk_image(VD_DISC);
     hd.node = d->disk = vd_node("vd-disk", d->disk_path, false);
     cd.node = d->disc = vd_node("vd-disc", d->disc_path, true);
-    c.pci.bus = vt_board_pci(d->board)->root;
-    c.pci.devfn = VD_DEVFN;
-    c.pci.id = "scsi0";
-    c.pci.clock = vt_board_clock(d->board);
-    d->pci = virtio_scsi_pci_new(&c, &err);
+    c.place.bus = vt_board_pci(d->board)->root;
+    c.place.devfn = VD_DEVFN;
+    c.place.id = "scsi0";
+    c.place.clock = vt_board_clock(d->board);
+    d->device = virtio_scsi_new(&c, &err);
     g_assert_no_error(err);
-    d->scsi = virtio_scsi_bus(d->pci);
+    d->scsi = virtio_scsi_bus(d->device);
     hd.id = "hd0";
     hd.target = 1;
     hd.serial = "S-7";

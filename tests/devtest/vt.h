@@ -28,7 +28,8 @@ struct vt_bus {
 #define VT_RAM_END   0x1000000ull
 #define VT_RAM_HIGH  0x100000000ull
 
-struct virtio_pci_config;
+struct virtio_place;
+struct virtio_mmio_slot;
 struct vt_board;
 struct pci_bus;
 struct pci_host;
@@ -42,7 +43,9 @@ struct pci_host *vt_board_pci(struct vt_board *b);
 struct guest_mem *vt_board_mem(struct vt_board *b);
 struct vm_clock *vt_board_clock(struct vt_board *b);
 /* Where a device is to be, and its machine's clock. */
-void vt_board_place(struct vt_board *b, struct virtio_pci_config *c, uint8_t devfn, const char *id);
+void vt_board_place(struct vt_board *b, struct virtio_place *c, uint8_t devfn, const char *id);
+/* A place for a memory-mapped device; its interrupt is what vt_board_intx() shows. */
+struct virtio_mmio_slot *vt_board_slot(struct vt_board *b, unsigned index);
 struct device_list *vt_board_devices(struct vt_board *b);
 void vt_board_pause(struct vt_board *b); /* and drain */
 void vt_board_resume(struct vt_board *b);
@@ -100,7 +103,10 @@ struct vt_queue {
     uint16_t index, size;
     uint64_t desc, avail, used, notify_addr;
     uint16_t next_desc, avail_idx, last_used;
+    unsigned kick_bytes; /* of the register at notify_addr */
 };
+/* Memory for its rings, zeroed; the device knows nothing of it yet. */
+void vt_queue_make(struct vt_queue *q, struct vt_dev *d, uint16_t index, uint16_t size);
 void vt_queue_open(struct vt_queue *q, struct vt_dev *d, uint16_t index, uint16_t size);
 uint64_t vt_alloc(struct vt_bus *b, size_t len, size_t align);
 void vt_desc(struct vt_queue *q, uint16_t i, uint64_t addr, uint32_t len, uint16_t flags,

@@ -35,13 +35,13 @@ void vt_blk_board(struct vt_blk *f, const struct virtio_blk_config *extra)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    vt_board_place(f->board, &c.pci, DEVFN, "disk0");
+    vt_board_place(f->board, &c.place, DEVFN, "disk0");
     c.node = f->node;
     if (!c.serial)
         c.serial = "serial-1234";
-    f->pci = virtio_blk_pci_new(&c, &err);
+    f->device = virtio_blk_new(&c, &err);
     g_assert_no_error(err);
-    g_assert_nonnull(f->pci);
+    g_assert_nonnull(f->device);
     f->header = vt_alloc(f->bus, 16, 16);
     f->status = vt_alloc(f->bus, 1, 1);
     f->data = vt_alloc(f->bus, 65536, 4096);

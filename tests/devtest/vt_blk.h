@@ -20,7 +20,7 @@ struct vt_blk {
     struct vt_board *board;
     struct vt_bus *bus;
     struct blk_node *node;
-    struct pci_dev *pci;
+    struct device *device;
     struct vt_dev dev;
     struct vt_queue q;
     char *path;

@@ -11,6 +11,8 @@
 #include <errno.h>
 
 #define MSI_VECTORS 64
+#define SLOTS       4
+#define SLOT_BASE   UINT64_C(0xfeb00000)
 
 struct vt_board {
     struct vt_bus bus; /* first */
@@ -21,6 +23,7 @@ struct vt_board {
     struct ram_block *low, *high;
     struct pci_host pci;
     struct vm_clock *clock;
+    struct virtio_mmio_slot slot[SLOTS];
     unsigned msi[MSI_VECTORS];
     bool gsi_level;
 };
@@ -154,12 +157,28 @@ struct vm_clock *vt_board_clock(struct vt_board *b)
     return b->clock;
 }
 
-void vt_board_place(struct vt_board *b, struct virtio_pci_config *c, uint8_t devfn, const char *id)
+void vt_board_place(struct vt_board *b, struct virtio_place *c, uint8_t devfn, const char *id)
 {
     c->bus = vt_board_pci(b)->root;
     c->devfn = devfn;
     c->id = id;
     c->clock = vt_board_clock(b);
+}
+
+struct virtio_mmio_slot *vt_board_slot(struct vt_board *b, unsigned index)
+{
+    struct virtio_mmio_slot *s = &b->slot[index];
+
+    g_assert_cmpuint(index, <, SLOTS);
+    if (!s->devices)
+        *s = (struct virtio_mmio_slot){.index = index,
+                                       .base = SLOT_BASE + index * VIRTIO_MMIO_BYTES,
+                                       .gsi = 16,
+                                       .devices = &b->devices,
+                                       .mmio = b->mmio,
+                                       .irqchip = &b->chip,
+                                       .mem = b->mem};
+    return s;
 }
 
 struct device_list *vt_board_devices(struct vt_board *b)

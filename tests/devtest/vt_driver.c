@@ -168,7 +168,7 @@ uint64_t vt_alloc(struct vt_bus *b, size_t len, size_t align)
     return at;
 }
 
-void vt_queue_open(struct vt_queue *q, struct vt_dev *d, uint16_t index, uint16_t size)
+void vt_queue_make(struct vt_queue *q, struct vt_dev *d, uint16_t index, uint16_t size)
 {
     struct vt_bus *b = d->bus;
     uint8_t zero[4096] = {0};
@@ -182,6 +182,14 @@ void vt_queue_open(struct vt_queue *q, struct vt_dev *d, uint16_t index, uint16_
     q->used = vt_alloc(b, 6 + 8ull * size, 4);
     for (uint64_t at = q->desc; at < b->next_mem; at += sizeof(zero))
         b->mem_write(b, at, zero, MIN_OF(sizeof(zero), b->next_mem - at));
+}
+
+void vt_queue_open(struct vt_queue *q, struct vt_dev *d, uint16_t index, uint16_t size)
+{
+    struct vt_bus *b = d->bus;
+
+    vt_queue_make(q, d, index, size);
+    q->kick_bytes = 2;
     b->write(b, d->common + 0x16, 2, index);
     b->write(b, d->common + 0x18, 2, size);
     g_assert_cmpuint(b->read(b, d->common + 0x18, 2), ==, size);
@@ -244,7 +252,7 @@ void vt_avail(struct vt_queue *q, uint16_t head)
 
 void vt_kick(struct vt_queue *q)
 {
-    q->dev->bus->write(q->dev->bus, q->notify_addr, 2, q->index);
+    q->dev->bus->write(q->dev->bus, q->notify_addr, q->kick_bytes, q->index);
 }
 
 uint16_t vt_used_idx(struct vt_queue *q)

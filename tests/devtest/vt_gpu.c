@@ -8,8 +8,8 @@ void vt_gpu_board(struct vt_gpu *f, const struct virtio_gpu_config *extra)
 
     f->board = vt_board_new();
     f->bus = vt_board_bus(f->board);
-    vt_board_place(f->board, &c.pci, GPU_DEVFN, "gpu0");
-    f->pci = virtio_gpu_pci_new(&c, &err);
+    vt_board_place(f->board, &c.place, GPU_DEVFN, "gpu0");
+    f->device = virtio_gpu_new(&c, &err);
     g_assert_no_error(err);
     f->in = vt_alloc(f->bus, 65536, 4096);
     f->out = vt_alloc(f->bus, 4096, 4096);

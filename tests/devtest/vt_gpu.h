@@ -37,7 +37,7 @@ enum {
 struct vt_gpu {
     struct vt_board *board;
     struct vt_bus *bus;
-    struct pci_dev *pci;
+    struct device *device;
     struct vt_dev dev;
     struct vt_queue ctrl, cursor;
     uint64_t in, out, pixels; /* guest memory: a request, its answer, a picture */

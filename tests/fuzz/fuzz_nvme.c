@@ -61,7 +61,7 @@ static void step(struct input *in)
         nd_doorbell(&d, (unsigned)take(in, 1) % ND_QUEUES, true, (uint32_t)take(in, 1) % ND_SIZE);
         break;
     case 5:
-        nvme_resized(d.pci);
+        nvme_resized(&d.pci->dev);
         break;
     default:
         command(in);

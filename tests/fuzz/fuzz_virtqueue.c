@@ -34,12 +34,12 @@ static struct props *props(const char *text, const char *implied)
     return p;
 }
 
-static struct virtio_pci_config place(unsigned i)
+static struct virtio_place place(unsigned i)
 {
-    return (struct virtio_pci_config){.bus = vt_board_pci(board)->root,
-                                      .devfn = PCI_DEVFN(i + 1, 0),
-                                      .clock = vt_board_clock(board),
-                                      .legacy = true};
+    return (struct virtio_place){.bus = vt_board_pci(board)->root,
+                                 .devfn = PCI_DEVFN(i + 1, 0),
+                                 .clock = vt_board_clock(board),
+                                 .legacy = true};
 }
 
 /* Nothing here works in another thread or in the kernel: no reason to wait. */
@@ -51,8 +51,8 @@ static void pump(struct vt_bus *b)
 static void scsi_make(void)
 {
     PROPS_AUTO disk_props = props("driver=null-co,size=1M,read-zeroes=on,discard=unmap", NULL);
-    struct virtio_scsi_config c = {.pci = place(5), .queues = 2};
-    struct pci_dev *hba = virtio_scsi_pci_new(&c, NULL);
+    struct virtio_scsi_config c = {.place = place(5), .queues = 2};
+    struct device *hba = virtio_scsi_new(&c, NULL);
     struct scsi_config disk = {.node = blk_open(disk_props, NULL)},
                        cd = {.target = 1, .cdrom = true};
 
@@ -72,20 +72,19 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     board = vt_board_new();
     bus = vt_board_bus(board);
     bus->pump = pump;
-    struct virtio_blk_config blk = {.pci = place(0), .node = disk, .queues = 2};
-    struct virtio_net_config nic = {.pci = place(1), .backend = net, .queue_pairs = 2};
-    struct virtio_rng_config rng = {.pci = place(2), .max_bytes = 4096};
+    struct virtio_blk_config blk = {.place = place(0), .node = disk, .queues = 2};
+    struct virtio_net_config nic = {.place = place(1), .backend = net, .queue_pairs = 2};
+    struct virtio_rng_config rng = {.place = place(2), .max_bytes = 4096};
     struct virtio_balloon_config balloon = {
-        .pci = place(3), .free_page_reporting = true, .page_poison = true};
-    struct virtio_serial_config serial = {.pci = place(4), .max_ports = 3};
-    struct virtio_input_config kbd = {.pci = place(6), .kind = VIRTIO_INPUT_KEYBOARD},
-                               tablet = {.pci = place(7), .kind = VIRTIO_INPUT_TABLET};
-    struct pci_dev *s = virtio_serial_pci_new(&serial, NULL);
+        .place = place(3), .free_page_reporting = true, .page_poison = true};
+    struct virtio_serial_config serial = {.place = place(4), .max_ports = 3};
+    struct virtio_input_config kbd = {.place = place(6), .kind = VIRTIO_INPUT_KEYBOARD},
+                               tablet = {.place = place(7), .kind = VIRTIO_INPUT_TABLET};
+    struct device *s = virtio_serial_new(&serial, NULL);
     struct virtio_port_config port = {.name = "p", .chardev = null};
-    if (!virtio_blk_pci_new(&blk, NULL) || !virtio_net_pci_new(&nic, NULL) ||
-        !virtio_rng_pci_new(&rng, NULL) || !virtio_balloon_pci_new(&balloon, NULL) || !s ||
-        !virtio_input_pci_new(&kbd, NULL) || !virtio_input_pci_new(&tablet, NULL) ||
-        !virtio_port_new(s, &port, NULL))
+    if (!virtio_blk_new(&blk, NULL) || !virtio_net_new(&nic, NULL) || !virtio_rng_new(&rng, NULL) ||
+        !virtio_balloon_new(&balloon, NULL) || !s || !virtio_input_new(&kbd, NULL) ||
+        !virtio_input_new(&tablet, NULL) || !virtio_port_new(s, &port, NULL))
         abort();
     scsi_make();
     return 0;

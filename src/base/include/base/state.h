@@ -102,6 +102,10 @@ void state_save(struct state_writer *w, const struct state_desc *desc, const cha
 void state_put_u32(struct state_writer *w, uint32_t v);
 void state_put_u64(struct state_writer *w, uint64_t v);
 void state_put_bytes(struct state_writer *w, const void *p, size_t len);
+/* Inside a custom field: an object with a table of its own, as STATE_STRUCT writes it. */
+void state_put_struct(struct state_writer *w, const struct state_desc *desc, void *obj);
+bool state_get_struct(struct state_reader *r, const struct state_desc *desc, void *obj,
+                      GError **err);
 
 struct state_reader *state_reader_new(const uint8_t *data, size_t len, GError **err);
 void state_reader_free(struct state_reader *r);

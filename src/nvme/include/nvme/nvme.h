@@ -44,9 +44,9 @@ struct nvme_config {
 
 /* Makes and plugs it. */
 struct pci_dev *nvme_new(const struct nvme_config *cfg, GError **err);
-struct blk_node *nvme_node(struct pci_dev *d); /* NULL when d is no NVMe controller */
+struct blk_node *nvme_node(struct device *d); /* NULL when d is no NVMe controller */
 /* Host error (errno) of a command that waits for the machine to go on; 0: none. */
-int nvme_stop_errnum(struct pci_dev *d);
-void nvme_resized(struct pci_dev *d); /* the image has another size now */
+int nvme_stop_errnum(struct device *d);
+void nvme_resized(struct device *d); /* the image has another size now */
 
 #endif

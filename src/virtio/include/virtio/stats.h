@@ -27,9 +27,9 @@ struct virtio_queue_stats {
     uint16_t size;
 };
 
-struct pci_dev;
+struct device;
 /* Number of queues; 0 when d is no virtio device. */
-unsigned virtio_queue_count(struct pci_dev *d);
-void virtio_queue_stats(struct pci_dev *d, unsigned index, struct virtio_queue_stats *out);
+unsigned virtio_queue_count(struct device *d);
+void virtio_queue_stats(struct device *d, unsigned index, struct virtio_queue_stats *out);
 
 #endif
