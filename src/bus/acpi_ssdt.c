@@ -113,7 +113,29 @@ static uint64_t last_of(const struct acpi_range *r)
     return r->size_bytes ? r->base + r->size_bytes - 1 : 0;
 }
 
-void acpi_ssdt_body(GByteArray *to, const struct acpi_config *cfg)
+/* Memory and an interrupt by level, which others may have too. */
+static void virtio(GByteArray *to, const struct acpi_virtio *v)
+{
+    /* ACPI 6.4 §6.4.3.4, §6.4.3.6; end tag */
+    uint8_t crs[] = {0x86,      9, 0, 1, 0, 0, 0, 0, 0, 0,         0, 0,
+                     /**/ 0x89, 6, 0, 9, 1, 0, 0, 0, 0, /**/ 0x79, 0};
+    GByteArray *dev = g_byte_array_new(), *scope = g_byte_array_new();
+    char name[8];
+
+    le32_put(crs + 4, v->base);
+    le32_put(crs + 8, v->size_bytes);
+    le32_put(crs + 17, v->gsi);
+    aml_name(dev, "_HID");
+    aml_string(dev, "LNRO0005");
+    int_name(dev, "_UID", v->uid);
+    aml_name(dev, "_CRS");
+    aml_buffer(dev, crs, sizeof(crs));
+    g_snprintf(name, sizeof(name), "VR%02u", v->uid % 100);
+    aml_device(scope, name, dev);
+    aml_scope(to, "\\_SB", scope);
+}
+
+static void pci(GByteArray *to, const struct acpi_config *cfg)
 {
     int_name(to, "\\_SB.PCI0.M32B", cfg->pci32.base);
     int_name(to, "\\_SB.PCI0.M32L", last_of(&cfg->pci32));
@@ -124,10 +146,18 @@ void acpi_ssdt_body(GByteArray *to, const struct acpi_config *cfg)
         int_name(to, "\\_SB.ECML", cfg->ecam.size_bytes);
     }
     int_name(to, "\\_SB.HPEN", cfg->hpet);
-    int_name(to, "\\_SB.COMM", cfg->com_mask);
     prt(to, "\\_SB.PCI0.PRTP", cfg, false);
     if (cfg->chipset == ACPI_CHIPSET_Q35)
         prt(to, "\\_SB.PCI0.PRTA", cfg, true);
+}
+
+void acpi_ssdt_body(GByteArray *to, const struct acpi_config *cfg)
+{
+    if (cfg->chipset != ACPI_CHIPSET_NO_PCI)
+        pci(to, cfg);
+    int_name(to, "\\_SB.COMM", cfg->com_mask);
+    for (unsigned i = 0; i < cfg->virtio_count; i++)
+        virtio(to, &cfg->virtio[i]);
     if (cfg->sleep_s3)
         sleep_state(to, "\\_S3", 1);
     if (cfg->sleep_s4)

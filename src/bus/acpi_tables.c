@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "bus/fw_cfg.h"
 
+#include "dsdt_microvm.hex"
 #include "dsdt_piix.hex"
 #include "dsdt_q35.hex"
 
@@ -29,6 +30,7 @@ static const struct {
 } chipsets[] = {
     [ACPI_CHIPSET_Q35] = {dsdt_q35_aml_code, sizeof(dsdt_q35_aml_code), 0x20, 16},
     [ACPI_CHIPSET_PIIX] = {dsdt_piix_aml_code, sizeof(dsdt_piix_aml_code), 0x0c, 4},
+    [ACPI_CHIPSET_NO_PCI] = {dsdt_microvm_aml_code, sizeof(dsdt_microvm_aml_code), 0x20, 16},
 };
 
 struct tables {
@@ -138,6 +140,16 @@ static void gas(uint8_t *p, bool io, uint8_t bits, uint8_t access, uint64_t addr
     le64_put(p + 4, addr);
 }
 
+/* IA-PC boot architecture flags, §5.2.9.3. */
+static uint16_t boot_flags(const struct acpi_config *cfg)
+{
+    enum { LEGACY_DEVICES = BIT(0), I8042 = BIT(1), NO_VGA = BIT(2), NO_CMOS_RTC = BIT(5) };
+
+    if (cfg->chipset != ACPI_CHIPSET_NO_PCI)
+        return LEGACY_DEVICES | I8042;
+    return NO_VGA | (cfg->com_mask ? LEGACY_DEVICES : 0) | (cfg->no_rtc ? NO_CMOS_RTC : 0);
+}
+
 /* §5.2.9, revision 3. */
 static void fadt(struct tables *t, uint32_t facs_at, uint32_t dsdt_at)
 {
@@ -163,8 +175,8 @@ static void fadt(struct tables *t, uint32_t facs_at, uint32_t dsdt_at)
     b[92] = gpe0_bytes;
     le16_put(b + 96, 0xfff); /* no C2, no C3 */
     le16_put(b + 98, 0xfff);
-    b[108] = 0x32;        /* century */
-    le16_put(b + 109, 3); /* legacy devices, 8042 */
+    b[108] = t->cfg->no_rtc ? 0 : 0x32; /* century */
+    le16_put(b + 109, boot_flags(t->cfg));
     /* WBINVD, C1, sleep button absent, RTC not in fixed space for S4, reset register; a flat
      * logical APIC destination has 8 bits (§5.2.9.3). */
     le32_put(b + 112,
@@ -211,7 +223,7 @@ static void madt(struct tables *t)
     bool wide = false;
 
     put_u32(t, 0xfee00000);
-    put_u32(t, 1); /* 8259 pair present */
+    put_u32(t, !t->cfg->no_pic); /* 8259 pair present */
     for (unsigned i = 0; i < t->cfg->cpu_count; i++) {
         uint8_t entry[16];
         bool there = !t->cfg->cpu_there || t->cfg->cpu_there[i];

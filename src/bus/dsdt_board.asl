@@ -1,5 +1,4 @@
-/* dsdt_board.asl - what lies on every board beside the PCI bus: HPET, fw_cfg, the first four
- * interrupt links; part of \_SB. */
+/* dsdt_board.asl - what lies on boards with PCI beside that bus: HPET, fw_cfg, links; part of \_SB. */
 Device (HPET)
 {
     Name (_HID, EisaId ("PNP0103"))
@@ -8,73 +7,5 @@ Device (HPET)
     Name (_CRS, ResourceTemplate () { Memory32Fixed (ReadOnly, 0xFED00000, 0x00000400) })
 }
 
-/* The interface by which guests read what the machine's owner passes them; the name is the
- * one its drivers look for. */
-Device (FWCF)
-{
-    Name (_HID, "QEMU0002")
-    Name (_STA, 0x0B)
-    Name (_CRS, ResourceTemplate () { IO (Decode16, 0x0510, 0x0510, 1, 0x0C) })
-}
-
-/* PIRQ links.  The registers: bit 7 off, 3:0 the ISA irq (ICH9 13.1.13). */
-Name (LPRS, ResourceTemplate ()
-{
-    Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 5, 10, 11 }
-})
-Method (LSTA, 1) { If (Arg0 & 0x80) { Return (0x09) } Return (0x0B) }
-Name (LBUF, ResourceTemplate ()
-{
-    Interrupt (ResourceConsumer, Level, ActiveHigh, Shared, , , CINT) { 0 }
-})
-Method (LCRS, 1, Serialized)
-{
-    CreateDWordField (LBUF, \_SB.CINT._INT, LIRQ)
-    LIRQ = Arg0 & 0x0F
-    Return (LBUF)
-}
-Method (LSRS, 1)
-{
-    CreateDWordField (Arg0, 5, LIRQ)
-    Return (LIRQ & 0x0F)
-}
-Device (LNKA)
-{
-    Name (_HID, EisaId ("PNP0C0F"))
-    Name (_UID, 0)
-    Method (_STA, 0) { Return (LSTA (\_SB.PCI0.ISA.PRQA)) }
-    Method (_DIS, 0) { \_SB.PCI0.ISA.PRQA |= 0x80 }
-    Method (_PRS, 0) { Return (LPRS) }
-    Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQA)) }
-    Method (_SRS, 1) { \_SB.PCI0.ISA.PRQA = LSRS (Arg0) }
-}
-Device (LNKB)
-{
-    Name (_HID, EisaId ("PNP0C0F"))
-    Name (_UID, 1)
-    Method (_STA, 0) { Return (LSTA (\_SB.PCI0.ISA.PRQB)) }
-    Method (_DIS, 0) { \_SB.PCI0.ISA.PRQB |= 0x80 }
-    Method (_PRS, 0) { Return (LPRS) }
-    Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQB)) }
-    Method (_SRS, 1) { \_SB.PCI0.ISA.PRQB = LSRS (Arg0) }
-}
-Device (LNKC)
-{
-    Name (_HID, EisaId ("PNP0C0F"))
-    Name (_UID, 2)
-    Method (_STA, 0) { Return (LSTA (\_SB.PCI0.ISA.PRQC)) }
-    Method (_DIS, 0) { \_SB.PCI0.ISA.PRQC |= 0x80 }
-    Method (_PRS, 0) { Return (LPRS) }
-    Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQC)) }
-    Method (_SRS, 1) { \_SB.PCI0.ISA.PRQC = LSRS (Arg0) }
-}
-Device (LNKD)
-{
-    Name (_HID, EisaId ("PNP0C0F"))
-    Name (_UID, 3)
-    Method (_STA, 0) { Return (LSTA (\_SB.PCI0.ISA.PRQD)) }
-    Method (_DIS, 0) { \_SB.PCI0.ISA.PRQD |= 0x80 }
-    Method (_PRS, 0) { Return (LPRS) }
-    Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQD)) }
-    Method (_SRS, 1) { \_SB.PCI0.ISA.PRQD = LSRS (Arg0) }
-}
+Include ("dsdt_fw_cfg.asl")
+Include ("dsdt_links.asl")

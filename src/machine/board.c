@@ -24,6 +24,7 @@
 #include "devices/uart.h"
 #include "firmware.h"
 #include "mem/guest_mem.h"
+#include "virtio/devices.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -92,11 +93,13 @@ static bool timers(struct machine *m, GError **err)
 
     if (!clock_config(m, &cfg, err))
         return false;
-    if (!m->cpus || !cpu_set_kernel_pit(m->cpus))
+    if (m->parts.pit && (!m->cpus || !cpu_set_kernel_pit(m->cpus)))
         m->pit = pit_new(&m->devices, m->pio, m->irqchip, m->clock);
-    m->rtc = rtc_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests, &cfg);
-    rtc_set_alarm_handler(m->rtc, rtc_alarm, m);
-    rtc_cmos_set_memory(m->rtc, m->map.low_bytes, m->map.high_bytes);
+    if (m->parts.rtc) {
+        m->rtc = rtc_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests, &cfg);
+        rtc_set_alarm_handler(m->rtc, rtc_alarm, m);
+        rtc_cmos_set_memory(m->rtc, m->map.low_bytes, m->map.high_bytes);
+    }
     if (m->hpet)
         hpet_new(&m->devices, m->mmio, m->irqchip, m->clock, &legacy);
     return true;
@@ -116,8 +119,10 @@ static bool first_megabyte(struct machine *m, GError **err)
     m->shadow = shadow_new(&m->devices, m->mem, m->mmio, m->ram, low, low == m->bios, &m->requests);
     if (m->smm_wanted)
         m->smram = smram_new(&m->devices, m->mem, m->ram, m->map.low_bytes, &m->requests);
-    m->pci.root_name = m->board->root_bus;
-    pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
+    if (!m->type->no_pci) {
+        m->pci.root_name = m->board->root_bus;
+        pci_host_init(&m->pci, &m->devices, m->pio, m->mmio, m->irqchip, m->mem);
+    }
     m->pm = acpi_pm_new(&m->devices, m->pio, m->irqchip, m->clock, &m->requests, m->board->pm);
     machine_cpu_hotplug_build(m);
     return true;
@@ -132,8 +137,12 @@ static bool serial_ports(struct machine *m, GError **err)
         const char *spec = g_ptr_array_index(m->cfg->serials, i);
         g_autofree char *id = g_strdup_printf("serial%u", i);
         struct chardev *c;
-        if (strcmp(spec, "none") == 0)
+        if (strcmp(spec, "none") == 0 || (!m->parts.serial && strcmp(spec, "null") == 0))
             continue;
+        if (!m->parts.serial)
+            return error_set(err, HANOK_ERROR_INVALID,
+                             "-serial %s needs a serial port, and isa-serial=off leaves it away",
+                             spec);
         if (i >= MACHINE_SERIALS_MAX)
             return error_set(err, HANOK_ERROR_INVALID, "a machine has at most %d serial ports",
                              MACHINE_SERIALS_MAX);
@@ -232,9 +241,24 @@ static bool fw_cfg_user_items(struct machine *m, GError **err)
     return true;
 }
 
+/* Those of a board without PCI that are there. */
+static GArray *virtio_places(struct machine *m)
+{
+    GArray *list = g_array_new(false, false, sizeof(struct acpi_virtio));
+
+    for (unsigned i = 0; i < m->slot_count; i++) {
+        const struct virtio_mmio_slot *s = &m->slots[i];
+        struct acpi_virtio v = {s->index, s->gsi, (uint32_t)s->base, VIRTIO_MMIO_BYTES};
+        if (s->device)
+            g_array_append_val(list, v);
+    }
+    return list;
+}
+
 void board_cpu_items(struct machine *m)
 {
     unsigned n = machine_cpus_max(m);
+    g_autoptr(GArray) virtio = virtio_places(m);
     g_autofree uint32_t *apic_id = g_new(uint32_t, n);
     g_autofree bool *there = g_new(bool, n);
     struct acpi_config cfg = {.chipset = m->board->acpi,
@@ -246,6 +270,10 @@ void board_cpu_items(struct machine *m)
                               .pci64 = m->map.pci64,
                               .pm_base = m->tables_pm_base,
                               .com_mask = m->com_mask,
+                              .no_rtc = !m->parts.rtc,
+                              .no_pic = !m->parts.pic,
+                              .virtio = (const struct acpi_virtio *)(void *)virtio->data,
+                              .virtio_count = virtio->len,
                               .pvpanic_port = m->pvpanic_port,
                               .hpet = m->hpet,
                               .sleep_s3 = m->sleep_s3,
@@ -435,6 +463,18 @@ static bool memory(struct machine *m, GError **err)
     return true;
 }
 
+/* The chips, in the order in which their states load. */
+static bool board_parts(struct machine *m, GError **err)
+{
+    if (m->type->no_pci) /* which of them is the chip set's to say */
+        return first_megabyte(m, err) && m->board->chipset(m, err) && timers(m, err);
+    if (!timers(m, err) || !first_megabyte(m, err) || !m->board->chipset(m, err))
+        return false;
+    machine_input_add(m, i8042_new(&m->devices, m->pio, m->irqchip, &m->requests));
+    return (port92_new(&m->devices, m->pio, &m->requests) && dma8237_new(&m->devices, m->pio)) ||
+           error_set(err, HANOK_ERROR_INVALID, "the board's ports are taken");
+}
+
 bool board_build(struct machine *m, GError **err)
 {
     m->pio = io_space_new("pio", PORTS);
@@ -443,11 +483,8 @@ bool board_build(struct machine *m, GError **err)
     if (!memory(m, err) || !processors(m, err))
         return false;
     m->fw_cfg = fw_cfg_new(&m->devices, m->pio, m->mem);
-    if (!timers(m, err) || !first_megabyte(m, err) || !m->board->chipset(m, err))
+    if (!board_parts(m, err))
         return false;
-    machine_input_add(m, i8042_new(&m->devices, m->pio, m->irqchip, &m->requests));
-    if (!port92_new(&m->devices, m->pio, &m->requests) || !dma8237_new(&m->devices, m->pio))
-        return error_set(err, HANOK_ERROR_INVALID, "the board's ports are taken");
     if (!serial_ports(m, err) || !debug_consoles(m, err) || !machine_usb_add(m, err) ||
         !user_devices(m, err))
         return false;

@@ -25,7 +25,7 @@ struct board {
     /* Chip set registers as firmware leaves them, for starts without firmware. */
     void (*firmware_setup)(struct machine *m);
 };
-extern const struct board board_q35, board_i440fx;
+extern const struct board board_q35, board_i440fx, board_microvm;
 
 bool board_build(struct machine *m, GError **err);
 /* Makes the ACPI tables anew when the PM block lies elsewhere than they say: firmware chooses

@@ -96,7 +96,7 @@ bool firmware_open(struct machine *m, GError **err)
                                   "-bios and -machine pflash0= are both the firmware: give one");
     }
     /* A kernel alone needs none; nor does a board that a test drives. */
-    if (!name && (m->cfg->kernel || tested))
+    if ((!name && (m->cfg->kernel || tested)) || m->type->no_pci)
         return true;
     path = firmware_find(m->cfg, name ? name : DEFAULT_IMAGE, err);
     m->firmware = path && image_load(m, path, err);
@@ -268,7 +268,7 @@ void firmware_reset(struct machine *m)
 {
     const char *order;
 
-    if (order_of(m, m->resets == 0, &order, NULL))
+    if (m->rtc && order_of(m, m->resets == 0, &order, NULL))
         order_set(m, order);
     m->resets++;
 }

@@ -37,7 +37,8 @@ static void chipset_setup(struct machine *m)
 {
     m->board->firmware_setup(m);
     board_tables_follow(m);
-    pci_assign(&m->pci, &m->map.pci32, &m->map.pci64);
+    if (m->pci.root)
+        pci_assign(&m->pci, &m->map.pci32, &m->map.pci64);
 }
 
 /* ---- 2. legacy interrupts and timer ----

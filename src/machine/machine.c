@@ -307,6 +307,20 @@ static bool smm_option(struct machine *m, GError **err)
     return true;
 }
 
+/* Switches that only boards without PCI have. */
+static bool foreign_switches(struct machine *m, GError **err)
+{
+    static const char *const keys[] = {"rtc",           "isa-serial", "auto-kernel-cmdline",
+                                       "x-option-roms", "pcie",       "ioapic2"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        if (!m->type->no_pci && props_has(m->cfg->machine, keys[i]))
+            return error_set(err, HANOK_ERROR_INVALID,
+                             "-machine %s has no switch '%s'; machine type microvm has it",
+                             m->type->name, keys[i]);
+    return true;
+}
+
 /* -global driver=ICH9-LPC,property=disable_s3,value=1, and hpet=off of the machine. */
 static bool board_options(struct machine *m, GError **err)
 {
@@ -314,8 +328,9 @@ static bool board_options(struct machine *m, GError **err)
 
     if (!props_get_bool(m->cfg->machine, "hpet", &hpet, err))
         return false;
-    m->hpet = hpet;
-    if (!smm_option(m, err))
+    m->hpet = hpet && !m->type->no_pci;
+    m->parts.rtc = m->parts.pit = m->parts.pic = m->parts.serial = true;
+    if (!smm_option(m, err) || !foreign_switches(m, err))
         return false;
     m->sleep_s3 = m->sleep_s4 = true;
     for (guint i = 0; i < m->cfg->globals->len; i++) {
@@ -415,7 +430,7 @@ static bool build(struct machine *m, GError **err)
         return false;
     if (m->cfg->kernel && !(m->boot = boot_image_open(m->cfg, err)))
         return false;
-    if (!board_build(m, err) || !pci_check_functions(&m->pci, err))
+    if (!board_build(m, err) || (m->pci.root && !pci_check_functions(&m->pci, err)))
         return false;
     if (m->boot)
         boot_image_add_fw_cfg(m->boot, m->fw_cfg);
@@ -467,6 +482,7 @@ void machine_free(struct machine *m)
         pci_host_fini(&m->pci);
     cpu_set_free(m->cpus);
     soft_irqchip_free(m->own_irqchip);
+    g_free(m->slots);
     machine_backends_close(m);
     boot_image_free(m->boot);
     io_space_free(m->pio);

@@ -24,6 +24,7 @@ struct pit;
 struct rtc;
 struct shadow;
 struct soft_irqchip;
+struct virtio_mmio_slot;
 struct vm_clock;
 
 #define MACHINE_SERIALS_MAX 4
@@ -53,9 +54,9 @@ struct machine {
     struct fw_cfg *fw_cfg;
     struct acpi_pm *pm;
     struct cpu_hotplug *cpu_hotplug;
-    struct rtc *rtc;
-    struct pit *pit; /* NULL under KVM's in-kernel PIT */
-    struct pci_host pci;
+    struct rtc *rtc;     /* NULL: switched off */
+    struct pit *pit;     /* NULL under KVM's in-kernel PIT */
+    struct pci_host pci; /* root NULL: a board without PCI */
     struct usb_buses usb;
     struct pci_dev *vga; /* NULL: none */
     struct input_handler ps2_input;
@@ -70,6 +71,11 @@ struct machine {
     struct smram *smram;     /* NULL: no system management mode was asked for, or no room */
     bool smm_wanted;
     bool hpet, sleep_s3, sleep_s4, no_reboot_strap;
+    struct {
+        bool rtc, pit, pic, serial; /* pic: announced; it is there anyway */
+    } parts;                        /* of the board; all on, but on a microvm */
+    struct virtio_mmio_slot *slots; /* of a board without PCI */
+    unsigned slot_count;
     GPtrArray *boot_entries; /* firmware.c; NULL: none */
     unsigned resets;         /* the first start included */
 

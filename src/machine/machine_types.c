@@ -6,16 +6,17 @@
 
 #define Q35(version, max)                                                                          \
     {                                                                                              \
-        "pc-q35-" version, NULL, "Standard PC (Q35 + ICH9, 2009)", false, max, 1, &board_q35       \
+        "pc-q35-" version, NULL, "Standard PC (Q35 + ICH9, 2009)", false, max, 1, &board_q35,      \
+            false                                                                                  \
     }
 #define I440FX(version)                                                                            \
     {                                                                                              \
         "pc-i440fx-" version, NULL, "Standard PC (i440FX + PIIX, 1996)", false, 255, 2,            \
-            &board_i440fx                                                                          \
+            &board_i440fx, false                                                                   \
     }
 
 const struct machine_type machine_types[] = {
-    {"pc-q35-7.2", "q35", "Standard PC (Q35 + ICH9, 2009)", true, 288, 1, &board_q35},
+    {"pc-q35-7.2", "q35", "Standard PC (Q35 + ICH9, 2009)", true, 288, 1, &board_q35, false},
     Q35("2.4", 255),
     Q35("2.5", 255),
     Q35("2.6", 255),
@@ -42,7 +43,8 @@ const struct machine_type machine_types[] = {
     Q35("8.0", 288),
     Q35("8.1", 288),
     Q35("8.2", 288),
-    {"pc-i440fx-7.2", "pc", "Standard PC (i440FX + PIIX, 1996)", false, 255, 2, &board_i440fx},
+    {"pc-i440fx-7.2", "pc", "Standard PC (i440FX + PIIX, 1996)", false, 255, 2, &board_i440fx,
+     false},
     I440FX("1.4"),
     I440FX("1.5"),
     I440FX("1.6"),
@@ -76,8 +78,10 @@ const struct machine_type machine_types[] = {
     I440FX("8.0"),
     I440FX("8.1"),
     I440FX("8.2"),
-    {"none", NULL, "empty machine", false, 1, 0, NULL},
-    {NULL, NULL, NULL, false, 0, 0, NULL},
+    {"microvm", NULL, "microvm (no PCI, virtio at memory addresses)", false, 288, 0, &board_microvm,
+     true},
+    {"none", NULL, "empty machine", false, 1, 0, NULL, false},
+    {NULL, NULL, NULL, false, 0, 0, NULL, false},
 };
 
 const struct machine_type *machine_type_find(const struct vm_config *cfg, GError **err)

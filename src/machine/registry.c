@@ -31,8 +31,10 @@
 #define VIRTIO(n, a, h, p, c)                                                                      \
     ALIASED(n, a, "PCI", h, p, c), ROW(n "-transitional", "PCI", h, p, c),                         \
         ROW(n "-non-transitional", "PCI", h, p, c)
-#define USB2(n) ROW(n, "PCI", "USB 2 controller", props_ehci, create_ehci)
-#define USB1(n) ROW(n, "PCI", "USB 1 controller", props_uhci, create_uhci)
+/* The same at a memory address, of a board without PCI; the properties of PCI are left out. */
+#define MMIO(n, h, p, c) ROW(n "-device", VIRTIO_MMIO_BUS, h, (p) + VIRTIO_COMMON_COUNT, c)
+#define USB2(n)          ROW(n, "PCI", "USB 2 controller", props_ehci, create_ehci)
+#define USB1(n)          ROW(n, "PCI", "USB 1 controller", props_uhci, create_uhci)
 #define LATER(n, b, h)                                                                             \
     &(const struct device_class)                                                                   \
     {                                                                                              \
@@ -54,6 +56,18 @@ const struct device_class *const device_classes[] = {
     VIRTIO("virtio-rng-pci", "virtio-rng", "random numbers", props_virtio_rng, create_virtio_rng),
     VIRTIO("virtio-balloon-pci", "virtio-balloon", "memory balloon", props_virtio_balloon,
            create_virtio_balloon),
+    MMIO("virtio-blk", "disk", props_virtio_blk, create_virtio_blk),
+    MMIO("virtio-scsi", "SCSI controller for scsi-hd and scsi-cd", props_virtio_scsi,
+         create_virtio_scsi),
+    MMIO("virtio-net", "network card", props_virtio_net, create_virtio_net),
+    MMIO("virtio-serial", "carrier of virtserialport and virtconsole", props_virtio_serial,
+         create_virtio_serial),
+    MMIO("virtio-rng", "random numbers", props_virtio_rng, create_virtio_rng),
+    MMIO("virtio-balloon", "memory balloon", props_virtio_balloon, create_virtio_balloon),
+    MMIO("virtio-gpu", "graphics card", props_virtio_gpu, create_virtio_gpu),
+    MMIO("virtio-keyboard", "keyboard", props_virtio_input, create_virtio_input),
+    MMIO("virtio-mouse", "mouse", props_virtio_input, create_virtio_input),
+    MMIO("virtio-tablet", "absolute pointer", props_virtio_input, create_virtio_input),
     ROW("virtserialport", "virtio-serial-bus", "named byte channel", props_virtio_port,
         create_virtserialport),
     ROW("virtconsole", "virtio-serial-bus", "console", props_virtio_port, create_virtconsole),
@@ -156,11 +170,16 @@ static bool no_such_driver(const char *name, GError **err)
 
 bool device_place_read(struct machine *m, struct props *p, struct device_place *out, GError **err)
 {
-    const char *bus = m->pci.root->name, *addr = NULL;
+    const char *bus = m->pci.root ? m->pci.root->name : NULL, *addr = NULL;
     uint32_t slot = 0;
     json_t *typed;
 
     *out = (struct device_place){0};
+    if (!bus)
+        return error_set(err, HANOK_ERROR_UNSUPPORTED,
+                         "machine %s has no PCI; its devices are those whose names end in -device, "
+                         "as virtio-blk-device",
+                         m->type->name);
     if (!props_get_str(p, "bus", &bus, err) || !props_get_str(p, "id", &out->id, err) ||
         !props_get_bool(p, "multifunction", &out->multifunction, err))
         return false;
@@ -319,6 +338,18 @@ static bool firmware_props_apply(struct machine *m, const struct device_class *c
            (props_get_u32(p, "bootindex", &index, err) && firmware_boot_pci(m, index, pci, err));
 }
 
+/* "virtio-blk" is the device that the board has a place for. */
+static const struct device_class *board_class_find(struct machine *m, const char *name)
+{
+    const struct device_class *cls = device_class_find(name);
+
+    if (!m->slots || !cls || !cls->alias || strcmp(cls->alias, name) != 0)
+        return cls;
+    g_autofree char *other = g_strconcat(name, "-device", NULL);
+    const struct device_class *here = device_class_find(other);
+    return here ? here : cls;
+}
+
 bool machine_device_add(struct machine *m, struct props *p, GError **err)
 {
     struct device **before = m->devices.last;
@@ -329,7 +360,7 @@ bool machine_device_add(struct machine *m, struct props *p, GError **err)
         return false;
     if (!driver)
         return error_set(err, HANOK_ERROR_INVALID, "the name of a device (driver=) is missing");
-    cls = device_class_find(driver);
+    cls = board_class_find(m, driver);
     if (!cls)
         return no_such_driver(driver, err);
     if (!m->board)

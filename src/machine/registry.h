@@ -40,6 +40,7 @@ device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, creat
     create_virtio_rng, create_virtio_balloon, create_virtserialport, create_virtconsole;
 
 /* Every virtio function has these. */
+#define VIRTIO_COMMON_COUNT 4 /* the next stand first in their lists */
 #define VIRTIO_COMMON                                                                              \
     {"disable-legacy", PROP_ONOFFAUTO, "auto", "no legacy interface; auto: behind a port only"},   \
         {"disable-modern", PROP_BOOL, "off", "no modern interface"},                               \
@@ -48,8 +49,10 @@ device_create_fn create_virtio_blk, create_virtio_scsi, create_virtio_net, creat
         "ats", PROP_BOOL, "off", "address translation services (refused)"                          \
     }
 
+#define VIRTIO_MMIO_BUS "virtio-mmio-bus" /* of a class */
 struct virtio_place;
-bool virtio_common_read(struct machine *m, struct props *p, struct virtio_place *out, GError **err);
+bool virtio_common_read(struct machine *m, const struct device_class *cls, struct props *p,
+                        struct virtio_place *out, GError **err);
 
 /* option_rom.c: romfile=, rombar= of the PCI function just made. */
 bool option_rom_add(struct machine *m, const struct device_class *cls, struct props *p,

@@ -87,12 +87,12 @@ bool create_vga(struct machine *m, const struct device_class *cls, struct props 
 /* ---- virtio-gpu ---- */
 
 #define GPU_PROPS                                                                                  \
-    {"max_outputs", PROP_U32, "1", "screens (one)"},                                               \
+    VIRTIO_COMMON, {"max_outputs", PROP_U32, "1", "screens (one)"},                                \
         {"xres", PROP_U32, "1280", "width it starts with"},                                        \
         {"yres", PROP_U32, "800", "height it starts with"},                                        \
         {"edid", PROP_BOOL, "on", "the screen tells its sizes"},                                   \
         {"max_hostmem", PROP_SIZE, "256M", "most memory the guest's pictures take"},               \
-        {"blob", PROP_BOOL, "off", "(refused)"}, VIRTIO_COMMON,                                    \
+        {"blob", PROP_BOOL, "off", "(refused)"},                                                   \
     {                                                                                              \
         NULL, PROP_STR, NULL, NULL                                                                 \
     }
@@ -106,7 +106,7 @@ static bool gpu_read(struct machine *m, const struct device_class *cls, struct p
     uint32_t outputs = 1, width = 0, height = 0;
     bool edid = true, blob = false;
 
-    if (!virtio_common_read(m, p, &cfg->place, err) ||
+    if (!virtio_common_read(m, cls, p, &cfg->place, err) ||
         !props_get_u32(p, "max_outputs", &outputs, err) || !props_get_u32(p, "xres", &width, err) ||
         !props_get_u32(p, "yres", &height, err) ||
         !props_get_size(p, "max_hostmem", &cfg->hostmem_bytes, err) ||
@@ -222,9 +222,9 @@ bool create_ramfb(struct machine *m, const struct device_class *cls, struct prop
 /* ---- virtio keyboard, mouse, tablet ---- */
 
 const struct prop_desc props_virtio_input[] = {
+    VIRTIO_COMMON,
     {"serial", PROP_STR, NULL, "serial number the guest sees"},
     {"wheel-axis", PROP_BOOL, "on", "accepted: a pointer has a wheel"},
-    VIRTIO_COMMON,
     {NULL, PROP_STR, NULL, NULL},
 };
 
@@ -234,14 +234,14 @@ bool create_virtio_input(struct machine *m, const struct device_class *cls, stru
     static const struct {
         const char *name;
         enum virtio_input_kind kind;
-    } kinds[] = {{"virtio-keyboard-pci", VIRTIO_INPUT_KEYBOARD},
-                 {"virtio-mouse-pci", VIRTIO_INPUT_MOUSE},
-                 {"virtio-tablet-pci", VIRTIO_INPUT_TABLET}};
+    } kinds[] = {{"virtio-keyboard-", VIRTIO_INPUT_KEYBOARD},
+                 {"virtio-mouse-", VIRTIO_INPUT_MOUSE},
+                 {"virtio-tablet-", VIRTIO_INPUT_TABLET}};
     struct virtio_input_config cfg = {.serial = NULL};
 
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-        if (strcmp(kinds[i].name, cls->name) == 0)
+        if (g_str_has_prefix(cls->name, kinds[i].name))
             cfg.kind = kinds[i].kind;
-    return virtio_common_read(m, p, &cfg.place, err) &&
+    return virtio_common_read(m, cls, p, &cfg.place, err) &&
            props_get_str(p, "serial", &cfg.serial, err) && virtio_input_new(&cfg, err) != NULL;
 }

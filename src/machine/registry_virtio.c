@@ -24,7 +24,40 @@ static bool has_legacy(struct props *p, const struct pci_bus *bus, unsigned no_l
     return no_legacy == 2 ? !bus->hotplug : no_legacy == 0;
 }
 
-bool virtio_common_read(struct machine *m, struct props *p, struct virtio_place *out, GError **err)
+/* The place that bus= names, else the first that is free. */
+static struct virtio_mmio_slot *slot_find(struct machine *m, const char *bus, GError **err)
+{
+    for (unsigned i = 0; i < m->slot_count; i++) {
+        g_autofree char *name = g_strdup_printf("virtio-mmio-bus.%u", i);
+        if (bus ? strcmp(bus, name) == 0 : !m->slots[i].device)
+            return &m->slots[i];
+    }
+    if (!m->slots)
+        error_set(err, HANOK_ERROR_UNSUPPORTED,
+                  "machine %s has no bus for it: virtio devices are on PCI there, as "
+                  "virtio-blk-pci",
+                  m->type->name);
+    else if (bus)
+        error_set(err, HANOK_ERROR_NOT_FOUND,
+                  "there is no bus '%s'; there are virtio-mmio-bus.0 to virtio-mmio-bus.%u", bus,
+                  m->slot_count - 1);
+    else
+        error_set(err, HANOK_ERROR_BUSY, "all %u places for virtio devices are taken",
+                  m->slot_count);
+    return NULL;
+}
+
+static bool mmio_read(struct machine *m, struct props *p, struct virtio_place *out, GError **err)
+{
+    const char *bus = NULL;
+
+    *out = (struct virtio_place){.clock = m->clock};
+    return props_get_str(p, "bus", &bus, err) && props_get_str(p, "id", &out->id, err) &&
+           (out->slot = slot_find(m, bus, err));
+}
+
+bool virtio_common_read(struct machine *m, const struct device_class *cls, struct props *p,
+                        struct virtio_place *out, GError **err)
 {
     static const char *const on_off_auto[] = {"off", "on", "auto", NULL};
     struct device_place place;
@@ -32,6 +65,8 @@ bool virtio_common_read(struct machine *m, struct props *p, struct virtio_place 
     unsigned no_legacy = 2;
     uint32_t vectors = UINT32_MAX;
 
+    if (cls->bus && strcmp(cls->bus, VIRTIO_MMIO_BUS) == 0)
+        return mmio_read(m, p, out, err);
     if (!device_place_read(m, p, &place, err) ||
         !props_get_bool(p, "disable-modern", &no_modern, err) ||
         !props_get_bool(p, "ats", &ats, err) || !props_get_u32(p, "vectors", &vectors, err))
@@ -69,6 +104,7 @@ static bool flag_off(struct props *p, const char *key, bool *off, GError **err)
 /* ---- disk ---- */
 
 const struct prop_desc props_virtio_blk[] = {
+    VIRTIO_COMMON,
     {"drive", PROP_DRIVE, NULL, "block node or drive"},
     {"serial", PROP_STR, NULL, "serial number, at most 20 bytes"},
     {"num-queues", PROP_U32, NULL, "request queues; default: one per CPU"},
@@ -90,7 +126,6 @@ const struct prop_desc props_virtio_blk[] = {
     {"werror", PROP_STR, "auto", "report, ignore, stop or enospc"},
     {"share-rw", PROP_BOOL, "off", "others may write to the image, too"},
     {"scsi", PROP_BOOL, "off", "SCSI passthrough (refused)"},
-    VIRTIO_COMMON,
     {NULL, PROP_STR, NULL, NULL},
 };
 
@@ -152,7 +187,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
     uint32_t queues = 0, queue_size = 0;
     bool scsi = false;
 
-    if (!virtio_common_read(m, p, &cfg.place, err) || !blk_backend(m, p, &cfg, err) ||
+    if (!virtio_common_read(m, cls, p, &cfg.place, err) || !blk_backend(m, p, &cfg, err) ||
         !blk_geometry(p, &cfg, err) || !device_disk_policies(p, &cfg.rerror, &cfg.werror, err) ||
         !props_get_str(p, "serial", &cfg.serial, err) ||
         !props_get_u32(p, "num-queues", &queues, err) ||
@@ -182,6 +217,7 @@ bool create_virtio_blk(struct machine *m, const struct device_class *cls, struct
 /* ---- SCSI controller ---- */
 
 const struct prop_desc props_virtio_scsi[] = {
+    VIRTIO_COMMON,
     {"num_queues", PROP_U32, NULL, "request queues; default: one per CPU"},
     {"virtqueue_size", PROP_U32, "256", "entries of a request queue"},
     {"seg_max_adjust", PROP_BOOL, "on", "accepted: a command may have a queue's length of pieces"},
@@ -190,7 +226,6 @@ const struct prop_desc props_virtio_scsi[] = {
     {"hotplug", PROP_BOOL, "on", "tell of disks that come and go"},
     {"param_change", PROP_BOOL, "on", "tell of disks that change"},
     {"iothread", PROP_LINK, NULL, "iothread that serves it"},
-    VIRTIO_COMMON,
     {NULL, PROP_STR, NULL, NULL},
 };
 
@@ -201,7 +236,7 @@ bool create_virtio_scsi(struct machine *m, const struct device_class *cls, struc
     const char *iothread = NULL;
     uint32_t queues = 0, size = 0;
 
-    if (!virtio_common_read(m, p, &cfg.place, err) ||
+    if (!virtio_common_read(m, cls, p, &cfg.place, err) ||
         !props_get_str(p, "iothread", &iothread, err) ||
         !props_get_u32(p, "num_queues", &queues, err) ||
         !props_get_u32(p, "virtqueue_size", &size, err) ||
@@ -222,6 +257,7 @@ bool create_virtio_scsi(struct machine *m, const struct device_class *cls, struc
 /* ---- network ---- */
 
 const struct prop_desc props_virtio_net[] = {
+    VIRTIO_COMMON,
     {"netdev", PROP_NETDEV, NULL, "network backend"},
     {"mac", PROP_MAC, NULL, "address, 52:54:00:12:34:56 and up by default"},
     {"mq", PROP_BOOL, "off", "queue pairs: the backend's queues=, or one per CPU"},
@@ -233,7 +269,6 @@ const struct prop_desc props_virtio_net[] = {
     {"mrg_rxbuf", PROP_BOOL, "on", "offer mergeable receive buffers"},
     {"guest_announce", PROP_BOOL, "on", "offer announcements"},
     {"ctrl_vq", PROP_BOOL, "on", "offer a control queue"},
-    VIRTIO_COMMON,
     {NULL, PROP_STR, NULL, NULL},
 };
 
@@ -262,7 +297,7 @@ bool create_virtio_net(struct machine *m, const struct device_class *cls, struct
     struct virtio_net_config cfg = {.queue_pairs = 0};
     bool mq = false;
 
-    if (!virtio_common_read(m, p, &cfg.place, err) || !device_netdev(p, &cfg.backend, err) ||
+    if (!virtio_common_read(m, cls, p, &cfg.place, err) || !device_netdev(p, &cfg.backend, err) ||
         !device_mac_read(p, cfg.mac, &cfg.have_mac, err) || !net_numbers(p, &cfg, err) ||
         !props_get_bool(p, "mq", &mq, err) || !flag_off(p, "mrg_rxbuf", &cfg.no_mrg_rxbuf, err) ||
         !flag_off(p, "guest_announce", &cfg.no_guest_announce, err) ||
@@ -278,8 +313,8 @@ bool create_virtio_net(struct machine *m, const struct device_class *cls, struct
 /* ---- serial bus and its ports ---- */
 
 const struct prop_desc props_virtio_serial[] = {
-    {"max_ports", PROP_U32, "31", "ports it can carry"},
     VIRTIO_COMMON,
+    {"max_ports", PROP_U32, "31", "ports it can carry"},
     {NULL, PROP_STR, NULL, NULL},
 };
 
@@ -289,7 +324,8 @@ bool create_virtio_serial(struct machine *m, const struct device_class *cls, str
     struct virtio_serial_config cfg = {.max_ports = 0};
     uint32_t ports = 0;
 
-    if (!virtio_common_read(m, p, &cfg.place, err) || !props_get_u32(p, "max_ports", &ports, err))
+    if (!virtio_common_read(m, cls, p, &cfg.place, err) ||
+        !props_get_u32(p, "max_ports", &ports, err))
         return false;
     if (props_has(p, "max_ports") && ports == 0)
         return error_set(err, HANOK_ERROR_INVALID, "max_ports= must be at least 1");
@@ -341,10 +377,10 @@ bool create_virtconsole(struct machine *m, const struct device_class *cls, struc
 /* ---- random numbers ---- */
 
 const struct prop_desc props_virtio_rng[] = {
+    VIRTIO_COMMON,
     {"rng", PROP_LINK, NULL, "rng-random or rng-builtin object"},
     {"max-bytes", PROP_U64, "0", "limit per period, 0: none"},
     {"period", PROP_U32, "65536", "milliseconds"},
-    VIRTIO_COMMON,
     {NULL, PROP_STR, NULL, NULL},
 };
 
@@ -354,7 +390,7 @@ bool create_virtio_rng(struct machine *m, const struct device_class *cls, struct
     struct virtio_rng_config cfg = {.filename = NULL};
     const char *rng = NULL;
 
-    return virtio_common_read(m, p, &cfg.place, err) && props_get_str(p, "rng", &rng, err) &&
+    return virtio_common_read(m, cls, p, &cfg.place, err) && props_get_str(p, "rng", &rng, err) &&
            (!rng || machine_rng_source(m, rng, &cfg.filename, err)) &&
            props_get_u64(p, "max-bytes", &cfg.max_bytes, err) &&
            props_get_u32(p, "period", &cfg.period_ms, err) && virtio_rng_new(&cfg, err);
@@ -363,10 +399,10 @@ bool create_virtio_rng(struct machine *m, const struct device_class *cls, struct
 /* ---- balloon ---- */
 
 const struct prop_desc props_virtio_balloon[] = {
+    VIRTIO_COMMON,
     {"deflate-on-oom", PROP_BOOL, "off", "the guest takes memory back before it runs out"},
     {"free-page-reporting", PROP_BOOL, "off", "free pages of the guest go back to the host"},
     {"page-poison", PROP_BOOL, "on", "the guest can tell its poison value"},
-    VIRTIO_COMMON,
     {NULL, PROP_STR, NULL, NULL},
 };
 
@@ -383,7 +419,7 @@ bool create_virtio_balloon(struct machine *m, const struct device_class *cls, st
                                         .on_change = balloon_changed,
                                         .on_change_opaque = m};
 
-    return virtio_common_read(m, p, &cfg.place, err) &&
+    return virtio_common_read(m, cls, p, &cfg.place, err) &&
            props_get_bool(p, "deflate-on-oom", &cfg.deflate_on_oom, err) &&
            props_get_bool(p, "free-page-reporting", &cfg.free_page_reporting, err) &&
            props_get_bool(p, "page-poison", &cfg.page_poison, err) && virtio_balloon_new(&cfg, err);

@@ -79,6 +79,16 @@ static void place_pci(const struct domain *d, json_t *o, const struct address *a
     json_str(o, "addr", addr);
 }
 
+/* The same device where there is no PCI; it takes the first place. */
+static void place_mmio(json_t *o)
+{
+    const char *driver = json_string_value(json_object_get(o, "driver"));
+    if (driver && g_str_has_prefix(driver, "virtio-") && g_str_has_suffix(driver, "-pci")) {
+        int stem = (int)(strlen(driver) - strlen("pci"));
+        json_object_set_new(o, "driver", json_sprintf("%.*sdevice", stem, driver));
+    }
+}
+
 void json_place(const struct domain *d, json_t *o, const struct address *a)
 {
     char text[48];
@@ -94,6 +104,9 @@ void json_place(const struct domain *d, json_t *o, const struct address *a)
         }
         json_str(o, "bus", text);
         json_str(o, "port", a->port);
+        break;
+    case ADDRESS_VIRTIO_MMIO:
+        place_mmio(o);
         break;
     default:
         break;
@@ -582,10 +595,11 @@ static void add_boot(struct argv *a)
 {
     const struct domain *d = a->d;
     const char *pm = domain_is_q35(d) ? "ICH9-LPC" : "PIIX4_PM";
-    if (d->pm.mem.enabled) {
+    bool sleeps = !domain_is_microvm(d);
+    if (sleeps && d->pm.mem.enabled) {
         argv_add(a, "-global", "%s.disable_s3=%d", pm, word_is(d->pm.mem.enabled, "no"));
     }
-    if (d->pm.disk.enabled) {
+    if (sleeps && d->pm.disk.enabled) {
         argv_add(a, "-global", "%s.disable_s4=%d", pm, word_is(d->pm.disk.enabled, "no"));
     }
     g_autoptr(GString) s = g_string_new(NULL);

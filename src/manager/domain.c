@@ -358,6 +358,11 @@ bool domain_is_q35(const struct domain *d)
     return !m || !strcmp(m, "q35") || g_str_has_prefix(m, "pc-q35");
 }
 
+bool domain_is_microvm(const struct domain *d)
+{
+    return word_is(d->os.type.machine, "microvm");
+}
+
 char *disk_source_text(const struct disk *d)
 {
     switch (d->type) {

@@ -130,12 +130,17 @@ static void implied_controllers(struct domain *d)
 {
     struct devices *v = &d->devices;
     bool q35 = domain_is_q35(d), serial_bus = false;
+    bool pci = !domain_is_microvm(d);
     number_controllers(v);
-    need_controller(v, CONTROLLER_USB, 0, q35 ? "qemu-xhci" : "piix3-uhci");
+    if (pci) {
+        need_controller(v, CONTROLLER_USB, 0, q35 ? "qemu-xhci" : "piix3-uhci");
+    }
     if (q35) {
         need_controller(v, CONTROLLER_SATA, 0, NULL);
     }
-    need_controller(v, CONTROLLER_PCI, 0, q35 ? "pcie-root" : "pci-root");
+    if (pci) {
+        need_controller(v, CONTROLLER_PCI, 0, q35 ? "pcie-root" : "pci-root");
+    }
     disk_controllers(v);
     for (unsigned i = 0; i < v->channels->len; i++) {
         serial_bus =
@@ -642,6 +647,24 @@ static bool assign_pci(struct domain *d, GError **err)
            visit_devices(second, v, visit_reserve);
 }
 
+/* Without PCI: the machine has a place for each. */
+static bool visit_mmio(struct plan *p, struct address *a, enum wish wish)
+{
+    if (a->type == ADDRESS_NONE) {
+        a->type = ADDRESS_VIRTIO_MMIO;
+    } else if (a->type == ADDRESS_PCI) {
+        return error_set(p->err, HANOK_ERROR_INVALID,
+                         "machine microvm has no PCI: take <address type='pci'/> away");
+    }
+    return true;
+}
+
+static bool assign_mmio(struct domain *d, GError **err)
+{
+    struct plan p = {.err = err};
+    return visit_devices(&p, &d->devices, visit_mmio);
+}
+
 /* ---- drives, ports ---- */
 
 static void assign_drive(struct disk *k)
@@ -750,7 +773,7 @@ bool domain_assign_addresses(struct domain *d, GError **err)
         assign_drive(v->disks->pdata[i]);
     }
     implied_controllers(d);
-    if (!assign_pci(d, err)) {
+    if (!(domain_is_microvm(d) ? assign_mmio(d, err) : assign_pci(d, err))) {
         return false;
     }
     assign_channels(v);

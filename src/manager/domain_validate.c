@@ -192,6 +192,9 @@ static bool check_disk_place(const struct disk *k, GError **err)
 {
     const struct address *a = &k->info.address;
     bool drive = k->target.bus != DISK_BUS_VIRTIO && k->target.bus != DISK_BUS_USB;
+    if (a->type == ADDRESS_VIRTIO_MMIO && k->target.bus == DISK_BUS_VIRTIO) {
+        return true;
+    }
     if (a->type == ADDRESS_NONE || a->type == (drive                           ? ADDRESS_DRIVE
                                                : k->target.bus == DISK_BUS_USB ? ADDRESS_USB
                                                                                : ADDRESS_PCI)) {

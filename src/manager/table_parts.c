@@ -6,7 +6,7 @@ PUBLIC_WORDS(words_on_off, "on", "off");
 PUBLIC_WORDS(words_virtio_models, "virtio", "virtio-transitional", "virtio-non-transitional");
 
 #define S struct address
-WORDS(address_types, "pci", "drive", "virtio-serial", "usb", "isa");
+WORDS(address_types, "pci", "drive", "virtio-serial", "usb", "isa", "virtio-mmio");
 FIELDS(part_address){
     A_ENUM("type", type, address_types),
     A_UINT("domain", domain),

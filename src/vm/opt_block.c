@@ -343,6 +343,9 @@ static void drive_device(struct vm_options *o, const struct drive *d, const char
     bool ide = d->iface == IF_IDE;
     const char *driver = !ide ? "virtio-blk-pci" : d->media ? "ide-cd" : "ide-hd";
     json_t *dev = json_pack("{ssss}", "driver", driver, "drive", id);
+    if (!ide) {
+        json_object_set_new(dev, ANY_BUS_KEY, json_true());
+    }
     if (ide && d->index != UINT32_MAX) { /* a bus and a unit, once the board is known */
         json_object_set_new(dev, INDEX_KEY, json_integer(d->index));
     }
@@ -440,16 +443,8 @@ static struct props *find_by(GPtrArray *list, const char *key, const char *value
 
 static unsigned drives_per_bus(struct vm_options *o)
 {
-    const char *type = NULL;
-    props_get_str(o->cfg->machine, "type", &type, NULL);
-    for (const struct machine_type *t = machine_types; t->name; t++) {
-        bool meant =
-            type ? !strcmp(t->name, type) || (t->alias && !strcmp(t->alias, type)) : t->is_default;
-        if (meant && t->drives_per_bus) {
-            return t->drives_per_bus;
-        }
-    }
-    return 1;
+    const struct machine_type *t = chosen_machine(o);
+    return t && t->drives_per_bus ? t->drives_per_bus : 1;
 }
 
 static void place_drive(struct props *dev, unsigned per_bus)

@@ -74,4 +74,11 @@ struct debug_item {
 };
 extern const struct debug_item debug_items[];
 
+/* defaults.c: the machine that will be made; NULL when there is none of that name. */
+const struct machine_type *chosen_machine(struct vm_options *o);
+/* After all options: devices that we chose get names that the board has.  A device with this key
+ * (until then) is such a one. */
+#define ANY_BUS_KEY "any-bus"
+void finish_devices(struct vm_options *o);
+
 #endif

@@ -52,6 +52,9 @@ static const char *card_driver(const char *model)
 static void add_card(struct vm_options *o, const char *model, const char *mac, const char *netdev)
 {
     json_t *dev = json_pack("{ssss}", "driver", card_driver(model), "netdev", netdev);
+    if (!strcmp(card_driver(model), card_driver(NULL))) {
+        json_object_set_new(dev, ANY_BUS_KEY, json_true());
+    }
     if (mac) {
         json_object_set_new(dev, "mac", json_string(mac));
     }

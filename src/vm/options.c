@@ -273,6 +273,7 @@ struct vm_options *vm_options_parse(int argc, char *const *argv, GError **err)
     if (!o->answer) {
         apply_defaults(o);
     }
+    finish_devices(o);
     return o;
 }
 

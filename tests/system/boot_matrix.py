@@ -4,7 +4,7 @@
 Each cell: the guest comes up, gets an address by DHCP, fetches a token over HTTP from a server on the host,
 sees its CPUs and memory, reports status 42 through a virtio port and powers off; the process then ends with 0.
 ROOT is disk (ext4 over virtio-blk), nvme, scsi, sata or ide (the same over NVMe, virtio-scsi,
-AHCI, or IDE on machine pc), pc (virtio-blk on machine pc), or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
+AHCI, or IDE on machine pc), pc (virtio-blk on machine pc), microvm (on that machine), or initramfs.  PVH cells boot the vmlinux extracted from the bzImage.
 ROOT pxe-CARD starts SeaBIOS and uefi-CARD OVMF instead: that card's boot code (iPXE) gets an address, a script,
 the kernel and the initramfs from the user network's DHCP and TFTP servers.
 
@@ -24,7 +24,7 @@ from boot_parts import tftp_folder
 from vmtest import CACHE, TOP, Failure, Guest, Skip, WebServer, guest_files, run_tests
 
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-FAST = ["cloud:disk:1:256:jit"]
+FAST = ["cloud:disk:1:256:jit", "cloud:microvm:1:256:jit"]
 ALL = (
     [f"{k}:{r}:{c}:512:jit" for k in ("cloud", "generic") for r in ("disk", "initramfs") for c in (1, 2, 4)]
     + [f"{k}:{r}:{c}:{m}:jit" for k in ("cloud", "generic") for r, c, m in (("initramfs", 1, 128), ("disk", 1, 128),
@@ -33,10 +33,11 @@ ALL = (
     + ["cloud:pc:2:512:jit", "cloud:ide:1:256:jit", "cloud:ide:2:4096:jit", "generic:ide:1:256:jit",
        "686:ide:1:256:jit", "generic:sata:1:384:jit", "generic:sata:2:512:jit"]
     + ["686:disk:1:256:jit", "686-pae:disk:1:256:jit", "686-pae:disk:2:512:jit"]
+    + ["cloud:microvm:1:128:jit", "cloud:microvm:4:4096:jit", "generic:microvm:2:512:jit", "cloud-pvh:microvm:1:256:jit"]
     + ["cloud-pvh:disk:1:256:jit", "cloud-pvh:disk:2:512:jit"]
     + ["cloud:pxe-virtio-net-pci:1:256:jit", "generic:pxe-e1000:2:384:jit", "generic:pxe-e1000e:1:384:jit",
        "generic:uefi-e1000e:1:512:jit", "cloud:uefi-virtio-net-pci:1:512:jit"]
-    + ["cloud:disk:1:256:kvm", "cloud:disk:2:512:kvm"]
+    + ["cloud:disk:1:256:kvm", "cloud:disk:2:512:kvm", "cloud:microvm:2:512:kvm"]
 )
 
 
@@ -45,6 +46,7 @@ DISKS = {
     "disk": ["/dev/vda", "-device", "virtio-blk-pci,drive=root"],
     "scsi": ["/dev/sda", "-device", "virtio-scsi-pci,id=s", "-device", "scsi-hd,drive=root,bus=s.0,scsi-id=3,lun=1"],
     "pc": ["/dev/vda", "-machine", "pc", "-device", "virtio-blk-pci,drive=root"],
+    "microvm": ["/dev/vda", "-machine", "microvm", "-device", "virtio-blk-device,drive=root"],
     "sata": ["/dev/sda", "-device", "ide-hd,drive=root"],
     "ide": ["/dev/sda", "-machine", "pc", "-device", "ide-hd,drive=root"],
     "nvme": ["/dev/nvme0n1", "-device", "nvme,drive=root,serial=root-1"],
@@ -93,17 +95,18 @@ def boot(cell):
         result.touch()
         command = (f"wget -q -O - http://10.0.2.2:{web.port}/;echo;grep -c ^processor /proc/cpuinfo;"
                    f"grep MemTotal /proc/meminfo;grep -c '^{DISKS.get(root, ['-'])[0]} / ext4' /proc/mounts;exit 42").replace(" ", "%20")
+        bus = "device" if root == "microvm" else "pci"
         append = f"console=ttyS0 loglevel=5 hanok.net hanok.run={command}"
         args = ["-accel", accel, "-machine", "q35", "-m", memory, "-smp", cpus, "-nodefaults", "-no-reboot",
-                "-serial", "stdio", "-device", "virtio-rng-pci",
-                "-device", "virtio-balloon-pci", "-device", "virtio-serial-pci",
+                "-serial", "stdio", "-device", f"virtio-rng-{bus}",
+                "-device", f"virtio-balloon-{bus}", "-device", f"virtio-serial-{bus}",
                 "-chardev", f"file,id=result,path={result}",
                 "-device", "virtserialport,chardev=result,name=org.hanok.result"]
         if "-" in root:
             args += from_network(root, work, directory, append)
         else:
             args += ["-kernel", str(kernel_path(flavour, directory)), "-initrd", str(directory / "initrd.img"),
-                     "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0"]
+                     "-netdev", "user,id=n0", "-device", f"virtio-net-{bus},netdev=n0"]
         if root in DISKS:
             disk = Path(work) / "root.img"
             shutil.copyfile(directory / "root.img", disk)

@@ -292,6 +292,57 @@ static void test_piix_tables(void)
     board_free(b);
 }
 
+/* Without PCI: virtio devices by name, address and interrupt; nothing that needs a bridge. */
+static void test_tables_without_pci(void)
+{
+    struct board *b = board_new();
+    g_autofree char *dir = g_dir_make_tmp("acpi-XXXXXX", NULL);
+    g_autofree char *ssdt_aml = g_strdup_printf("%s/ssdt.aml", dir);
+    g_autofree char *dsdt_aml = g_strdup_printf("%s/dsdt.aml", dir);
+    g_autofree char *iasl = g_find_program_in_path("iasl");
+    const struct acpi_virtio virtio[] = {{0, 16, 0xfeb00000, 512}, {11, 19, 0xfeb01600, 512}};
+    uint32_t len, id = 0;
+    struct acpi_config cfg = {.chipset = ACPI_CHIPSET_NO_PCI,
+                              .cpu_count = 1,
+                              .apic_id = &id,
+                              .pm_base = 0x600,
+                              .com_mask = 1,
+                              .no_rtc = true,
+                              .no_pic = true,
+                              .virtio = virtio,
+                              .virtio_count = ARRAY_SIZE(virtio)};
+    acpi_build(b->f, &cfg);
+    g_assert_true(acpi_load(b->f, &b->placer, &b->placed, NULL));
+    g_assert_null(table(b, "MCFG", &len));
+    g_assert_null(table(b, "HPET", &len));
+    const uint8_t *fadt = table(b, "FACP", &len), *madt = table(b, "APIC", &len);
+    g_assert_cmphex(le16_get(fadt + 109), ==, 0x25); /* legacy devices, no VGA, no clock */
+    g_assert_cmphex(le32_get(madt + 40), ==, 0);     /* no 8259 pair */
+    uint64_t dsdt = le32_get(fadt + 40);
+    const uint8_t *ssdt = table(b, "SSDT", &len);
+    if (!iasl) {
+        g_test_skip("iasl is not installed");
+    } else {
+        g_autofree char *s = disassemble(dir, "ssdt", ssdt, len, NULL);
+        g_assert_null(strstr(s, "PCI0"));
+        g_assert_cmpuint(occurrences(s, "LNRO0005"), ==, 2);
+        g_assert_nonnull(strstr(s, "Device (VR11)"));
+        g_assert_nonnull(strstr(s, "0xFEB01600"));
+        g_assert_cmpuint(occurrences(s, "Interrupt (ResourceConsumer, Level, ActiveHigh, Shared"),
+                         ==, 2);
+        g_assert_nonnull(strstr(s, "0x00000013,"));
+        len = le32_get(at(b, dsdt, 36) + 4);
+        g_autofree char *d = disassemble(dir, "dsdt", at(b, dsdt, len), len, ssdt_aml);
+        g_assert_null(strstr(d, "PCI0"));
+        g_assert_null(strstr(d, "PNP0303"));
+        g_assert_nonnull(strstr(d, "Device (COM1)"));
+    }
+    g_unlink(ssdt_aml);
+    g_unlink(dsdt_aml);
+    g_rmdir(dir);
+    board_free(b);
+}
+
 static void test_malformed_commands_are_refused(void)
 {
     struct board *b = board_new();
@@ -447,6 +498,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/acpi/piix", test_piix_tables);
+    g_test_add_func("/acpi/no-pci", test_tables_without_pci);
     g_test_add_func("/acpi/tables", test_root_pointer_and_tables);
     g_test_add_func("/acpi/madt-wide", test_madt_uses_wide_entries_beyond_255);
     g_test_add_func("/acpi/disassembly", test_aml_is_read_by_the_reference_disassembler);

@@ -256,6 +256,63 @@ static void refuse_on(const char *type, const char *device, const char *expected
     vm_config_free(c);
 }
 
+/* Without PCI, and without what is switched off: devices at their places, told by the tables. */
+static void test_microvm_has_no_pci(void)
+{
+    struct vm_config *c = config_new();
+    props_set_str(c->machine, "type", "microvm");
+    props_set_str(c->machine, "rtc", "off");
+    props_set_str(c->machine, "pit", "off");
+    add_device(c, "virtio-rng-device");
+    add_device(c, "virtio-rng-device,bus=virtio-mmio-bus.3");
+    add_device(c, "virtio-net");
+    struct machine *m = machine_make(c);
+    struct io_space *mmio = machine_mmio(m), *pio = machine_pio(m);
+    g_assert_null(machine_pci(m));
+    g_assert_cmphex(io_space_read(mmio, 0xfeb00000, 4), ==, 0x74726976);
+    g_assert_cmpuint(io_space_read(mmio, 0xfeb00008, 4), ==, 4);
+    g_assert_cmpuint(io_space_read(mmio, 0xfeb00208, 4), ==, 1); /* the alias found its bus */
+    g_assert_cmphex(io_space_read(mmio, 0xfeb00400, 4), ==, UINT32_MAX);
+    g_assert_cmpuint(io_space_read(mmio, 0xfeb00608, 4), ==, 4);
+    g_assert_null(io_space_find(pio, 0x70));
+    g_assert_null(io_space_find(pio, 0x40));
+    g_assert_null(io_space_find(pio, 0x60));
+    g_assert_null(io_space_find(pio, 0xcf8));
+    g_assert_nonnull(io_space_find(pio, 0x608)); /* power management: where the tables say */
+    machine_reset(m, CAUSE_HOST_QMP_RESET);
+    g_assert_nonnull(io_space_find(pio, 0x608));
+    g_assert_true(machine_powerdown(m));
+    machine_free(m);
+    vm_config_free(c);
+    refuse_on("microvm", "virtio-blk-pci,drive=x", "has no PCI");
+    refuse_on("microvm", "virtio-rng-device,bus=virtio-mmio-bus.24", "virtio-mmio-bus.23");
+    refuse_on("microvm", "virtio-rng-device,vectors=2", "vectors");
+    refuse_on("q35", "virtio-rng-device", "virtio-blk-pci");
+}
+
+/* What -machine says that cannot be. */
+static void test_microvm_switches_are_checked(void)
+{
+    static const struct {
+        const char *type, *key, *value, *expected;
+    } bad[] = {{"microvm", "pcie", "on", "has no PCI"},
+               {"microvm", "usb", "on", "no PCI bus"},
+               {"microvm", "firmware", "bios.bin", "without firmware"},
+               {"microvm", "rtc", "maybe", "maybe"},
+               {"q35", "isa-serial", "off", "machine type microvm has it"}};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct vm_config *c = config_new();
+        GError *err = NULL;
+        props_set_str(c->machine, "type", bad[i].type);
+        props_set_str(c->machine, bad[i].key, bad[i].value);
+        g_assert_null(machine_new(c, &err));
+        g_test_message("%s", err->message);
+        g_assert_nonnull(strstr(err->message, bad[i].expected));
+        g_clear_error(&err);
+        vm_config_free(c);
+    }
+}
+
 static void refuse(const char *device, const char *expected)
 {
     refuse_on("q35", device, expected);
@@ -469,6 +526,8 @@ int main(int argc, char **argv)
     g_test_add_func("/board/addresses", test_addresses_are_assigned_behind_ports);
     g_test_add_func("/board/terabyte", test_large_memory_is_accepted);
     g_test_add_func("/board/none", test_machine_none_is_empty);
+    g_test_add_func("/board/microvm", test_microvm_has_no_pci);
+    g_test_add_func("/board/microvm-switches", test_microvm_switches_are_checked);
     g_test_add_func("/board/user-errors", test_user_errors_are_sentences);
     g_test_add_func("/board/ids", test_ids_are_unique);
     g_test_add_func("/board/power-off", test_power_off_ends_the_process);

@@ -108,6 +108,36 @@ static void test_board_comes_back(void)
     vm_config_free(c);
 }
 
+/* The board without PCI. */
+static void test_microvm_comes_back(void)
+{
+    struct vm_config *c = vm_config_new();
+    props_set_str(c->machine, "type", "microvm");
+    c->accels = g_strdup("qtest");
+    c->ram_bytes = 16 * MiB;
+    for (const char *const *d = (const char *const[]){"virtio-rng-device", "virtio-balloon-device",
+                                                      "virtio-serial-device", "isa-serial", NULL};
+         *d; d++)
+        g_ptr_array_add(c->devices, props_parse(*d, "driver", NULL));
+    struct machine *a = machine_make(c), *b = machine_make(c);
+    machine_run(a);
+    io_space_write(machine_mmio(a), 0xfeb00270, 4, 3); /* status of the second: driver */
+    io_space_write(machine_mmio(a), 0xfeb00214, 4, 1);
+    io_space_write(machine_pio(a), 0x604, 2, 1); /* SCI_EN */
+    machine_pause(a);
+    g_autoptr(GBytes) one = save(a);
+    load_bytes(b, one);
+    g_autoptr(GBytes) two = save(b);
+    g_assert_true(g_bytes_equal(one, two));
+    g_assert_cmphex(io_space_read(machine_mmio(b), 0xfeb00270, 4), ==, 3);
+    g_assert_cmphex(io_space_read(machine_mmio(b), 0xfeb00210, 4) & 1, ==, 1);
+    machine_reset(b, CAUSE_HOST_QMP_RESET);
+    g_assert_cmphex(io_space_read(machine_mmio(b), 0xfeb00270, 4), ==, 0);
+    machine_free(a);
+    machine_free(b);
+    vm_config_free(c);
+}
+
 /* VGA inside virtio-vga is a second device of the same function: both come back, decoded as before,
  * and a reset takes both to where they start. */
 static void test_cards_come_back(void)
@@ -245,6 +275,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/machine_state/board", test_board_comes_back);
+    g_test_add_func("/machine_state/microvm", test_microvm_comes_back);
     g_test_add_func("/machine_state/cards", test_cards_come_back);
     g_test_add_func("/machine_state/pc", test_pc_comes_back);
     g_test_add_func("/machine_state/processors", test_processors_come_back);

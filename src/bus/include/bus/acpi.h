@@ -19,7 +19,13 @@ struct acpi_range {
     uint64_t base, size_bytes; /* size 0: there is none */
 };
 
-enum acpi_chipset { ACPI_CHIPSET_Q35, ACPI_CHIPSET_PIIX };
+enum acpi_chipset { ACPI_CHIPSET_Q35, ACPI_CHIPSET_PIIX, ACPI_CHIPSET_NO_PCI };
+
+/* A virtio device at a memory address (Linux finds it by its name, LNRO0005). */
+struct acpi_virtio {
+    unsigned uid, gsi;
+    uint32_t base, size_bytes;
+};
 
 struct acpi_config {
     enum acpi_chipset chipset;
@@ -31,7 +37,11 @@ struct acpi_config {
     uint8_t com_mask;      /* bit n: COM(n+1) is there */
     uint16_t pvpanic_port; /* 0: none */
     bool hpet, sleep_s3, sleep_s4;
-    unsigned (*pirq)(unsigned slot, unsigned pin); /* 0 = PIRQ A, 1 = B ...: becomes _PRT */
+    bool no_rtc, no_pic; /* not there, or nobody is to know */
+    const struct acpi_virtio *virtio;
+    unsigned virtio_count;
+    unsigned (*pirq)(unsigned slot,
+                     unsigned pin); /* 0 = PIRQ A, 1 = B ...: becomes _PRT; NULL without PCI */
 };
 
 /* Adds or replaces the three ACPI files. */

@@ -153,6 +153,7 @@ struct machine_type {
     unsigned max_cpus;
     unsigned drives_per_bus;   /* on the buses "ide.N" of the board's controller */
     const struct board *board; /* NULL: an empty machine */
+    bool no_pci;               /* nor other chips of a PC with PCI; virtio devices end in -device */
 };
 extern const struct machine_type machine_types[]; /* ends with name == NULL */
 

@@ -21,6 +21,7 @@ enum address_type {
     ADDRESS_VIRTIO_SERIAL,
     ADDRESS_USB,
     ADDRESS_ISA,
+    ADDRESS_VIRTIO_MMIO,
 };
 
 struct address {
@@ -829,7 +830,8 @@ void domain_vcpus_count(struct domain *d); /* <vcpu current=''> as <vcpus> says 
 bool domain_set_vcpus(struct domain *d, int64_t n, bool hotpluggable, GError **err);
 unsigned domain_iothread_id(const struct domain *d, unsigned i); /* of the i-th: "iothreadID" */
 bool domain_is_q35(const struct domain *d);
-bool domain_is_qemu(const struct domain *d); /* its emulator is not hanok-vm */
+bool domain_is_microvm(const struct domain *d); /* no PCI: virtio at memory addresses */
+bool domain_is_qemu(const struct domain *d);    /* its emulator is not hanok-vm */
 /* A program of this project: beside the one that runs, or in PATH; NULL when it is nowhere. */
 char *program_beside(const char *name);
 /* What a disk's source is, for people: file, device or URL; NULL when empty. */
