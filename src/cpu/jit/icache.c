@@ -32,6 +32,8 @@
  * code bit.  Look and clearing are one step under the code lock, and so are announcing (`decoding`)
  * and marking: either the clearer sees A's announcement, or A finds the bit clear and revokes anew.
  */
+#include "recent.h"
+#include "seen.h"
 #include "tr.h"
 
 #include "base/areas.h"
@@ -46,7 +48,6 @@
 #define ARENA_BYTES   (256 * MiB)
 #define INBOX_RANGES  64u
 #define RETIRE_PAGES  16u
-#define SEEN_SIZE     65536u
 #define GRANULE_SHIFT 6 /* 64 pieces of 64 bytes per page */
 
 struct code_page {
@@ -56,6 +57,8 @@ struct code_page {
     struct block *cross;                /* ending here, by cross_next */
     struct block *bucket[PAGE_BUCKETS]; /* starting here, by bucket_next */
     uint64_t granules;                  /* bytes that are decoded */
+    uint64_t
+        starts[8]; /* of 8 bytes each: a block has begun there since the page was without any */
 };
 
 struct code_range {
@@ -84,11 +87,9 @@ struct icache {
     unsigned inbox_count;
     bool inbox_overflow;
     /* vcpu's thread only */
-    uint16_t seen[SEEN_SIZE]; /* how often code was run, see seen_before */
-    uint32_t dice;
+    struct seen *seen;
     struct block once; /* what is not kept; see block_once */
-    struct insn once_insn[BLOCK_INSNS_MAX + 1];
-    const struct block *once_of; /* those are this block's instructions too */
+    struct recent *recent;
     struct block scratch;
     struct insn scratch_insn[2];
 };
@@ -114,6 +115,16 @@ static struct code_page *page_find(struct icache *ic, uintptr_t host)
     while (p && p->host != page_start(host))
         p = p->hash_next;
     return p;
+}
+
+static inline uint64_t starts_mask(uintptr_t host)
+{
+    return BIT64(host >> 3 & 63);
+}
+
+static inline unsigned starts_word(uintptr_t host)
+{
+    return host >> 9 & 7;
 }
 
 static bool page_holds_code(const struct code_page *p)
@@ -144,6 +155,8 @@ struct icache *icache_new(struct jit_cpu *c)
 
     decode_init();
     pthread_mutex_init(&ic->lock, NULL);
+    ic->recent = recent_new();
+    ic->seen = seen_new();
     ic->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (ic->arena == MAP_FAILED)
@@ -161,6 +174,8 @@ void icache_free(struct icache *ic)
         return;
     memory_area_del(ic->arena);
     munmap(ic->arena, ARENA_BYTES);
+    recent_free(ic->recent);
+    seen_free(ic->seen);
     pthread_mutex_destroy(&ic->lock);
     g_free(ic);
 }
@@ -174,7 +189,7 @@ static void stop_running_block(struct jit_cpu *c)
     c->link = NULL;
     if (!b || !b->insn || !c->cur)
         return;
-    c->icache->once_of = NULL;
+    recent_forget(c->icache->recent, b->host, b->key);
     /* By offset: cur may be a copy of the entry (op_locked_alone). */
     for (struct insn *i = b->insn; i < b->insn + b->count; i++)
         if (i->off > c->cur->off)
@@ -195,7 +210,6 @@ void icache_flush(struct jit_cpu *c)
     tr_cache_flush(c);
     ic->arena_next = ic->arena;
     ic->arena_top = ic->arena + ARENA_BYTES;
-    ic->once_of = NULL;
 }
 
 static struct code_page *page_get(struct icache *ic, uintptr_t host)
@@ -225,43 +239,6 @@ static void list_remove(struct block **at, const struct block *b, size_t next_fi
         *at = *(struct block **)((const uint8_t *)b + next_field);
 }
 
-/* ---- what has been seen ---- */
-
-#define SEEN_COUNT 3u /* an entry: how often, up to 3; which code */
-
-static uint16_t *seen_entry(struct icache *ic, uintptr_t host, uint32_t key, uint16_t *tag)
-{
-    uint64_t h = (host ^ (uint64_t)key << 48) * 0x9e3779b97f4a7c15ull;
-
-    *tag = (uint16_t)(h >> 32) & (uint16_t)~SEEN_COUNT;
-    return &ic->seen[h >> 48];
-}
-
-/* How often code has been run before, up to 3.  Of two that share an entry, one stays there for
- * some turns, so that both get warm. */
-static unsigned seen_before(struct icache *ic, uintptr_t host, uint32_t key)
-{
-    uint16_t tag, *seen = seen_entry(ic, host, key, &tag);
-    unsigned count = *seen & SEEN_COUNT;
-
-    if (!count || (*seen & ~SEEN_COUNT) != tag) {
-        ic->dice = ic->dice * 1664525 + 1013904223;
-        if (!count || ic->dice >> 31)
-            *seen = tag | 1;
-        return 0;
-    }
-    *seen = (uint16_t)(tag | MIN_OF(count + 1, SEEN_COUNT));
-    return count;
-}
-
-/* Code that was changed is as good as new, but for having been run. */
-static void seen_again(struct jit_cpu *c, const struct block *b)
-{
-    uint16_t tag, *seen = seen_entry(c->icache, b->host, b->key, &tag);
-
-    *seen = tag | 1;
-}
-
 static void block_drop(struct jit_cpu *c, struct block *b)
 {
     struct icache *ic = c->icache;
@@ -275,9 +252,7 @@ static void block_drop(struct jit_cpu *c, struct block *b)
     pthread_mutex_unlock(&ic->lock);
     if (e->block == b)
         *e = (struct jump_cache_entry){0};
-    if (ic->once_of == b)
-        ic->once_of = NULL;
-    seen_again(c, b);
+    seen_again(ic->seen, b->host, b->key);
     if (b->tr)
         tr_drop(c, b);
     for (struct block *o = b->page->blocks; o; o = o->page_next)
@@ -314,8 +289,10 @@ static void page_invalidate(struct jit_cpu *c, struct code_page *p, uintptr_t st
         if (b->host2 < end && b->host2 + b->bytes - part > start)
             block_drop(c, b);
     }
-    if (!page_holds_code(p))
+    if (!page_holds_code(p)) {
         p->granules = 0;
+        memset(p->starts, 0, sizeof(p->starts));
+    }
 }
 
 static void once_invalidate(struct jit_cpu *c, uintptr_t start, uintptr_t end)
@@ -545,6 +522,7 @@ static void block_insert(struct jit_cpu *c, struct block *b)
         end = p->host + GUEST_PAGE_SIZE;
     }
     p->granules |= granule_mask(b->host, end);
+    p->starts[starts_word(b->host)] |= starts_mask(b->host);
     ic->decoding[0] = ic->decoding[1] = 0;
     pthread_mutex_unlock(&ic->lock);
 }
@@ -581,26 +559,41 @@ static bool decode_crossing(struct jit_cpu *c, struct block *b, uint64_t linear)
     return true;
 }
 
-/* Into the place for what is not kept; 0 when already the first goes on in the next page. */
+/* ic->once becomes the code at host; 0 when already the first instruction goes on in the next page.
+ */
 static unsigned once_decode(struct jit_cpu *c, uintptr_t host)
 {
     struct icache *ic = c->icache;
+    struct block *b = &ic->once;
+    struct recent_code code;
 
-    ic->once_of = NULL;
-    ic->once = (struct block){.host = host, .key = c->mode_key, .insn = ic->once_insn};
-    return decode_page(c, &ic->once);
+    *b = (struct block){.host = host, .key = c->mode_key};
+    if (recent_find(ic->recent, host, b->key, &code)) {
+        b->insn = code.insn;
+        b->count = code.count;
+        b->bytes = code.bytes;
+        return b->count;
+    }
+    b->insn = recent_place(ic->recent);
+    if (!decode_page(c, b))
+        return 0;
+    code = (struct recent_code){b->insn, b->count, b->bytes};
+    recent_keep(ic->recent, host, b->key, &code);
+    return b->count;
 }
 
 /* Most code of a starting system runs once, and what is translated is hardly ever interpreted
- * again: so instructions are decoded into a place that the next block takes, until a block is warm,
- * and then its head alone is kept.  Where there is no translator they are kept from the second time
- * on.  True when it was done so.  A store to the page is noticed as one to a page that is being
- * decoded, and ends the block (once_invalidate). */
+ * again: so the instructions of a block are only remembered for a while until it is warm, and then
+ * its head alone is kept.  Where there is no translator they are kept from the second time on.
+ * True when it was done so.  A store to the page is noticed as one to a page that is being decoded,
+ * and ends the block (once_invalidate). */
 static bool block_once(struct jit_cpu *c, uintptr_t host, const struct tlb_exec *e, bool lean)
 {
-    unsigned runs = seen_before(c->icache, host, c->mode_key);
+    unsigned runs = seen_before(c->icache->seen, host, c->mode_key);
 
     if (runs >= (lean ? MIN_OF(c->tr.cache->warm + 1, SEEN_COUNT) : 1))
+        return false;
+    if (lean && c->cpl == 3 && seen_at_once(c->icache->seen, runs))
         return false;
     code_page_announce(c, host, e, 0);
     return once_decode(c, host) != 0;
@@ -633,7 +626,6 @@ static struct block *block_build(struct jit_cpu *c, uint64_t linear, uintptr_t h
         b->count = ic->once.count;
         b->bytes = ic->once.bytes;
         b->heat = (uint16_t)c->tr.cache->warm;
-        ic->once_of = b;
         arena_take(ic, sizeof(*b));
     } else {
         b->insn = (struct insn *)(b + 1);
@@ -651,15 +643,12 @@ const struct insn *icache_insns(struct jit_cpu *c, struct block *b)
 
     if (b->insn)
         return b->insn;
-    if (ic->once_of == b)
-        return ic->once_insn;
     once_decode(c, b->host);
     if (ic->once.count != b->count || ic->once.bytes != b->bytes) {
         block_drop(c, b); /* another vcpu has stored there, and its note is on the way */
         return NULL;
     }
-    ic->once_of = b;
-    return ic->once_insn;
+    return ic->once.insn;
 }
 
 /* What is interpreted though it is translated (MMIO, another address) may be so often. */
@@ -671,10 +660,8 @@ struct block *icache_decoded(struct jit_cpu *c, struct block *b)
     c->cur = NULL;
     if (!from)
         return icache_scratch(c);
-    if (b->decodes++ == 0 || ic->arena_next + insn_bytes(b) > ic->arena_top) {
-        ic->once_of = NULL;
+    if (b->decodes++ == 0 || ic->arena_next + insn_bytes(b) > ic->arena_top)
         return &ic->once;
-    }
     b->insn = memcpy(ic->arena_next, from, insn_bytes(b));
     if (b->insn[b->count - 1].priv == &ic->once)
         b->insn[b->count - 1].priv = b;
@@ -690,6 +677,14 @@ static bool crossing_is_valid(struct jit_cpu *c, const struct block *b, uint64_t
     return e && next - e->tag + e->host == b->host2;
 }
 
+/* What is looked at when there is no block yet. */
+static inline void soon(struct icache *ic, uintptr_t host, uint32_t key)
+{
+    seen_soon(ic->seen, host, key);
+    __builtin_prefetch((const void *)host);
+    recent_soon(ic->recent, host, key);
+}
+
 struct block *icache_lookup(struct jit_cpu *c)
 {
     struct icache *ic = c->icache;
@@ -700,8 +695,9 @@ struct block *icache_lookup(struct jit_cpu *c)
     if (!e)
         return icache_scratch(c);
     uintptr_t host = linear - e->tag + e->host;
+    soon(ic, host, c->mode_key);
     struct code_page *p = page_find(ic, host);
-    if (p)
+    if (p && (p->starts[starts_word(host)] & starts_mask(host)))
         b = p->bucket[bucket_of(host)];
     while (b && (b->host != host || b->key != c->mode_key))
         b = b->bucket_next;

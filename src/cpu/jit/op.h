@@ -30,10 +30,12 @@ struct block {
     uintptr_t host2; /* page-crossing instruction: host address of its first byte in page 2, or 0 */
     uint32_t key;    /* mode_key */
     uint16_t count, bytes;
-    uint16_t heat;     /* times run by the interpreter, up to a point */
-    bool cold;         /* cannot be translated */
-    uint8_t decodes;   /* times its instructions were wanted and not there */
-    struct tblock *tr; /* its translations, one for each linear address and key */
+    uint16_t heat;       /* times run by the interpreter, up to a point */
+    bool cold;           /* cannot be translated */
+    uint8_t decodes;     /* times its instructions were wanted and not there */
+    struct tblock *tr;   /* its translations, one for each linear address and key */
+    uint64_t sought;     /* where one was looked for in vain last */
+    uint32_t sought_key; /* under which key; 0, which is none: nowhere */
     struct block *page_next, *bucket_next, *cross_next;
     struct code_page *page, *page2;
     struct block *link[2]; /* same-page successors: not taken / taken; NULL = look up */

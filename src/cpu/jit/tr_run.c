@@ -316,15 +316,21 @@ uint64_t tr_system(struct jit_cpu *c, uint64_t unused, uint32_t index)
 
 static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t key, uint32_t id)
 {
-    struct tblock *t = tr_find(b, c->st.rip, key);
+    struct tblock *t = NULL;
 
-    if (t || b->cold)
-        return t;
+    if (b->sought != c->st.rip || b->sought_key != key) {
+        t = tr_find(b, c->st.rip, key);
+        if (t || b->cold)
+            return t;
+        b->sought = c->st.rip;
+        b->sought_key = key;
+    }
     /* What has been translated for other addresses has to be worth another time. */
     if (b->heat < (b->tr ? c->tr.cache->warm * 8 : c->tr.cache->warm)) {
         b->heat++;
         return NULL;
     }
+    b->sought_key = 0;
     t = tr_translate(c, b, key, id);
     if (!t && !c->tr.cache->full)
         b->cold = true;
