@@ -77,6 +77,7 @@ enum tr_kind {
     TK_MOFFS,
     TK_SHIFT_CL,
     TK_BT_REG, /* a bit offset in a register reaches beyond a memory operand */
+    TK_SREG,   /* a segment register's selector into a general register */
     TK_CMPXCHGB,
     TK_PUSH_R,
     TK_PUSH_I,
@@ -108,6 +109,7 @@ enum tr_kind {
     TK_STAC,
     TK_CLAC,
     TK_POPF,
+    TK_CR2, /* read */
 };
 enum { /* roles of ModRM operands that are general registers or memory */
        ROLE_REG_R = 1,

@@ -134,7 +134,7 @@ static bool ends_before(const struct tr_insn *d)
 /* The last of its block, but translated. */
 static bool is_last(const struct tr_insn *d)
 {
-    return d->op.kind >= TK_STI && d->op.kind <= TK_POPF;
+    return d->op.kind >= TK_STI && d->op.kind <= TK_CR2;
 }
 
 /* Operands whose segment has to be looked at. */
@@ -213,6 +213,7 @@ static void emit(struct tr *t)
     case TK_STAC:
     case TK_CLAC:
     case TK_POPF:
+    case TK_CR2:
         tr_sys(t);
         break;
     default:

@@ -159,6 +159,43 @@ static void modrm_registers(struct tr *t, const struct tr_insn *d)
         e_store64(t, &t->c->st.gpr[reg_home - HR_MEM], reg);
 }
 
+/* The bit that a number in a register names: in the word of memory that it lies in. */
+static void bt_memory(struct tr *t, const struct tr_insn *d)
+{
+    unsigned h = hreg(d->reg), log2 = d->w ? 3 : 2;
+    bool write = d->op.roles & ROLE_RM_W;
+
+    if (d->live)
+        tr_flags_clobber(t);
+    tr_linear(t, 0);
+    unsigned number = e_get(t, h, HR_S1);
+    e_op(t, 0, E_W, 0, d->w ? 0x8b : 0x63, HR_S1, op_reg(number)); /* movsxd of 32 bits */
+    e_op(t, 0, E_W, 0, 0xc1, 7, op_reg(HR_S1)), e8(t, (uint8_t)(log2 + 3));
+    e_lea(t, true, HR_S0, HR_S0, HR_S1, log2, 0);
+    tr_probe(t, 1u << log2, write, !write);
+    e_mov32(t, HR_S1, e_get(t, h, HR_S1));
+    e_op(t, 0, 0, 0, 0x83, 4, op_reg(HR_S1)), e8(t, (uint8_t)((8u << log2) - 1));
+    if (d->live_after & ~d->op.writes) {
+        e_store64(t, &t->c->tr.value, HR_S1);
+        tr_flags_need(t);
+        e_load64(t, HR_S1, &t->c->tr.value);
+    }
+    if (!write)
+        e_op(t, 0, d->w ? E_W : 0, 0, 0x8b, HR_S0, op_s0(t));
+    if (d->lock)
+        e8(t, 0xf0);
+    e_op(t, 0, d->w ? E_W : 0, 1, d->opcode, HR_S1, write ? op_s0(t) : op_reg(HR_S0));
+}
+
+static void from_sreg(struct tr *t, const struct tr_insn *d)
+{
+    unsigned h = hreg(d->rm), to = in_memory(h) ? HR_S1 : h;
+
+    e_op(t, 0, 0, 1, 0xb7, to, op_abs(&t->c->st.seg[d->modrm >> 3 & 7].sel)); /* movzx, word */
+    if (in_memory(h))
+        store_back(t, h);
+}
+
 /* ---- AH, CH, DH, BH ---- */
 
 static bool is_high(const struct tr_insn *d, unsigned n)
@@ -166,64 +203,82 @@ static bool is_high(const struct tr_insn *d, unsigned n)
     return !(d->rex & 0x40) && n >= 4 && n < 8;
 }
 
-/* Only rax, rdx and rbx have their high byte within reach, and only without REX. A source is first
- * copied to S1; other forms are encoded when nothing asks for REX. */
-static bool high_byte(struct tr *t, const struct tr_insn *d)
+/* The encoding of byte register n without REX; 4 and more for a low one that has none.  The guest's
+ * rcx is in S1 meanwhile, which is the host's rcx, when CH is among the operands. */
+static unsigned byte_number(const struct tr_insn *d, unsigned n, bool ch)
+{
+    return is_high(d, n) || (ch && n == R_RCX) ? n : hreg(n) < 4 ? hreg(n) : HR_MEM;
+}
+
+static bool of_rcx(const struct tr_insn *d, unsigned n)
+{
+    return n == R_RCX || (is_high(d, n) && n - 4 == R_RCX);
+}
+
+static bool byte_reg(const struct tr_insn *d)
+{
+    return (d->op.roles & ROLE_BYTE) && (d->op.roles & (ROLE_REG_R | ROLE_REG_W));
+}
+
+static bool has_ch(const struct tr_insn *d)
+{
+    return !(d->rex & 0x40) &&
+           ((byte_reg(d) && d->reg == 5) || (!(d->i->flags & INSN_MEM) && d->rm == 5));
+}
+
+/* MOVZX, MOVSX: through S1. */
+static void high_byte_extended(struct tr *t, const struct tr_insn *d)
+{
+    unsigned reg = hreg(d->reg);
+
+    e8(t, 0x0f), e8(t, d->opcode), e8(t, 0xc0 | HR_S1 << 3 | d->rm);
+    e_op(t, 0, d->w ? E_W : 0, 0, d->opcode == 0xbe && d->w ? 0x63 : 0x89,
+         d->opcode == 0xbe && d->w ? reg : HR_S1, op_reg(d->opcode == 0xbe && d->w ? HR_S1 : reg));
+}
+
+/* Only rax, rdx, rbx and S1 have their high byte within reach, and only without REX. A source that
+ * is extended is first copied to S1; other forms are encoded when nothing asks for REX. */
+static void high_byte(struct tr *t, const struct tr_insn *d)
 {
     unsigned roles = d->op.roles;
-    bool mem = d->i->flags & INSN_MEM;
-    bool reg_high =
-        (roles & ROLE_BYTE) && (roles & (ROLE_REG_R | ROLE_REG_W)) && is_high(d, d->reg);
-    bool rm_high = !mem && is_high(d, d->rm);
-    unsigned reg = hreg(d->reg), rm = hreg(d->rm);
+    bool mem = d->i->flags & INSN_MEM, ch = has_ch(d), back = false;
 
-    if ((reg_high && d->reg == 5) || (rm_high && d->rm == 5))
-        return false;                    /* CH: the guest's rcx is elsewhere */
-    if (rm_high && (roles & ROLE_RM8)) { /* MOVZX, MOVSX: through S1 */
-        e8(t, 0x0f), e8(t, d->opcode), e8(t, 0xc0 | HR_S1 << 3 | d->rm);
-        if (in_memory(reg))
-            return false;
-        if (d->size == 2)
-            e8(t, 0x66);
-        e_op(t, 0, d->w ? E_W : 0, 0, d->opcode == 0xbe && d->w ? 0x63 : 0x89,
-             d->opcode == 0xbe && d->w ? reg : HR_S1,
-             op_reg(d->opcode == 0xbe && d->w ? HR_S1 : reg));
-        return true;
-    }
     if (mem) {
         tr_operand(t, 1, roles & ROLE_RM_W, true);
         if (d->op.reads)
             tr_flags_need(t);
+    }
+    if (ch)
+        e_mov(t, HR_S1, HR_RCX);
+    if (!mem && (roles & ROLE_RM8)) {
+        high_byte_extended(t, d);
+    } else if (mem) {
         put(t, d, d->reg, 0, op_s0(t)); /* the raw number, and [rdi] needs no REX */
-        return true;
-    }
-    if (!(roles & (ROLE_REG_R | ROLE_REG_W))) {
+        back = roles & ROLE_REG_W;
+    } else if (!(roles & (ROLE_REG_R | ROLE_REG_W))) {
         put(t, d, d->reg & 7, 0, op_reg(d->rm));
-        return true;
+        back = roles & ROLE_RM_W;
+    } else {
+        put(t, d, byte_number(d, d->reg, ch), 0, op_reg(byte_number(d, d->rm, ch)));
+        back = ((roles & ROLE_REG_W) && of_rcx(d, d->reg)) ||
+               ((roles & ROLE_RM_W) && of_rcx(d, d->rm));
     }
-    if ((!reg_high && reg >= 4) || (!rm_high && rm >= 4))
-        return false;
-    put(t, d, reg_high ? d->reg : reg, 0, op_reg(rm_high ? d->rm : rm));
-    return true;
+    if (ch && back)
+        e_mov(t, HR_RCX, HR_S1);
 }
 
-/* Whether high_byte can do it, without emitting anything. */
+/* Whether high_byte can do it. */
 static bool high_byte_ok(const struct tr_insn *d)
 {
-    unsigned roles = d->op.roles;
     bool mem = d->i->flags & INSN_MEM;
-    bool has_reg = roles & (ROLE_REG_R | ROLE_REG_W);
-    bool reg_high = (roles & ROLE_BYTE) && has_reg && is_high(d, d->reg);
-    bool rm_high = !mem && is_high(d, d->rm);
-    unsigned reg = hreg(d->reg), rm = hreg(d->rm);
 
-    if (d->op.kind != TK_MODRM || (reg_high && d->reg == 5) || (rm_high && d->rm == 5) || d->lock)
+    if (d->op.kind != TK_MODRM || d->lock)
         return false;
-    if (rm_high && (roles & ROLE_RM8))
-        return d->map == 1 && !in_memory(reg) && d->size >= 4;
-    if (mem || !has_reg)
+    if (!mem && (d->op.roles & ROLE_RM8))
+        return d->map == 1 && !in_memory(hreg(d->reg)) && d->size >= 4;
+    if (mem || !(d->op.roles & (ROLE_REG_R | ROLE_REG_W)))
         return true;
-    return (reg_high || reg < 4) && (rm_high || rm < 4);
+    return byte_number(d, d->reg, has_ch(d)) < 8 && byte_number(d, d->rm, has_ch(d)) < 8;
 }
 
 /* ---- one by one ---- */
@@ -367,8 +422,10 @@ static void cmpxchgb(struct tr *t, const struct tr_insn *d)
     if (d->live_after & ~TF_Z)
         tr_flags_need(t);
     e_mov(t, HR_S1, HR_RCX);
-    if (d->w)
+    if (d->w) {
         tr_note_fault(t); /* misaligned */
+        t->in->keep = true;
+    }
     if (d->lock)
         e8(t, 0xf0);
     e_op(t, 0, d->w ? E_W : 0, 1, 0xc7, 1, op_s0(t));
@@ -383,8 +440,10 @@ bool tr_int_beyond_reach(const struct tr_insn *d)
         return !high_byte_ok(d);
     if (d->op.kind == TK_SHIFT_CL)
         return (d->op.roles & ROLE_REG_R) && in_memory(hreg(d->reg));
-    if (d->op.kind == TK_BT_REG)
-        return d->i->flags & INSN_MEM;
+    if (d->op.kind == TK_BT_REG && (d->i->flags & INSN_MEM))
+        return d->i->addrsize != 8 || d->size < 4;
+    if (d->op.kind == TK_SREG)
+        return (d->i->flags & INSN_MEM) || d->size < 4;
     /* MULX from memory: S0 is the address, and there is one other */
     if ((d->i->flags & INSN_MEM) && (d->op.roles & ROLE_REG_W) && (d->op.roles & ROLE_V_W))
         return in_memory(hreg(d->reg)) && in_memory(hreg(d->vvvv));
@@ -396,7 +455,7 @@ bool tr_int_beyond_reach(const struct tr_insn *d)
 static void modrm(struct tr *t, const struct tr_insn *d)
 {
     if (d->high8)
-        (void)high_byte(t, d);
+        high_byte(t, d);
     else if (d->i->flags & INSN_MEM)
         modrm_memory(t, d);
     else
@@ -415,8 +474,16 @@ void tr_int(struct tr *t)
     if (touches && !(d->i->flags & INSN_MEM) && (d->op.reads | (d->live_after & ~d->op.writes)))
         tr_flags_need(t);
     switch (d->op.kind) {
-    case TK_MODRM:
     case TK_BT_REG:
+        if (d->i->flags & INSN_MEM)
+            bt_memory(t, d);
+        else
+            modrm(t, d);
+        break;
+    case TK_SREG:
+        from_sreg(t, d);
+        break;
+    case TK_MODRM:
         modrm(t, d);
         break;
     case TK_PLAIN:

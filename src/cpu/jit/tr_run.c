@@ -102,14 +102,14 @@ static _Noreturn void to_interpreter(struct jit_cpu *c)
     cpu_restart(c);
 }
 
-/* Exceptions that take precedence over what the access itself may raise: alignment, a pending x87
- * exception.  And under an opmask it is not known here what is accessed. */
+/* Exceptions that take precedence over what the access itself may raise: alignment (CMPXCHG16B's
+ * too), a pending x87 exception.  And under an opmask it is not known here what is accessed. */
 static bool comes_first(struct jit_cpu *c, const struct insn *i, uint64_t linear)
 {
     const struct fpu_op *op;
 
     if (!i || !(i->flags & INSN_FPU))
-        return false;
+        return i && i->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B && linear % 16;
     op = i->priv;
     return (op->flags & FPU_MASKED) || (op->align_mask & linear) ||
            ((op->flags & FPU_X87) && fpu_of(c)->x87_unmasked);

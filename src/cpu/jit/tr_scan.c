@@ -46,6 +46,16 @@ static void alu_rows(void)
     }
 }
 
+static void string_rows(void)
+{
+    for (unsigned k = 0; k < 2; k++) {
+        unsigned byte = k ? 0 : ROLE_BYTE;
+        row(one, 0xa4 + k, TK_MOVS, byte, 0, 0);
+        row(one, 0xaa + k, TK_STOS, byte, 0, 0);
+        row(one, 0xac + k, TK_LODS, byte, 0, 0);
+    }
+}
+
 static void one_rows(void)
 {
     alu_rows();
@@ -73,6 +83,7 @@ static void one_rows(void)
     row(one, 0x89, TK_MODRM, ROLE_REG_R | ROLE_RM_W, 0, 0);
     row(one, 0x8a, TK_MODRM, ROLE_REG_W | ROLE_RM_R | ROLE_BYTE, 0, 0);
     row(one, 0x8b, TK_MODRM, ROLE_REG_W | ROLE_RM_R, 0, 0);
+    row(one, 0x8c, TK_SREG, 0, 0, 0);
     row(one, 0x8d, TK_LEA, 0, 0, 0);
     row(one, 0x8f, TK_POP_M, 0, 0, 0);
     row(one, 0x98, TK_PLAIN, 0, 0, 0);
@@ -90,12 +101,7 @@ static void one_rows(void)
     row(one, 0xfd, TK_STD, 0, 0, 0);
     for (unsigned k = 0; k < 4; k++)
         row(one, 0xa0 + k, TK_MOFFS, k & 1 ? 0 : ROLE_BYTE, 0, 0);
-    for (unsigned k = 0; k < 2; k++) {
-        unsigned byte = k ? 0 : ROLE_BYTE;
-        row(one, 0xa4 + k, TK_MOVS, byte, 0, 0);
-        row(one, 0xaa + k, TK_STOS, byte, 0, 0);
-        row(one, 0xac + k, TK_LODS, byte, 0, 0);
-    }
+    string_rows();
     row(one, 0xa8, TK_ACC_IMM, ROLE_BYTE, 0, TF_ALL);
     row(one, 0xa9, TK_ACC_IMM, 0, 0, TF_ALL);
     row(one, 0xc2, TK_RET, 0, 0, 0);
@@ -261,6 +267,10 @@ static void two_groups(struct tr_insn *d)
 
     if (d->opcode == 0x01 && d->modrm == 0xf8)
         d->op.kind = TK_SWAPGS;
+    else if (d->opcode == 0x01 && d->modrm == 0xf9) /* RDTSCP */
+        d->op.kind = TK_RDTSC;
+    else if (d->opcode == 0x20 && d->reg == 2)
+        d->op.kind = TK_CR2;
     else if (d->opcode == 0x01 && (d->modrm == 0xca || d->modrm == 0xcb))
         d->op.kind = d->modrm == 0xca ? TK_CLAC : TK_STAC;
     else if (d->opcode == 0xba && n >= 4) /* BT BTS BTR BTC imm8 */

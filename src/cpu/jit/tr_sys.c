@@ -1,6 +1,6 @@
 /* tr_sys.c - the privileged instructions that kernels run most, where they cannot fault: CLI, STI,
  * SWAPGS, STAC and CLAC at CPL 0 (which is part of tr_key(), as are CR4.SMAP and CR4.TSD), PUSHF,
- * POPF, CLD, STD, RDTSC.
+ * POPF, CLD, STD, RDTSC and RDTSCP, the page fault's address in CR2.
  *
  * IF, DF and the other system flags live in st.rflags, never in the host's. */
 #include "tr_emit.h"
@@ -49,10 +49,13 @@ bool tr_sys_ok(const struct tr *t, const struct tr_insn *d)
     case TK_CLAC: /* with CR4.SMAP there is the feature */
         return t->code64 && t->c->cpl == 0 && (t->c->st.cr4 & CR4_SMAP);
     case TK_RDTSC:
+        if (d->has_modrm && !sys_has(t->c, FEAT_8000_0001_EDX, 27))
+            return false;
         return !set_of(t->c)->host_mul && (t->c->cpl == 0 || !(t->c->st.cr4 & CR4_TSD));
     case TK_CLI:
         return t->c->cpl == 0;
     case TK_SWAPGS:
+    case TK_CR2:
         return t->code64 && t->c->cpl == 0;
     case TK_PUSHF:
     case TK_POPF:
@@ -190,6 +193,19 @@ static void rdtsc(struct tr *t)
     e_mov(t, HR_RDX, HR_RAX);
     e_op(t, 0, E_W, 0, 0xc1, 5, op_reg(HR_RDX)), e8(t, 32);
     e_mov32(t, HR_RAX, HR_RAX);
+    if (t->in->has_modrm) /* RDTSCP */
+        e_load32(t, HR_RCX, &t->c->st.tsc_aux);
+}
+
+/* The block ends with it only because other control registers are read by the same opcode. */
+static void read_cr2(struct tr *t)
+{
+    unsigned h = hreg(t->in->rm);
+
+    e_load64(t, in_memory(h) ? HR_S1 : h, &t->c->st.cr2);
+    if (in_memory(h))
+        e_store64(t, &t->c->st.gpr[h - HR_MEM], HR_S1);
+    tr_leave_to(t, tr_next_rip(t), false, false);
 }
 
 void tr_sys(struct tr *t)
@@ -206,6 +222,9 @@ void tr_sys(struct tr *t)
         break;
     case TK_CLAC:
         set_ac(t, false);
+        break;
+    case TK_CR2:
+        read_cr2(t);
         break;
     case TK_CLI:
         change(t, 4, ~FL_IF);

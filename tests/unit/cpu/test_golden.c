@@ -44,6 +44,9 @@
     X(bits, "bsfl %ecx, %eax; btl $3, %edx; bswapl %ecx; setz %al; cmovneq %rdi, %rax")            \
     X(compare_exchange, "lock; cmpxchgq %rcx, (%rbx); xchgl %eax, (%rdx)")                         \
     X(high_bytes, "movb %ch, %al; addb %ah, (%rbx); movzbl %bh, %eax")                             \
+    X(high_byte_of_rcx, "addb $1, %ch; adcb %cl, %ch; xchgb %ch, (%rbx); movsbl %ch, %edx")        \
+    X(bits_in_memory, "btsq %rcx, 8(%rbx); btl %esi, (%rax)")                                      \
+    X(selectors, "movl %ss, %eax; movq %cs, %r9")                                                  \
     X(interpreted, "movl $1, %eax; cpuid; addl $1, %eax")                                          \
     X(loop, "1: incl %eax; loop 1b")                                                               \
     X(loop_if_not_equal, "1: cmpl %eax, %edx; loopne 1b")                                          \

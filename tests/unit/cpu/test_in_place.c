@@ -1,6 +1,6 @@
-/* test_in_place.c - POPF, the LOOP family and string instructions without REP, each often enough to
- * be translated, in 64-bit and in flat 32-bit code: results are the architecture's, and ordinary
- * cases stay in translated code.
+/* test_in_place.c - POPF, the LOOP family, string instructions without REP, bits in memory, CH,
+ * selectors, RDTSCP and CR2, each often enough to be translated, in 64-bit and in flat 32-bit code:
+ * results are the architecture's, and ordinary cases stay in translated code.
  *
  * The same programs run interpreted, translated and under cosim=on: HANOK_TEST_ACCEL (flat.h). */
 #include "flat.h"
@@ -314,6 +314,142 @@ static void test_elements_fault_before_anything_moves(void)
            FLAT_HOLE - 1);
 }
 
+/* ---- bits in memory, by register ---- */
+
+/* Bits from 1000 down to -999 around rsi: eax counts those found clear, ebx those found set. */
+FLAT_CODE(bits_around, "movl $1000, %edx\n"
+                       "1: btsq %rdx, (%rsi)\n\t"
+                       "cmc\n\t"
+                       "adcl $0, %eax\n\t"
+                       "btq %rdx, (%rsi)\n\t"
+                       "adcl $0, %ebx\n\t"
+                       "lock; btcl %edx, (%rsi)\n\t"
+                       "adcl $0, %ebx\n\t"
+                       "btrl %edx, (%rsi)\n\t"
+                       "cmc\n\t"
+                       "adcl $0, %eax\n\t"
+                       "btsl %edx, 4096(%rsi)\n\t"
+                       "decq %rdx\n\t"
+                       "cmpq $-1000, %rdx\n\t"
+                       "jne 1b\n\t" FLAT_EXIT);
+
+static void test_bits_by_register_reach_beyond_their_operand(void)
+{
+    struct flat *f = load(bits_around, bits_around_end, true);
+    uint8_t *at = flat_ram(f) + SOURCE;
+
+    memset(at - 200, 0, 4096 + 400);
+    GPR(f, R_RSI) = SOURCE;
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 2 * 2 * TURNS);
+    g_assert_cmpuint(GPR(f, R_RBX), ==, 2 * 2 * TURNS);
+    for (int k = -1100; k < 1100; k++) {
+        bool there = at[k >> 3] >> (k & 7) & 1, later = at[4096 + (k >> 3)] >> (k & 7) & 1;
+        g_assert_false(there);
+        g_assert_cmpint(later, ==, k > -1000 && k <= 1000);
+    }
+    assert_in_place(f);
+    flat_free(f);
+}
+
+/* ---- CMPXCHG16B ---- */
+
+FLAT_CODE(pairs, "1: cmpxchg16b (%rsi)\n\t"
+                 "decl %ebp\n\t"
+                 "cmovzq %rdi, %rsi\n\t"
+                 "jmp 1b\n");
+
+/* Where nothing is mapped, too. */
+static void test_misaligned_pairs_are_protection_faults(void)
+{
+    struct flat *f = load(pairs, pairs_end, true);
+
+    GPR(f, R_RSI) = SOURCE & ~15u;
+    GPR(f, R_RDI) = FLAT_HOLE + 8;
+    GPR(f, R_RBP) = TURNS;
+    flat_cpu(f)->vcpu->exit_request = 0;
+    g_assert_cmpint(interp_run_to_fault(flat_cpu(f)), ==, EX_GP);
+    g_assert_cmphex(flat_cpu(f)->st.rip, ==, FLAT_CODE_AT);
+    flat_free(f);
+}
+
+/* ---- CH ---- */
+
+BOTH(rcx_high, "movl $1000, %esi\n\t"
+               "xorl %ecx, %ecx\n\t"
+               "movl $0x400000, %edi\n"
+               "1: addb $3, %ch\n\t"
+               "movb %ch, (%edi)\n\t"
+               "adcb %ch, %cl\n\t"
+               "movzbl %ch, %edx\n\t"
+               "addl %edx, %eax\n\t"
+               "xchgb %cl, %ch\n\t"
+               "movsbl %ch, %edx\n\t"
+               "addl %edx, %ebx\n\t"
+               "xorb (%edi), %ch\n\t"
+               "decl %esi\n\t"
+               "jnz 1b\n\t");
+
+static void ch_is_a_register_like_others(bool wide)
+{
+    uint8_t ch = 0, cl = 0;
+    uint32_t eax = 0, ebx = 0;
+
+    for (unsigned k = 0; k < TURNS; k++) {
+        unsigned carry = ch + 3u > 0xff;
+        ch = (uint8_t)(ch + 3);
+        uint8_t stored = ch;
+        cl = (uint8_t)(cl + ch + carry);
+        eax += ch;
+        uint8_t swap = cl;
+        cl = ch;
+        ch = swap;
+        ebx += (uint32_t)(int8_t)ch;
+        ch ^= stored;
+    }
+    struct flat *f = LOAD(rcx_high, wide);
+    g_assert_true(flat_run(f));
+    g_assert_cmphex(GPR(f, R_RCX), ==, (unsigned)ch << 8 | cl);
+    g_assert_cmphex(GPR(f, R_RAX), ==, eax);
+    g_assert_cmphex(GPR(f, R_RBX), ==, ebx);
+    assert_in_place(f);
+    flat_free(f);
+}
+
+/* ---- what the kernel reads ---- */
+
+FLAT_CODE(reads, "movl $0xc0000103, %ecx\n\t"
+                 "movl $77, %eax\n\t"
+                 "xorl %edx, %edx\n\t"
+                 "wrmsr\n\t"
+                 "movq $0x123456789abc, %rax\n\t"
+                 "movq %rax, %cr2\n\t"
+                 "xorl %eax, %eax\n\t"
+                 "movl $1000, %esi\n"
+                 "1: rdtscp\n\t"
+                 "addq %rcx, %rbx\n\t"
+                 "movq %cr2, %r10\n\t"
+                 "movq %cr2, %rdi\n\t"
+                 "movl $-1, %ebp\n\t"
+                 "movl %ss, %ebp\n\t"
+                 "movq %cs, %r11\n\t"
+                 "decl %esi\n\t"
+                 "jnz 1b\n\t" FLAT_EXIT);
+
+static void test_selectors_cr2_and_rdtscp_are_read_in_place(void)
+{
+    struct flat *f = load(reads, reads_end, true);
+
+    g_assert_true(flat_run(f));
+    g_assert_cmphex(GPR(f, R_RBX), ==, 77 * TURNS);
+    g_assert_cmphex(GPR(f, 10), ==, 0x123456789abc);
+    g_assert_cmphex(GPR(f, R_RDI), ==, 0x123456789abc);
+    g_assert_cmphex(GPR(f, R_RBP), ==, flat_cpu(f)->st.seg[SEG_SS].sel);
+    g_assert_cmphex(GPR(f, 11), ==, flat_cpu(f)->st.seg[SEG_CS].sel);
+    assert_in_place(f);
+    flat_free(f);
+}
+
 #define IN_BOTH_MODES(name)                                                                        \
     static void test_##name##_64(void)                                                             \
     {                                                                                              \
@@ -330,6 +466,7 @@ IN_BOTH_MODES(loop_keeps_flags)
 IN_BOTH_MODES(loopcc_ends_by_either)
 IN_BOTH_MODES(jecxz_goes_both_ways)
 IN_BOTH_MODES(elements_are_copied)
+IN_BOTH_MODES(ch_is_a_register_like_others)
 
 int main(int argc, char **argv)
 {
@@ -351,5 +488,9 @@ int main(int argc, char **argv)
     ADD(loop_counts_with_the_size_of_addresses);
     ADD_BOTH(elements_are_copied);
     ADD(elements_fault_before_anything_moves);
+    ADD(bits_by_register_reach_beyond_their_operand);
+    ADD(misaligned_pairs_are_protection_faults);
+    ADD_BOTH(ch_is_a_register_like_others);
+    ADD(selectors_cr2_and_rdtscp_are_read_in_place);
     return g_test_run();
 }
