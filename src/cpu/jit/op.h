@@ -20,6 +20,9 @@
 
 #define BLOCK_INSNS_MAX 40
 
+/* The same code runs at many addresses (address space randomisation): the last ones are found. */
+#define TR_ADDRESSES 6u
+
 struct code_page;
 struct tblock;
 
@@ -30,12 +33,13 @@ struct block {
     uintptr_t host2; /* page-crossing instruction: host address of its first byte in page 2, or 0 */
     uint32_t key;    /* mode_key */
     uint16_t count, bytes;
-    uint16_t heat;       /* times run by the interpreter, up to a point */
-    bool cold;           /* cannot be translated */
-    uint8_t decodes;     /* times its instructions were wanted and not there */
-    struct tblock *tr;   /* its translations, one for each linear address and key */
-    uint64_t sought;     /* where one was looked for in vain last */
-    uint32_t sought_key; /* under which key; 0, which is none: nowhere */
+    uint16_t heat;                 /* times run by the interpreter, up to a point */
+    bool cold;                     /* cannot be translated */
+    uint8_t decodes;               /* times its instructions were wanted and not there */
+    struct tblock *tr;             /* its translations, one for each linear address and key */
+    uint16_t tr_tag[TR_ADDRESSES]; /* of the first ones in that list, in its order */
+    uint64_t sought;               /* where one was looked for in vain last */
+    uint32_t sought_key;           /* under which key; 0, which is none: nowhere */
     struct block *page_next, *bucket_next, *cross_next;
     struct code_page *page, *page2;
     struct block *link[2]; /* same-page successors: not taken / taken; NULL = look up */

@@ -206,15 +206,16 @@ struct tr {
     enum tr_flags flags;
     bool vec_known, x87_known; /* checked since the last call into C */
     struct tr_insn *in;        /* being translated */
-    struct tr_insn insn[BLOCK_INSNS_MAX];
     unsigned count;
-    struct tr_fault fault[BLOCK_INSNS_MAX * 4];
     unsigned faults;
     bool group;    /* S0 is the host address of a group's range: operands need no probe */
     int32_t sp_by; /* what the group's pushes and pops have not yet added to the stack pointer */
     struct tr_ool *ool; /* code to put behind the block */
     unsigned ools;
     int x87_last; /* instruction whose FIP is not yet noted, or -1 */
+    /* as far as there are such */
+    struct tr_insn insn[BLOCK_INSNS_MAX];
+    struct tr_fault fault[BLOCK_INSNS_MAX * 4];
 };
 
 /* Code out of line: what the main path jumps to. */
@@ -378,8 +379,6 @@ bool tr_cache_room(struct tr_cache *k, uint32_t bytes);
 struct tblock *tr_tblock_new(struct tr_cache *k, size_t bytes);
 void tr_add(struct tr_cache *k, struct tblock *tb);
 void tr_perf_note(struct tr_cache *k, uint32_t from, uint32_t to, const char *what, uint64_t rip);
-/* The same code runs at many addresses (address space randomisation): the last ones are found. */
-#define TR_ADDRESSES 6u
 struct tblock *tr_find(struct block *b, uint64_t rip, uint32_t key);
 struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc);
 uint32_t tr_link_new(struct tr_cache *k, uint64_t rip, bool from_mem);

@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 #define TBLOCK_MAX    8192u /* far above what one with 40 instructions takes */
-#define WRITTEN_MAX   (1 * MiB)
+#define WRITTEN_MAX   (2 * MiB)
 #define RET_STACK     (64 * KiB)
 #define RET_BOTTOM    256u /* of it: pairs that no return address equals */
 #define PAGES_INITIAL 4096u
@@ -244,6 +244,19 @@ struct tblock *tr_tblock_new(struct tr_cache *k, size_t bytes)
     return tb;
 }
 
+/* What a block looks at to see which of its translations may be that for rip and key. */
+static inline uint16_t tag_of(uint64_t rip, uint32_t key)
+{
+    return (uint16_t)(((rip >> GUEST_PAGE_SHIFT) * 0x9e3779b97f4a7c15ull) >> 48 ^ key ^ key >> 16);
+}
+
+/* The first n move one place on, for tag. */
+static void tag_first(struct block *b, unsigned n, uint16_t tag)
+{
+    memmove(b->tr_tag + 1, b->tr_tag, n * sizeof(tag));
+    b->tr_tag[0] = tag;
+}
+
 /* grain[g]: the block that g's first byte lies in, or the last one before it. */
 static void grains_note(struct tr_cache *k, uint32_t n, uint32_t from, uint32_t to)
 {
@@ -273,6 +286,11 @@ struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc)
 
 void tr_add(struct tr_cache *k, struct tblock *tb)
 {
+    struct block *b = tb->src;
+
+    tb->next = b->tr;
+    b->tr = tb;
+    tag_first(b, TR_ADDRESSES - 1, tag_of(tb->rip, tb->key));
     tr_perf_note(k, tb->code, tb->end, "guest", tb->rip);
     tr_perf_note(k, tb->aside, tb->aside_end, "aside", tb->rip);
     if (k->blocks == k->blocks_max) {
@@ -338,18 +356,31 @@ uint32_t tr_page_id(struct tr_cache *k, uint64_t linear, uintptr_t host, uint32_
     return id;
 }
 
-struct tblock *tr_find(struct block *b, uint64_t rip, uint32_t key)
+/* The n'th translation in b's list, if it is that one; moves to its front. */
+static struct tblock *take(struct block *b, unsigned n, uint64_t rip, uint32_t key)
 {
     struct tblock **at = &b->tr, *t;
 
-    for (unsigned n = 0; (t = *at) && n < TR_ADDRESSES; n++, at = &t->next) {
-        if (t->rip != rip || t->key != key)
-            continue;
-        *at = t->next; /* to the front */
-        t->next = b->tr;
-        b->tr = t;
-        return t;
-    }
+    for (unsigned k = 0; k < n && *at; k++)
+        at = &(*at)->next;
+    t = *at;
+    if (!t || t->rip != rip || t->key != key)
+        return NULL;
+    *at = t->next;
+    t->next = b->tr;
+    b->tr = t;
+    tag_first(b, n, b->tr_tag[n]);
+    return t;
+}
+
+struct tblock *tr_find(struct block *b, uint64_t rip, uint32_t key)
+{
+    uint16_t tag = tag_of(rip, key);
+    struct tblock *t;
+
+    for (unsigned n = 0; b->tr && n < TR_ADDRESSES; n++)
+        if (b->tr_tag[n] == tag && (t = take(b, n, rip, key)))
+            return t;
     return NULL;
 }
 
