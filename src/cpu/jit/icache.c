@@ -200,13 +200,18 @@ void icache_flush(struct jit_cpu *c)
 {
     struct icache *ic = c->icache;
 
+    /* Tables that never held anything are memory that was never touched. */
+    bool used = ic->arena_next != ic->arena || ic->arena_top != ic->arena + ARENA_BYTES;
+
     stop_running_block(c);
     pthread_mutex_lock(&ic->lock);
-    memset(ic->head, 0, sizeof(ic->head));
+    if (used)
+        memset(ic->head, 0, sizeof(ic->head));
     ic->inbox_count = 0;
     ic->inbox_overflow = false;
     pthread_mutex_unlock(&ic->lock);
-    memset(ic->front.jump, 0, sizeof(ic->front.jump));
+    if (used)
+        memset(ic->front.jump, 0, sizeof(ic->front.jump));
     tr_cache_flush(c);
     ic->arena_next = ic->arena;
     ic->arena_top = ic->arena + ARENA_BYTES;

@@ -2,7 +2,7 @@
 #include "shape.h"
 
 #include <glib.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 
 #define MEMO_SLOTS 8192u /* 512 KiB: what the second-level cache holds; see docs/cpu.md */
 
@@ -21,17 +21,18 @@ struct shape_memo {
 
 struct shape_memo *shape_memo_new(void)
 {
-    struct shape_memo *m = aligned_alloc(64, sizeof(*m));
+    struct shape_memo *m =
+        mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (!m)
+    if (m == MAP_FAILED)
         g_error("cannot allocate %zu bytes for decoded instructions", sizeof(*m));
-    memset(m, 0, sizeof(*m));
     return m;
 }
 
 void shape_memo_free(struct shape_memo *m)
 {
-    free(m);
+    if (m)
+        munmap(m, sizeof(*m));
 }
 
 static inline uint16_t tag_of(const struct shape *s)

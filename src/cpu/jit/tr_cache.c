@@ -162,7 +162,7 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
     memory_area_add("jit-tables", k->tblocks, k->tblock_bytes);
     memory_area_add("jit-code", k->rw, k->bytes);
     memory_area_add("jit-code", k->rx, k->bytes);
-    jumps_forget(k);
+    tr_jump_empty(&k->jump[0], 0); /* the others are, being new */
     k->links = 1;
     k->next_id = 1;
     k->aside = k->aside_used = ALIGN_UP(k->bytes / 2, 64);
@@ -211,15 +211,16 @@ void tr_cache_flush(struct jit_cpu *c)
     k->used = k->first;
     k->aside_used = k->aside;
     k->tblock_used = 0;
-    k->blocks = 0;
     k->links = 1;
-    k->pages = 0;
     k->full = false;
-    memset(k->page, 0, (k->page_mask + 1) * sizeof(*k->page));
-    jumps_forget(k);
-    memset(k->again, 0, sizeof(k->again));
-    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
-        mmu_flush_exec_ids(c, ctx);
+    if (k->blocks || k->pages) { /* else tables are empty, and memory that was never touched */
+        k->blocks = k->pages = 0;
+        memset(k->page, 0, (k->page_mask + 1) * sizeof(*k->page));
+        jumps_forget(k);
+        memset(k->again, 0, sizeof(k->again));
+        for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
+            mmu_flush_exec_ids(c, ctx);
+    }
     c->tr.link = 0;
     c->tr.ret_sp = k->ret_top;
     TR_COUNT(k->stats.flushes, 1);
