@@ -47,8 +47,12 @@ uint64_t host_ticks_khz(void)
     }
     clock_pair(&ns, &tsc);
     khz = (uint64_t)((unsigned __int128)(tsc - first_tsc) * 1000000 / (ns - first_ns));
-    __atomic_store_n(&known, khz, __ATOMIC_RELAXED);
-    return khz;
+    /* Of two that measure at once, the first one's counts for both. */
+    uint64_t other = 0;
+    return __atomic_compare_exchange_n(&known, &other, khz, false, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED)
+               ? khz
+               : other;
 }
 
 uint64_t host_ticks_to_ns(uint64_t ticks)

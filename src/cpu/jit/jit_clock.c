@@ -8,14 +8,21 @@
 #include "base/evloop.h"
 #include "base/ticks.h"
 
-/* Main thread, before any vcpu runs. */
+/* Main thread, before any vcpu runs.  Where the TSC is the host's, nobody needs to know its
+ * frequency yet, which takes 10 ms to find out. */
 static void calibrate(struct jit_set *js)
 {
+    if (!js->wanted_khz || js->calibrated)
+        return;
     uint64_t host = host_ticks_khz();
+    if (js->wanted_khz != host)
+        js->host_mul = (uint64_t)(((unsigned __int128)js->wanted_khz << 32) / host);
+    js->calibrated = true;
+}
 
-    js->khz = js->wanted_khz ? js->wanted_khz : host;
-    if (js->khz != host)
-        js->host_mul = (uint64_t)(((unsigned __int128)js->khz << 32) / host);
+uint64_t jit_tsc_khz(const struct jit_set *js)
+{
+    return js->wanted_khz ? js->wanted_khz : host_ticks_khz();
 }
 
 static uint64_t scaled_host_tsc(const struct jit_set *js)
@@ -43,8 +50,9 @@ uint64_t jit_tsc_now(const struct jit_set *js)
 
 uint64_t jit_tsc_to_ns(const struct jit_set *js, uint64_t ticks)
 {
-    uint64_t khz = js->khz ? js->khz : host_ticks_khz();
-    unsigned __int128 ns = (unsigned __int128)ticks * 1000000 / khz;
+    if (!ticks) /* whatever the frequency, which may not be known yet */
+        return 0;
+    unsigned __int128 ns = (unsigned __int128)ticks * 1000000 / jit_tsc_khz(js);
 
     return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
 }
@@ -61,8 +69,7 @@ void jit_clock_start(struct jit_set *js)
 {
     if (js->running)
         return;
-    if (!js->khz)
-        calibrate(js);
+    calibrate(js);
     js->stopped_ticks += scaled_host_tsc(js) - js->stopped_at;
     js->running = true;
     js->clock_tsc = jit_tsc_now(js);

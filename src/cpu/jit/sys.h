@@ -175,7 +175,7 @@ struct jit_set {
     unsigned revoking; /* vcpus that wait in mmu_code_revoke; under code_lock */
     /* jit_clock.c; written with all vcpus stopped */
     uint64_t wanted_khz;    /* 0: the host's */
-    uint64_t khz;           /* of the guest's TSC; known from the first start on */
+    bool calibrated;        /* host_mul is known: from the first start on */
     uint64_t host_mul;      /* guest ticks per host tick, 32.32; 0: the same */
     uint64_t stopped_ticks; /* ticks spent stopped so far */
     uint64_t stopped_at;    /* while stopped: since when */
@@ -376,6 +376,7 @@ void jit_halt_wait(struct jit_cpu *c);           /* until something is pending *
 /* ---- jit_clock.c: one guest clock for all vcpus ---- */
 void jit_clock_init(struct jit_set *js, uint64_t wanted_khz);
 uint64_t jit_tsc_now(const struct jit_set *js); /* guest TSC before per-vcpu offsets */
+uint64_t jit_tsc_khz(const struct jit_set *js); /* any thread; waits like host_ticks_khz() */
 void jit_clock_stop(struct jit_set *js);
 void jit_clock_start(struct jit_set *js);
 uint64_t jit_kvmclock_ns(const struct jit_set *js);

@@ -98,7 +98,7 @@ void pv_clock_update(struct jit_cpu *c)
     p = shared(c, gpa, sizeof(*p));
     if (!p)
         return;
-    time_scale(js->khz, &mul, &shift);
+    time_scale(jit_tsc_khz(js), &mul, &shift);
     uint32_t version = (p->version | 1) + (p->version & 1 ? 2 : 0);
     p->version = version;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -170,7 +170,7 @@ void pv_steal_update(struct jit_cpu *c)
     tsc = jit_tsc_now(set_of(c));
     if (tsc < s->steal_next_tsc)
         return;
-    s->steal_next_tsc = tsc + set_of(c)->khz * STEAL_PERIOD_NS / 1000000;
+    s->steal_next_tsc = tsc + jit_tsc_khz(set_of(c)) * STEAL_PERIOD_NS / 1000000;
     if (!run_delay(c, &now_ns))
         return;
     uint64_t delta = s->steal_resync ? 0 : now_ns - s->steal_last_ns;
