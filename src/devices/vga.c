@@ -386,6 +386,7 @@ static struct vga *make(struct pci_bus *bus, const struct vga_config *cfg, GErro
         g_free(v);
         return NULL;
     }
+    ram_block_sparse(v->vram); /* a text screen is 4 KiB */
     v->bytes = ram_block_host(v->vram);
     v->dirty_words = (bytes / 4096 + 63) / 64;
     v->dirty = g_new0(uint64_t, v->dirty_words);

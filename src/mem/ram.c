@@ -136,6 +136,11 @@ struct ram_block *ram_block_in_file(const char *name, uint64_t size_bytes, const
     return b;
 }
 
+void ram_block_sparse(struct ram_block *b)
+{
+    madvise(b->host, b->size_bytes, MADV_NOHUGEPAGE);
+}
+
 void ram_block_free(struct ram_block *b)
 {
     if (!b)

@@ -58,6 +58,8 @@ struct ram_block *ram_block_new(const char *name, uint64_t size_bytes, bool shar
 /* In a file, or (path is a folder, such as a hugetlbfs) in one of its own there; NULL: as above. */
 struct ram_block *ram_block_in_file(const char *name, uint64_t size_bytes, const char *path,
                                     bool share, bool prealloc, GError **err);
+/* Little of it is going to be touched, here and there: no huge pages for it. */
+void ram_block_sparse(struct ram_block *b);
 void ram_block_free(struct ram_block *b); /* accepts NULL; not while mapped */
 uint8_t *ram_block_host(struct ram_block *b);
 uint64_t ram_block_size(struct ram_block *b);
