@@ -85,22 +85,22 @@ static void swapgs(struct tr *t)
     e_store64(t, &t->c->st.kernel_gs_base, HR_S0);
 }
 
-/* The host's arithmetic flags and the guest's others; RF and VM read as 0. */
+/* c->fl's arithmetic flags and the others, of which RF and VM read as 0. */
 static void pushf(struct tr *t)
 {
+    const uint8_t *fl = (const uint8_t *)&t->c->fl; /* OF, and the low byte of the others */
     int32_t n = (int32_t)stack_width(t);
 
-    tr_flags_need(t);
-    e8(t, 0x9c), e8(t, 0x59); /* pushfq; pop rcx */
-    e_store32(t, &t->c->tr.value, HR_S1);
     tr_flags_clobber(t);
-    e_op(t, 0, 0, 0, 0x81, 4, op_abs(&t->c->tr.value));
-    e32(t, FL_ARITH);
     tr_stack(t, HR_SP, -n, n, true);
     e_load32(t, HR_S1, &t->c->st.rflags);
-    e_op(t, 0, 0, 0, 0x81, 4, op_reg(HR_S1));
+    e_op(t, 0, 0, 0, 0x81, 4, op_reg(HR_S1)); /* and */
     e32(t, ~(FL_ARITH | FL_RF | FL_VM));
-    e_op(t, 0, 0, 0, 0x0b, HR_S1, op_abs(&t->c->tr.value));
+    e_op(t, 0, 0, 0, 0x0a, HR_S1, op_abs(fl + 1));   /* or cl */
+    e_op(t, 0, 0, 0, 0xf6, 0, op_abs(fl)), e8(t, 1); /* test byte */
+    uint8_t *none = e_jcc8(t, J8_JE);
+    e_op(t, 0, 0, 0, 0x81, 1, op_reg(HR_S1)), e32(t, FL_OF); /* or */
+    e_here8(t, none);
     e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, HR_S1, op_s0(t));
     e_lea(t, t->code64, HR_SP, HR_SP, HR_MEM, 0, -n);
 }
