@@ -119,12 +119,65 @@ static void modrm_memory(struct tr *t, const struct tr_insn *d)
         store_back(t, back);
 }
 
+/* XOR and SUB of a register with itself, which depend on nothing: so they stay where it lives in
+ * memory. */
+static bool zeroes(const struct tr_insn *d)
+{
+    unsigned alu = d->opcode & 0xf9; /* either direction, not of bytes */
+
+    return !d->vex && d->map == 0 && (alu == 0x31 || alu == 0x29) && d->reg == d->rm &&
+           d->size >= 4;
+}
+
+static void zero(struct tr *t, const struct tr_insn *d)
+{
+    put(t, d, HR_S1, 0, op_reg(HR_S1));
+    store_back(t, hreg(d->rm));
+}
+
+/* ADD .. CMP and MOV that only read a register which lives in memory, into one that does not: the
+ * opcode of the other direction reads it there. */
+static bool reads_home(const struct tr_insn *d)
+{
+    bool alu = d->opcode < 0x40 && !(d->opcode & 6), mov = (d->opcode & 0xfe) == 0x88;
+
+    return !d->vex && d->map == 0 && (alu || mov) && in_memory(hreg(d->reg)) &&
+           !in_memory(hreg(d->rm));
+}
+
+static void read_home(struct tr *t, const struct tr_insn *d)
+{
+    struct tr_insn other = *d;
+
+    other.opcode |= 2;
+    put(t, &other, hreg(d->rm), 0, op_gpr(t, d->reg));
+}
+
+/* MOV of all of a register to one that lives in memory. */
+static bool writes_home(const struct tr_insn *d)
+{
+    return !d->vex && d->map == 0 && d->opcode == 0x89 && d->size == 8 && in_memory(hreg(d->rm)) &&
+           !in_memory(hreg(d->reg));
+}
+
 /* Two registers: either may live in memory, S0 and S1 are both free. */
 static void modrm_registers(struct tr *t, const struct tr_insn *d)
 {
     unsigned roles = d->op.roles, reg = d->reg & 7, rm = hreg(d->rm), v = 0;
     unsigned reg_home = 0, rm_home = 0, v_home = 0;
 
+    if (in_memory(rm) && zeroes(d)) {
+        zero(t, d);
+        return;
+    }
+    if (reads_home(d)) {
+        read_home(t, d);
+        return;
+    }
+    if (writes_home(d)) {
+        e_store64(t, &t->c->st.gpr[d->rm], hreg(d->reg));
+        return;
+    }
     if (roles & (ROLE_REG_R | ROLE_REG_W)) {
         reg = hreg(d->reg);
         if (in_memory(reg)) {

@@ -45,6 +45,9 @@
     X(compare_exchange, "lock; cmpxchgq %rcx, (%rbx); xchgl %eax, (%rdx)")                         \
     X(high_bytes, "movb %ch, %al; addb %ah, (%rbx); movzbl %bh, %eax")                             \
     X(high_byte_of_rcx, "addb $1, %ch; adcb %cl, %ch; xchgb %ch, (%rbx); movsbl %ch, %edx")        \
+    X(zeroes, "xorl %r9d, %r9d; subq %r10, %r10; xorl %r10d, %r11d; xorl %eax, %eax")              \
+    X(homes,                                                                                       \
+      "adcq %r9, %rdx; movl %r10d, %esi; cmpb %r11b, %dil; movq %rdi, %r9; movl %edi, %r9d")       \
     X(bits_in_memory, "btsq %rcx, 8(%rbx); btl %esi, (%rax)")                                      \
     X(selectors, "movl %ss, %eax; movq %cs, %r9")                                                  \
     X(interpreted, "movl $1, %eax; cpuid; addl $1, %eax")                                          \
