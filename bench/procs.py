@@ -12,7 +12,7 @@ def cpu_seconds(pid):
 
 
 def resident_kib(pid, ram_mib):
-    """(total, guest RAM) resident KiB: guest RAM is the mapping of ram_mib."""
+    """(total, guest RAM) resident KiB: of the mappings that are as large as guest RAM, it is the one most of which is there."""
     maps, size, total = [], 0, 0
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         m = re.match(r"(Size|Rss):\s+(\d+) kB", line)
@@ -21,5 +21,5 @@ def resident_kib(pid, ram_mib):
         elif m:
             total += int(m[2])
             maps.append((size, int(m[2])))
-    ram = next((r for s, r in sorted(maps, reverse=True) if s >= ram_mib * 1024 * 0.9), 0)
+    ram = max((r for s, r in maps if s >= ram_mib * 1024 * 0.9), default=0)
     return total, ram
