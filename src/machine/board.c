@@ -6,6 +6,7 @@
 #include "board.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "bus/acpi.h"
 #include "bus/fw_cfg.h"
@@ -26,6 +27,7 @@
 #include "mem/guest_mem.h"
 #include "virtio/devices.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 
@@ -406,6 +408,17 @@ static void vcpu_triple_fault(void *opaque, unsigned cpu)
     machine_request_reset(opaque, CAUSE_TRIPLE_FAULT);
 }
 
+/* Numbers that mean something to the system that crashed (Windows: a bug check and its four). */
+static void vcpu_crashed(void *opaque, const uint64_t info[5])
+{
+    struct machine *m = opaque;
+
+    log_warning("the guest tells of its crash: 0x%" PRIx64 " (0x%" PRIx64 ", 0x%" PRIx64
+                ", 0x%" PRIx64 ", 0x%" PRIx64 ")",
+                info[0], info[1], info[2], info[3], info[4]);
+    m->requests.panicked(m->requests.opaque, false);
+}
+
 static void vcpu_internal_error(void *opaque, unsigned cpu, const char *dump)
 {
     machine_request_internal_error(opaque, cpu, dump);
@@ -422,7 +435,7 @@ static bool processors(struct machine *m, GError **err)
         .pio = m->pio,
         .mmio = m->mmio,
         .clock = m->clock,
-        .events = {vcpu_triple_fault, vcpu_internal_error, m},
+        .events = {vcpu_triple_fault, vcpu_internal_error, vcpu_crashed, m},
     };
     struct soft_irqchip *soft;
 

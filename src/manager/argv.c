@@ -280,6 +280,11 @@ static void add_hyperv(const struct domain *d, GString *s)
         if (word_is(flags[i].state->state, "on")) {
             g_string_append_printf(s, ",%s=on", flags[i].flag);
         }
+        if (flags[i].state == &h->reset && word_is(h->vendor_id.state, "on") &&
+            h->vendor_id.value) {
+            g_autofree char *v = argv_value(h->vendor_id.value);
+            g_string_append_printf(s, ",hv-vendor-id=%s", v);
+        }
         if (i == 1 && word_is(h->spinlocks.state, "on")) {
             g_string_append_printf(s, ",hv-spinlocks=0x%x",
                                    (unsigned)xml_num_or(h->spinlocks.retries, 4095));

@@ -269,6 +269,10 @@ ELEMENT(apic, "apic");
 FIELDS(spinlocks){A_WORD("state", state, words_on_off), A_UINT("retries", retries), END};
 ELEMENT(spinlocks, "spinlocks");
 #undef S
+#define S TYPEOF(struct features, hyperv.vendor_id)
+FIELDS(vendor_id){A_WORD("state", state, words_on_off), A_STR("value", value), END};
+ELEMENT(vendor_id, "vendor_id");
+#undef S
 #define S TYPEOF(struct features, hyperv)
 WORDS(hyperv_modes, "custom", "passthrough");
 FIELDS(hyperv){
@@ -281,6 +285,7 @@ FIELDS(hyperv){
     KID("synic", synic, st_synic),
     KID("stimer", stimer, st_stimer),
     KID("reset", reset, st_reset),
+    KID("vendor_id", vendor_id, vendor_id),
     KID("frequencies", frequencies, st_frequencies),
     KID("reenlightenment", reenlightenment, st_reenlightenment),
     KID("tlbflush", tlbflush, st_tlbflush),

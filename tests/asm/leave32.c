@@ -1,5 +1,5 @@
 /* leave32.c - ways to end a machine.  how=: exit8, exit16, exit32 (with value=), 8042, port92,
- * cf9, cf9once, triple, cmos, s5. */
+ * cf9, cf9once, triple, cmos, s5, hvreset, hvcrash (Hyper-V's MSRs). */
 #include "pc.h"
 
 static void halt(void)
@@ -27,12 +27,23 @@ static void with_shutdown_code(void)
     outb(0x64, 0xfe);
 }
 
+static void hyperv_crash(void)
+{
+    for (unsigned i = 0; i < 5; i++)
+        wrmsr(0x40000100 + i, 0xdead0 + i);
+    wrmsr(0x40000105, 1ull << 63);
+}
+
 void guest_main(void)
 {
     const char *how = arg_text("how");
     uint32_t value = (uint32_t)arg_number("value", 0);
 
-    if (word_is(how, "exit8"))
+    if (word_is(how, "hvreset"))
+        wrmsr(0x40000003, 1);
+    else if (word_is(how, "hvcrash"))
+        hyperv_crash();
+    else if (word_is(how, "exit8"))
         outb(0xf4, (uint8_t)value);
     else if (word_is(how, "exit16"))
         outw(0xf4, (uint16_t)value);

@@ -68,6 +68,14 @@ def triple_fault_is_visible():
         raise Failure(f"-d cpu_reset does not show the registers: {text!r}")
 
 
+def hyperv_crash():
+    """What the guest says of its crash is told, and the panic's action follows."""
+    _, err = run("leave32", args="x how=hvcrash", extra=("-cpu", "qemu64,hv-crash", "-action", "panic=exit-failure"),
+                 expect=1, verdict=False)
+    if "tells of its crash: 0xdead0 (0xdead1, 0xdead2, 0xdead3, 0xdead4)" not in err:
+        raise Failure(f"a crash told through Hyper-V's MSRs said: {err!r}")
+
+
 def loader(cpus, memory=None, ram=128 * MIB, accel="tcg"):
     run("loader32", cpus, f"first cpus={cpus} ram={ram} {MODULE} slow={int(accel == 'kvm')}", ("-m", memory) if memory else (), accel)
 
@@ -157,6 +165,9 @@ def tests():
     yield "machine/cpu-pm", lambda: run("testdev64", extra=("-overcommit", "cpu-pm=on"))
     for how, status in EXITS:
         yield f"exit/{how}", lambda h=how, s=status: leave(h, s)
+    yield "exit/hyperv-reset", lambda: run("leave32", args="x how=hvreset", extra=("-cpu", "qemu64,hv-reset"), expect=0,
+                                           verdict=False)
+    yield "exit/hyperv-crash", hyperv_crash
     yield "kvm/loader", kvm(lambda: loader(1, accel="kvm"))
     yield "kvm/test-device", kvm(lambda: run("testdev64", accel="kvm"))
     yield "kvm/processors", kvm(lambda: run("start64", 2, "x cpus=2 slow=1", accel="kvm"))

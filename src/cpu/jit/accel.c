@@ -146,6 +146,7 @@ static bool jit_init(struct cpu_set *s, GError **err)
     pthread_mutex_init(&js->lock, NULL);
     pthread_cond_init(&js->cond, NULL);
     pthread_mutex_init(&js->code_lock, NULL);
+    pthread_mutex_init(&js->hv.page_lock, NULL);
     jit_clock_init(js, s->model->tsc_khz);
     s->soft = soft_irqchip_new(s->cfg.clock, MAX_OF(s->cfg.topology.maxcpus, s->count));
     s->irqchip = soft_irqchip_base(s->soft);
@@ -165,6 +166,7 @@ static void jit_fini(struct cpu_set *s)
     s->soft = NULL;
     s->irqchip = NULL;
     pthread_mutex_destroy(&js->code_lock);
+    pthread_mutex_destroy(&js->hv.page_lock);
     pthread_cond_destroy(&js->cond);
     pthread_mutex_destroy(&js->lock);
     g_free(js);
@@ -208,6 +210,7 @@ static void jit_reset(struct vcpu *v)
     s->step_armed = s->init_held = s->shutdown = false;
     s->dr6_pending = 0;
     s->steal_next_tsc = 0;
+    hv_reset(c);
     after_state_change(c);
 }
 
@@ -358,6 +361,7 @@ static void jit_get_state(struct vcpu *v, struct x86_state *out)
     out->tsc = sys_tsc(c);
     out->tsc_deadline = lapic_deadline_get(c->lapic);
     out->kvmclock_ns = jit_kvmclock_ns(set_of(c));
+    hv_state_get(c, out);
     if (dr6 && !out->exception_pending) {
         out->dr[6] |= dr6;
         out->exception_pending = true;
@@ -384,6 +388,7 @@ static bool jit_set_state(struct vcpu *v, const struct x86_state *in, GError **e
     s->steal_next_tsc = 0;
     s->steal_resync = true;
     lapic_deadline_set(c->lapic, in->tsc_deadline);
+    hv_state_set(c, in);
     if (v->index == 0)
         js->kvmclock_offset = (int64_t)(in->kvmclock_ns - vm_clock_ns(v->set->cfg.clock));
     __atomic_store_n(&c->pending, 0, __ATOMIC_SEQ_CST);

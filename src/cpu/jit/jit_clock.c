@@ -76,6 +76,7 @@ void jit_clock_start(struct jit_set *js)
     js->clock_ns = vm_clock_ns(js->set->cfg.clock) + (uint64_t)js->kvmclock_offset;
     for (unsigned i = 0; i < js->set->count; i++)
         pv_clock_update(js->set->vcpu[i]->accel);
+    hv_tsc_page_update(js);
 }
 
 uint64_t jit_kvmclock_ns(const struct jit_set *js)

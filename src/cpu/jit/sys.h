@@ -184,6 +184,10 @@ struct jit_set {
     int64_t kvmclock_offset;      /* kvmclock minus the machine's clock */
     struct mem_listener listener;
     struct tr_options tr;
+    struct {
+        uint64_t guest_os_id, hypercall, reference_tsc, crash[5]; /* atomic */
+        pthread_mutex_t page_lock;                                /* the TSC page is written */
+    } hv;
 };
 static inline struct jit_set *set_of(const struct jit_cpu *c)
 {
@@ -351,6 +355,18 @@ void pv_fini(struct jit_cpu *c);
 void pv_steal_update(struct jit_cpu *c);
 void pv_clock_update(struct jit_cpu *c);
 void pv_hypercall(struct jit_cpu *c);
+
+/* ---- sys_hyperv.c: what a guest of Hyper-V finds ---- */
+#define HV_MSR_SPACE 0x4000             /* the upper half of their numbers */
+bool hv_shown(const struct jit_cpu *c); /* CPUID tells of it */
+bool hv_rdmsr(struct jit_cpu *c, uint32_t msr, uint64_t *v);
+bool hv_wrmsr(struct jit_cpu *c, uint32_t msr, uint64_t v);
+bool hv_takes_hypercalls(const struct jit_cpu *c);
+void hv_hypercall(struct jit_cpu *c);
+void hv_tsc_page_update(struct jit_set *js); /* the relation of TSC and time has changed */
+void hv_reset(struct jit_cpu *c);
+void hv_state_get(struct jit_cpu *c, struct x86_state *out);
+void hv_state_set(struct jit_cpu *c, const struct x86_state *in);
 
 /* ---- sys_smm.c ---- */
 void smm_enter(struct jit_cpu *c);

@@ -347,7 +347,12 @@ void sys_op_cpuid(struct jit_cpu *c, const struct insn *i)
 
 void sys_op_vmcall(struct jit_cpu *c, const struct insn *i)
 {
-    if (!c->set->model->kvm_leaves || !protected_mode(c))
+    bool hyperv = hv_takes_hypercalls(c);
+
+    if ((!c->set->model->kvm_leaves && !hyperv) || !protected_mode(c) || (hyperv && c->cpl != 0))
         raise_ud(c);
-    pv_hypercall(c);
+    if (hyperv)
+        hv_hypercall(c);
+    else
+        pv_hypercall(c);
 }

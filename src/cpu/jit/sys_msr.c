@@ -155,6 +155,7 @@ static void tsc_shift(struct jit_cpu *c, uint64_t delta)
     c->tsc_offset += delta;
     c->st.tsc_adjust += delta;
     pv_clock_update(c);
+    hv_tsc_page_update(set_of(c));
     lapic_deadline_set(c->lapic, lapic_deadline_get(c->lapic));
 }
 
@@ -276,6 +277,8 @@ bool sys_rdmsr(struct jit_cpu *c, uint32_t msr, uint64_t *v)
     }
     if (msr >= 0x800 && msr <= 0x8ff)
         return lapic_msr_read(c->lapic, msr, v);
+    if (msr >> 16 == HV_MSR_SPACE)
+        return hv_rdmsr(c, msr, v);
     bool ok = pv_rdmsr(c, msr, v, &known);
     return known ? ok : read_special(c, msr, v);
 }
@@ -380,6 +383,8 @@ bool sys_wrmsr(struct jit_cpu *c, uint32_t msr, uint64_t v)
         sys_interrupts_opened(c);
         return ok;
     }
+    if (msr >> 16 == HV_MSR_SPACE)
+        return hv_wrmsr(c, msr, v);
     bool ok = pv_wrmsr(c, msr, v, &known);
     return known ? ok : write_special(c, msr, v);
 }

@@ -1,5 +1,6 @@
 /* cpuid.c - what KVM can show a guest, and telling it what to show. */
 #include "kvm.h"
+#include "x86/hyperv.h"
 #include "x86/model.h"
 
 #include "base/error.h"
@@ -33,6 +34,32 @@ static uint32_t supported_register(const struct kvm_cpuid2 *c, uint32_t leaf, ui
     return 0;
 }
 
+static void entry_copy(const struct kvm_cpuid2 *c, uint32_t leaf, struct cpuid_entry *out)
+{
+    *out = (struct cpuid_entry){.leaf = leaf};
+    for (uint32_t i = 0; i < c->nent; i++) {
+        const struct kvm_cpuid_entry2 *e = &c->entries[i];
+        if (e->function == leaf)
+            *out = (struct cpuid_entry){leaf, 0, e->eax, e->ebx, e->ecx, e->edx};
+    }
+}
+
+/* What of Hyper-V's interface KVM itself speaks; kernels before 5.11 do not tell beforehand. */
+static uint32_t hyperv_supported(int sys_fd)
+{
+    g_autofree struct kvm_cpuid2 *c =
+        g_malloc0(sizeof(*c) + SUPPORTED_MAX * sizeof(struct kvm_cpuid_entry2));
+    struct cpuid_entry leaf3, leaf4;
+
+    c->nent = SUPPORTED_MAX;
+    if (ioctl(sys_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYS_HYPERV_CPUID) <= 0 ||
+        ioctl(sys_fd, KVM_GET_SUPPORTED_HV_CPUID, c) < 0)
+        return 0;
+    entry_copy(c, 0x40000003, &leaf3);
+    entry_copy(c, 0x40000004, &leaf4);
+    return hyperv_features_of(&leaf3, &leaf4);
+}
+
 void kvm_features(uint32_t allowed[FEAT_WORD_COUNT])
 {
     /* State of these is not kept (nested guests, trace buffers, tiles, shadow stacks, the second
@@ -60,6 +87,7 @@ void kvm_features(uint32_t allowed[FEAT_WORD_COUNT])
         for (unsigned b = 0; b < 32; b++)
             if (!cpuid_bit_name(w, b))
                 allowed[w] &= ~BIT(b);
+    allowed[FEAT_HV] = hyperv_supported(fd);
     close(fd);
 }
 

@@ -90,6 +90,8 @@ bool kvm_state_set(struct vcpu *v, const struct x86_state *in, GError **err);
 void kvm_msrs_probe(struct kvm_vcpu *k);
 void kvm_msrs_get(struct kvm_vcpu *k, struct x86_state *out);
 void kvm_msrs_set(struct kvm_vcpu *k, const struct x86_state *in);
+/* What a guest of Hyper-V says of its crash. */
+void kvm_crash_info(struct kvm_vcpu *k, uint64_t info[5]);
 
 /* run.c */
 enum vcpu_exit kvm_vcpu_run(struct vcpu *v);

@@ -16,6 +16,8 @@ struct msr_field {
     {                                                                                              \
         (number), offsetof(struct x86_state, field)                                                \
     }
+#define HV_CRASH_P0 0x40000100
+
 /* IA32_TSC_DEADLINE comes after everything else: it arms a timer against the TSC set before. */
 static const struct msr_field fixed_msrs[] = {
     M(0x10, tsc),
@@ -56,6 +58,16 @@ static const struct msr_field fixed_msrs[] = {
     M(0x4b564d03, kvm_steal_time),
     M(0x4b564d04, kvm_pv_eoi),
     M(0x4b564d05, kvm_poll_control),
+    M(0x40000000, hv_guest_os_id), /* before the page that needs it */
+    M(0x40000001, hv_hypercall),
+    M(0x40000010, hv_vp_runtime),
+    M(0x40000021, hv_reference_tsc),
+    M(0x40000073, hv_vp_assist),
+    M(HV_CRASH_P0, hv_crash[0]),
+    M(HV_CRASH_P0 + 1, hv_crash[1]),
+    M(HV_CRASH_P0 + 2, hv_crash[2]),
+    M(HV_CRASH_P0 + 3, hv_crash[3]),
+    M(HV_CRASH_P0 + 4, hv_crash[4]),
 };
 #define MTRR_PHYS_BASE   0x200
 #define MC0_CTL          0x400
@@ -118,6 +130,17 @@ void kvm_msrs_probe(struct kvm_vcpu *k)
         if (ioctl(k->fd, KVM_GET_MSRS, &b) == 1)
             g_array_append_val(k->msrs, i);
     }
+}
+
+void kvm_crash_info(struct kvm_vcpu *k, uint64_t info[5])
+{
+    struct msr_buffer b = {.count = 5};
+
+    for (unsigned i = 0; i < 5; i++)
+        b.entry[i].index = HV_CRASH_P0 + i;
+    int got = ioctl(k->fd, KVM_GET_MSRS, &b);
+    for (int i = 0; i < 5; i++)
+        info[i] = i < got ? b.entry[i].data : 0;
 }
 
 void kvm_msrs_get(struct kvm_vcpu *k, struct x86_state *out)

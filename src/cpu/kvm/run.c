@@ -127,6 +127,20 @@ static enum vcpu_exit pio_exit(struct kvm_vcpu *k)
     return VCPU_EXIT_PIO;
 }
 
+/* Asked for by a guest of Hyper-V: a reset ends as a triple fault does. */
+static enum vcpu_exit system_event(struct kvm_vcpu *k)
+{
+    const struct cpu_events *ev = &k->v->set->cfg.events;
+    uint64_t info[5];
+
+    if (k->run->system_event.type != KVM_SYSTEM_EVENT_CRASH)
+        return VCPU_EXIT_SHUTDOWN;
+    kvm_crash_info(k, info);
+    if (ev->crashed)
+        ev->crashed(ev->opaque, info);
+    return VCPU_EXIT_NONE;
+}
+
 static enum vcpu_exit mmio_exit(struct kvm_vcpu *k)
 {
     struct kvm_run *run = k->run;
@@ -157,8 +171,9 @@ static enum vcpu_exit decode_exit(struct kvm_vcpu *k)
         return VCPU_EXIT_NONE;
     case KVM_EXIT_HLT:
         return VCPU_EXIT_HLT;
-    case KVM_EXIT_SHUTDOWN:
     case KVM_EXIT_SYSTEM_EVENT:
+        return system_event(k);
+    case KVM_EXIT_SHUTDOWN:
         return VCPU_EXIT_SHUTDOWN;
     case KVM_EXIT_DEBUG:
         return VCPU_EXIT_DEBUG;

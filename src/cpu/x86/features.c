@@ -4,6 +4,7 @@
  */
 #include "base/util.h"
 #include "cpu/xsave_layout.h"
+#include "hyperv.h"
 #include "model.h"
 
 #include <assert.h>
@@ -125,6 +126,17 @@ static const char *const bit_names[FEAT_WORD_COUNT][32] = {
     [FEAT_8000_0021_EAX] = {[29] = "srso-no"},
     [FEAT_8000_0021_ECX] = {[1] = "tsa-sq-no", [2] = "tsa-l1-no"},
     [FEAT_6_EAX] = {[2] = "arat"},
+    [FEAT_HV] = {[HV_RELAXED] = "hv-relaxed",
+                 [HV_VAPIC] = "hv-vapic",
+                 [HV_SPINLOCKS] = "hv-spinlocks",
+                 [HV_VPINDEX] = "hv-vpindex",
+                 [HV_RUNTIME] = "hv-runtime",
+                 [HV_CRASH] = "hv-crash",
+                 [HV_TIME] = "hv-time",
+                 [HV_RESET] = "hv-reset",
+                 [HV_FREQUENCIES] = "hv-frequencies",
+                 [HV_TLBFLUSH] = "hv-tlbflush",
+                 [HV_IPI] = "hv-ipi"},
     [FEAT_KVM] = {[0] = "kvmclock",
                   [1] = "kvm-nopiodelay",
                   [2] = "kvm-mmu",
@@ -307,6 +319,7 @@ const struct cpuid_source cpuid_word_source[FEAT_WORD_COUNT] = {
     [FEAT_8000_0021_ECX] = {0x80000021, 0, 2},
     [FEAT_6_EAX] = {6, 0, 0},
     [FEAT_KVM] = {0x40000001, 0, 0},
+    [FEAT_HV] = {0x40000003, 0, 0},
 };
 
 void host_features(uint32_t feat[FEAT_WORD_COUNT])
@@ -315,7 +328,8 @@ void host_features(uint32_t feat[FEAT_WORD_COUNT])
     for (unsigned w = 0; w < FEAT_WORD_COUNT; w++) {
         const struct cpuid_source *from = &cpuid_word_source[w];
         uint32_t r[4] = {0};
-        if (w == FEAT_KVM) /* what the host's own hypervisor offers is not for our guests */
+        if (w == FEAT_KVM ||
+            w == FEAT_HV) /* what the host's own hypervisor offers is not for our guests */
             continue;
         __get_cpuid_count(from->leaf, from->subleaf, &r[0], &r[1], &r[2], &r[3]);
         feat[w] = r[from->reg];
@@ -362,7 +376,8 @@ void jit_features(uint32_t allowed[FEAT_WORD_COUNT])
         "sse sse2 ss ht pcid x2apic tsc-deadline cx16 hypervisor fsgsbase tsc-adjust smep erms "
         "invpcid smap umip la57 rdpid fsrm syscall nx pdpe1gb rdtscp lm lahf-lm cmp-legacy "
         "topoext 3dnowprefetch arat invtsc kvmclock kvmclock2 kvm-nopiodelay kvmclock-stable-bit "
-        "kvm-pv-unhalt";
+        "kvm-pv-unhalt hv-relaxed hv-vapic hv-spinlocks hv-vpindex hv-runtime hv-crash hv-time "
+        "hv-reset hv-frequencies hv-tlbflush hv-ipi";
     /* What a kernel does against these has no effect in translated code and costs a third of a
      * system call (src/cpu/README.md). */
     static const char unaffected[] = "arch-capabilities srso-no tsa-sq-no tsa-l1-no";

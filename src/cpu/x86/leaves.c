@@ -2,6 +2,7 @@
  *
  * SDM vol.2 CPUID, AMD APM vol.3 appendix E.  Bits that follow the vcpu's own registers (OSXSAVE,
  * OSPKE, the size in leaf 0xD.0 EBX) are left to the accelerator. */
+#include "hyperv.h"
 #include "model.h"
 
 #include "base/util.h"
@@ -234,10 +235,15 @@ unsigned cpuid_build(const struct cpu_model *m, const struct cpu_topology *t, un
     struct shape s = shape_of(t);
     uint32_t apic = cpu_apic_id(t, index);
     basic_leaves(&o, m, &s, apic);
+    if (m->feat[FEAT_HV]) {
+        hyperv_leaves(m, t->maxcpus, &o.e[o.count]);
+        o.count += 6;
+    }
     if (m->kvm_leaves) {
         static const char id[13] = "KVMKVMKVM\0\0\0";
-        leaf(&o, 0x40000000, ANY, 0x40000001, le32_get(id), le32_get(id + 4), le32_get(id + 8));
-        leaf(&o, 0x40000001, ANY, m->feat[FEAT_KVM], 0, 0, 0);
+        uint32_t base = m->feat[FEAT_HV] ? 0x40000100 : 0x40000000;
+        leaf(&o, base, ANY, base + 1, le32_get(id), le32_get(id + 4), le32_get(id + 8));
+        leaf(&o, base + 1, ANY, m->feat[FEAT_KVM], 0, 0, 0);
     }
     if (m->xlevel >= 0x80000000)
         extended_leaves(&o, m, &s, apic);

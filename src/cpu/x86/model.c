@@ -4,6 +4,7 @@
  *
  * What cannot be had is dropped with one warning (check, the default) or refused (enforce). */
 #include "model.h"
+#include "hyperv.h"
 
 #include "base/error.h"
 #include "base/log.h"
@@ -21,6 +22,7 @@ struct spec {
     bool is_host; /* host, max */
     bool use_host_phys_bits, phys_bits_set, level_set, xlevel_set;
     bool check, enforce, migratable;
+    bool hv_all; /* hv-passthrough */
 };
 
 static const char *const option_names[] = {
@@ -125,6 +127,7 @@ static void apply_host(struct spec *s, const uint32_t allowed[FEAT_WORD_COUNT])
     m->stepping = signature & 15;
     m->level = 0xd;
     memcpy(m->feat, allowed, sizeof(m->feat));
+    m->feat[FEAT_HV] = 0; /* another hypervisor's: when asked for */
     /* Guests with 5-level kernels pay for a table level they do not need; only when asked for. */
     feature_words_set(m->feat, "la57", false);
     /* Each vendor says in its own way what a processor is not affected by. */
@@ -199,8 +202,8 @@ static bool set_feature(struct spec *s, const char *name, bool on, bool sign, GE
     }
     uint32_t both = BIT(bit);
     if (w == FEAT_KVM && bit == 0)
-        both |= BIT(3) | BIT(24); /* kvmclock has an old and a new interface and a promise */
-    if (sign && !on)
+        both |= BIT(3) | BIT(24);      /* kvmclock has an old and a new interface and a promise */
+    if (!on && (sign || w == FEAT_HV)) /* also what hv-passthrough would bring */
         s->minus[w] |= both;
     else if (on)
         s->plus[w] |= both;
@@ -330,6 +333,36 @@ static bool set_number(struct spec *s, const char *key, const char *value, bool 
     return true;
 }
 
+/* Those of hv-... that are no switches; true in *mine when key is one. */
+static bool set_hyperv(struct spec *s, const char *key, const char *value, bool *mine, GError **err)
+{
+    enum { TRIES_MIN = 0xfff };
+    uint64_t n = 0;
+
+    *mine = true;
+    if (strcmp(key, "hv-passthrough") == 0)
+        return parse_bool(key, value, &s->hv_all, err);
+    if (strcmp(key, "hv-vendor-id") == 0) {
+        if (strlen(value) > 12)
+            return error_set(err, HANOK_ERROR_INVALID,
+                             "-cpu hv-vendor-id has at most twelve characters, not '%s'.", value);
+        g_strlcpy(s->m->hv_vendor, value, sizeof(s->m->hv_vendor));
+        return true;
+    }
+    *mine =
+        strcmp(key, "hv-spinlocks") == 0 && strcmp(value, "on") != 0 && strcmp(value, "off") != 0;
+    if (!*mine)
+        return true;
+    if (!parse_number(key, value, UINT32_MAX, &n, err))
+        return false;
+    if (n < TRIES_MIN)
+        return error_set(err, HANOK_ERROR_INVALID, "-cpu hv-spinlocks must be at least 0x%x.",
+                         TRIES_MIN);
+    s->m->hv_spinlocks = (uint32_t)n;
+    s->plus[FEAT_HV] |= BIT(HV_SPINLOCKS);
+    return true;
+}
+
 static bool set_option(struct spec *s, const char *key, const char *value, GError **err)
 {
     const struct {
@@ -355,7 +388,12 @@ static bool set_option(struct spec *s, const char *key, const char *value, GErro
         return false;
     if (mine)
         return true;
-    if (g_str_has_prefix(plain, "hv-") && feature_known_unsupported(plain)) {
+    if (g_str_has_prefix(plain, "hv-") && !set_hyperv(s, plain, value, &mine, err))
+        return false;
+    if (mine)
+        return true;
+    if (g_str_has_prefix(plain, "hv-") && feature_known_unsupported(plain) &&
+        !cpuid_bit_find(plain, &(enum cpuid_word){0}, &(unsigned){0})) {
         /* some of these take numbers or names */
         if (strcmp(value, "off") != 0 && s->check)
             log_warning("The CPU feature '%s' is not available here and is left out.", key);
@@ -447,6 +485,8 @@ static bool settle(struct spec *s, const uint32_t allowed[FEAT_WORD_COUNT], GErr
     uint32_t missing[FEAT_WORD_COUNT];
     if (s->is_host && s->migratable)
         feature_words_set(m->feat, "invtsc", false);
+    if (s->hv_all)
+        m->feat[FEAT_HV] = allowed[FEAT_HV];
     for (unsigned w = 0; w < FEAT_WORD_COUNT; w++) {
         uint32_t wanted = (m->feat[w] | s->plus[w]) & ~s->minus[w];
         missing[w] = wanted & ~allowed[w];
@@ -458,7 +498,7 @@ static bool settle(struct spec *s, const uint32_t allowed[FEAT_WORD_COUNT], GErr
         m->feat[FEAT_KVM] = 0;
     settle_levels(s);
     settle_widths(s);
-    return report_missing(s, missing, err);
+    return report_missing(s, missing, err) && hyperv_check(m, err);
 }
 
 struct cpu_model *cpu_model_parse(const char *text, const uint32_t allowed[FEAT_WORD_COUNT],
@@ -470,6 +510,7 @@ struct cpu_model *cpu_model_parse(const char *text, const uint32_t allowed[FEAT_
     uint32_t signature;
     host_identity(vendor, &signature, brand, &s.host_phys_bits);
     s.m->kvm_leaves = true;
+    s.m->hv_spinlocks = HV_SPINLOCKS_NEVER;
     bool ok = words[0] && apply_name(&s, words[0], allowed, err);
     feature_words_set(s.m->feat, "hypervisor", true);
     for (unsigned i = 1; ok && words[i]; i++)

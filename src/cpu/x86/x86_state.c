@@ -163,6 +163,11 @@ static bool state_post_load(void *obj, uint32_t version, GError **err)
 }
 
 #define S struct x86_state
+#define HYPERV(f, n)                                                                               \
+    {                                                                                              \
+        .name = #f, .kind = STATE_KIND_UINT, .offset = offsetof(S, f), .size = sizeof(uint64_t),   \
+        .count = (n), .since = 3                                                                   \
+    }
 static const struct state_field x86_fields[] = {
     STATE_UINT_ARRAY(S, gpr),
     STATE_U64(S, rip),
@@ -239,13 +244,20 @@ static const struct state_field x86_fields[] = {
      .size = sizeof(uint16_t),
      .count = XSAVE_PARTS,
      .since = 2},
+    HYPERV(hv_guest_os_id, 1),
+    HYPERV(hv_hypercall, 1),
+    HYPERV(hv_reference_tsc, 1),
+    HYPERV(hv_crash, 5),
+    HYPERV(hv_vp_assist, 1),
+    HYPERV(hv_vp_runtime, 1),
     STATE_END,
 };
+#undef HYPERV
 #undef S
 
 const struct state_desc x86_state_desc = {
     .name = "vcpu",
-    .version = 2,
+    .version = 3,
     .min_version = 1,
     .fields = x86_fields,
     .pre_save = state_pre_save,

@@ -163,6 +163,57 @@ static void test_what_is_wrong_is_said(void)
     cpu_model_free(m);
 }
 
+static const struct cpuid_entry *leaf_of(const struct cpuid_entry *e, unsigned n, uint32_t leaf)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (e[i].leaf == leaf)
+            return &e[i];
+    return NULL;
+}
+
+/* Hyper-V's leaves come when one of its switches is on, and KVM's then lie behind. */
+static void test_hyperv_leaves(void)
+{
+    const struct cpu_topology t = {
+        .cpus = 1, .maxcpus = 100, .sockets = 100, .dies = 1, .cores = 1, .threads = 1};
+    struct cpuid_entry e[CPUID_MAX_ENTRIES];
+    g_autoptr(GError) err = NULL;
+    struct cpu_model *m = cpu_model_parse("max", everything, &err);
+    unsigned n = cpuid_build(m, &t, 0, e);
+    g_assert_cmphex(m->feat[FEAT_HV], ==, 0); /* not by itself */
+    g_assert_cmphex(leaf_of(e, n, 0x40000000)->ebx, ==, 0x4b4d564b);
+    g_assert_null(leaf_of(e, n, 0x40000100));
+    cpu_model_free(m);
+    m = cpu_model_parse("qemu64,hv-relaxed,hv_time=on,hv-spinlocks=0x1fff,hv-vendor-id=abc",
+                        everything, &err);
+    g_assert_no_error(err);
+    n = cpuid_build(m, &t, 0, e);
+    g_assert_cmphex(leaf_of(e, n, 0x40000000)->ebx, ==, 0x00636261);
+    g_assert_cmphex(leaf_of(e, n, 0x40000000)->ecx, ==, 0);
+    g_assert_cmphex(leaf_of(e, n, 0x40000001)->eax, ==, 0x31237648);
+    g_assert_cmphex(leaf_of(e, n, 0x40000003)->eax, ==, 0x222); /* hypercalls, time */
+    g_assert_cmphex(leaf_of(e, n, 0x40000004)->eax, ==, 0x20);
+    g_assert_cmphex(leaf_of(e, n, 0x40000004)->ebx, ==, 0x1fff);
+    g_assert_cmpuint(leaf_of(e, n, 0x40000005)->eax, ==, 100);
+    g_assert_cmphex(leaf_of(e, n, 0x40000100)->eax, ==, 0x40000101);
+    g_assert_cmphex(leaf_of(e, n, 0x40000100)->ebx, ==, 0x4b4d564b);
+    cpu_model_free(m);
+    m = cpu_model_parse("max,kvm=off,hv-passthrough,hv-time=off,-hv-reset", everything, &err);
+    g_assert_no_error(err);
+    n = cpuid_build(m, &t, 0, e);
+    g_assert_null(leaf_of(e, n, 0x40000100));
+    g_assert_cmphex(leaf_of(e, n, 0x40000003)->eax & 0x222, ==, 0x20); /* no clock */
+    g_assert_cmphex(leaf_of(e, n, 0x40000003)->eax & 0x80, ==, 0);
+    g_assert_cmphex(leaf_of(e, n, 0x40000004)->eax & 0x400, ==, 0x400);
+    g_assert_cmphex(leaf_of(e, n, 0x40000004)->ebx, ==, UINT32_MAX);
+    cpu_model_free(m);
+    refuse("max,hv-spinlocks=5", everything, "0xfff");
+    refuse("max,hv-spinlocks=many", everything, "hv-spinlocks");
+    refuse("max,hv-ipi", everything, "hv-vpindex");
+    refuse("max,hv-vendor-id=thirteen-long", everything, "twelve");
+    refuse("max,hv-relaxed=perhaps", everything, "'on' or 'off'");
+}
+
 static void test_bit_names_round_trip(void)
 {
     for (unsigned w = 0; w < FEAT_WORD_COUNT; w++) {
@@ -342,6 +393,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpuid/host", test_host_is_migratable_and_four_level_unless_asked);
     g_test_add_func("/cpuid/kvm_off", test_kvm_off_hides_the_leaves);
     g_test_add_func("/cpuid/refusals", test_what_is_wrong_is_said);
+    g_test_add_func("/cpuid/hyperv", test_hyperv_leaves);
     g_test_add_func("/cpuid/bit_names", test_bit_names_round_trip);
     g_test_add_func("/cpuid/topology", test_topology_leaves);
     g_test_add_func("/cpuid/dies", test_dies_have_a_leaf);

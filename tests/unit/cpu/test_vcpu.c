@@ -185,7 +185,9 @@ static struct board *board_with_room(const char *accel, unsigned cpus, unsigned 
         .pio = b->pio,
         .mmio = b->mmio,
         .clock = b->clock,
-        .events = {on_triple_fault, on_internal_error, b},
+        .events = {.triple_fault = on_triple_fault,
+                   .internal_error = on_internal_error,
+                   .opaque = b},
     };
     b->cpus = cpu_set_new(accel, &cfg, &why, &err);
     g_assert_no_error(err);

@@ -31,6 +31,7 @@ enum cpuid_word {
     FEAT_8000_0021_ECX,
     FEAT_6_EAX,
     FEAT_KVM,
+    FEAT_HV, /* no word of CPUID: see x86/hyperv.h */
     FEAT_WORD_COUNT
 };
 
@@ -42,7 +43,9 @@ struct cpu_model {
     char brand[49];
     uint32_t feat[FEAT_WORD_COUNT];
     uint32_t phys_bits, linear_bits; /* 48 or 57 */
-    bool kvm_leaves;                 /* kvm=off hides 0x40000000 */
+    bool kvm_leaves;                 /* kvm=off hides them */
+    uint32_t hv_spinlocks;           /* tries before a guest says that it spins */
+    char hv_vendor[13];              /* empty: Microsoft's */
     bool hypervisor;
     uint32_t level, xlevel;
     uint64_t tsc_khz;

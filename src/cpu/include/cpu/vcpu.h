@@ -39,6 +39,7 @@ enum vcpu_exit {
 struct cpu_events {
     void (*triple_fault)(void *opaque, unsigned cpu);
     void (*internal_error)(void *opaque, unsigned cpu, const char *dump);
+    void (*crashed)(void *opaque, const uint64_t info[5]); /* the guest says so of itself */
     void *opaque;
 };
 

@@ -59,6 +59,9 @@ struct x86_state {
     uint64_t mcg_status, mcg_ctl, mce_bank[32 * 4], smbase, feature_control, debugctl;
     uint64_t kvm_wall_clock, kvm_system_time, kvm_steal_time, kvm_async_pf, kvm_pv_eoi,
         kvm_poll_control;
+    /* Hyper-V's MSRs; those of the whole machine are the same in each vcpu */
+    uint64_t hv_guest_os_id, hv_hypercall, hv_reference_tsc, hv_crash[5];
+    uint64_t hv_vp_assist, hv_vp_runtime; /* of this vcpu; run time in 100 ns */
     uint64_t apic_base;
     uint64_t tsc;         /* guest TSC at the moment of the get/set */
     uint64_t kvmclock_ns; /* kvmclock at the same moment */

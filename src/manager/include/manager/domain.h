@@ -624,6 +624,11 @@ struct features {
             const char *state;
             struct xml_num retries;
         } spinlocks;
+        struct {
+            struct xml_node node;
+            const char *state;
+            char *value;
+        } vendor_id;
     } hyperv;
     struct {
         struct xml_node node;
