@@ -98,9 +98,9 @@ device_create_fn create_cpu;
 /* registry_board.c */
 extern const struct prop_desc props_root_port[], props_pci_testdev[], props_isa_serial[],
     props_debugcon[], props_debug_exit[], props_pc_testdev[], props_i6300esb[], props_pvpanic[],
-    props_pvpanic_pci[], props_pci_bridge[];
+    props_pvpanic_pci[], props_pci_bridge[], props_vmcoreinfo[];
 device_create_fn create_root_port, create_pci_testdev, create_isa_serial, create_debugcon,
     create_debug_exit, create_pc_testdev, create_i6300esb, create_pvpanic, create_pvpanic_pci,
-    create_pci_bridge, create_pcie_pci_bridge;
+    create_pci_bridge, create_pcie_pci_bridge, create_vmcoreinfo;
 
 #endif

@@ -3,12 +3,14 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "bus/fw_cfg.h"
 #include "devices/pci_bridge.h"
 #include "devices/pci_testdev.h"
 #include "devices/ports.h"
 #include "devices/pvpanic.h"
 #include "devices/root_port.h"
 #include "devices/uart.h"
+#include "devices/vmcoreinfo.h"
 #include "devices/watchdog.h"
 
 /* ---- pcie-root-port ---- */
@@ -262,4 +264,24 @@ bool create_pvpanic_pci(struct machine *m, const struct device_class *cls, struc
     return device_place_read(m, p, &place, err) && panic_events(p, &events, err) &&
            pvpanic_pci_new(place.bus, place.devfn, place.multifunction, place.id, &m->requests,
                            (uint8_t)events, err);
+}
+
+/* ---- vmcoreinfo ---- */
+
+const struct prop_desc props_vmcoreinfo[] = {
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_vmcoreinfo(struct machine *m, const struct device_class *cls, struct props *p,
+                       GError **err)
+{
+    const char *id = NULL;
+    size_t len;
+
+    if (!props_get_str(p, "id", &id, err))
+        return false;
+    if (fw_cfg_file(m->fw_cfg, VMCOREINFO_FILE, &len))
+        return error_set(err, HANOK_ERROR_BUSY, "a machine has one vmcoreinfo");
+    vmcoreinfo_new(&m->devices, m->fw_cfg, id);
+    return true;
 }
