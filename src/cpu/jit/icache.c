@@ -151,8 +151,11 @@ static void decoding_set(struct icache *ic, unsigned which, uintptr_t host)
 
 struct icache *icache_new(struct jit_cpu *c)
 {
-    struct icache *ic = g_new0(struct icache, 1);
+    struct icache *ic = mmap(NULL, sizeof(*ic), PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
+    if (ic == MAP_FAILED)
+        g_error("cannot allocate %zu bytes for decoded code: %s", sizeof(*ic), g_strerror(errno));
     decode_init();
     pthread_mutex_init(&ic->lock, NULL);
     ic->recent = recent_new();
@@ -177,7 +180,7 @@ void icache_free(struct icache *ic)
     recent_free(ic->recent);
     seen_free(ic->seen);
     pthread_mutex_destroy(&ic->lock);
-    g_free(ic);
+    munmap(ic, sizeof(*ic));
 }
 
 /* The running block must not go on into entries that are gone. */
@@ -247,7 +250,7 @@ static void list_remove(struct block **at, const struct block *b, size_t next_fi
 static void block_drop(struct jit_cpu *c, struct block *b)
 {
     struct icache *ic = c->icache;
-    struct jump_cache_entry *e = &ic->front.jump[jump_cache_index(b->host)];
+    struct block **jump = &ic->front.jump[jump_cache_index(b->host)];
 
     pthread_mutex_lock(&ic->lock);
     list_remove(&b->page->blocks, b, offsetof(struct block, page_next));
@@ -255,8 +258,8 @@ static void block_drop(struct jit_cpu *c, struct block *b)
     if (b->page2)
         list_remove(&b->page2->cross, b, offsetof(struct block, cross_next));
     pthread_mutex_unlock(&ic->lock);
-    if (e->block == b)
-        *e = (struct jump_cache_entry){0};
+    if (*jump == b)
+        *jump = NULL;
     seen_again(ic->seen, b->host, b->key);
     if (b->tr)
         tr_drop(c, b);
@@ -719,7 +722,7 @@ struct block *icache_lookup(struct jit_cpu *c)
     if (!b)
         return icache_scratch(c);
     if (!b->host2)
-        ic->front.jump[jump_cache_index(host)] = (struct jump_cache_entry){host, b};
+        ic->front.jump[jump_cache_index(host)] = b;
     return b;
 }
 

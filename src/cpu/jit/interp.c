@@ -90,7 +90,7 @@ static inline bool beyond_limit(const struct jit_cpu *c, const struct block *b)
 
 struct block *interp_find_fast(struct jit_cpu *c)
 {
-    const struct jump_cache_entry *jump = ((const struct icache_front *)c->icache)->jump;
+    struct block *const *jump = ((const struct icache_front *)c->icache)->jump;
     uint64_t linear = c->st.rip;
 
     if (!(c->mode_key & KEY_CSZERO))
@@ -99,9 +99,9 @@ struct block *interp_find_fast(struct jit_cpu *c)
     if (unlikely(!TLB_COVERS(e->tag, linear, 1)))
         return NULL;
     uintptr_t host = linear - e->tag + e->host;
-    const struct jump_cache_entry *j = &jump[jump_cache_index(host)];
-    if (likely(j->host == host && j->block->key == c->mode_key))
-        return j->block;
+    struct block *b = jump[jump_cache_index(host)];
+    if (likely(b && b->host == host && b->key == c->mode_key))
+        return b;
     return NULL;
 }
 

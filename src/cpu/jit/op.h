@@ -29,28 +29,27 @@ struct tblock;
 /* Decoded code that runs without looking up: starts at one address, ends at a control transfer, at
  * the end of the page, or after BLOCK_INSNS_MAX instructions. */
 struct block {
-    uintptr_t host;  /* of the first byte */
-    uintptr_t host2; /* page-crossing instruction: host address of its first byte in page 2, or 0 */
-    uint32_t key;    /* mode_key */
-    uint16_t count, bytes;
-    uint16_t heat;                 /* times run by the interpreter, up to a point */
-    bool cold;                     /* cannot be translated */
-    uint8_t decodes;               /* times its instructions were wanted and not there */
-    struct tblock *tr;             /* its translations, one for each linear address and key */
+    /* one cache line, which looking it up and going into its translation touch */
+    uintptr_t host;         /* of the first byte */
+    struct code_page *page; /* NULL: it is not kept */
+    uintptr_t host2;        /* page-crossing instruction: of its first byte in page 2, or 0 */
+    struct tblock *tr;      /* its translations, one for each linear address and key */
+    uint32_t key;           /* mode_key */
+    uint32_t sought;        /* for which address and key one was looked for in vain last, or 0 */
     uint16_t tr_tag[TR_ADDRESSES]; /* of the first ones in that list, in its order */
-    uint64_t sought;               /* where one was looked for in vain last */
-    uint32_t sought_key;           /* under which key; 0, which is none: nowhere */
+    uint16_t count, bytes;
+    uint16_t heat;   /* times run by the interpreter, up to a point */
+    bool cold;       /* cannot be translated */
+    uint8_t decodes; /* times its instructions were wanted and not there */
+    /* the rest */
     struct block *page_next, *bucket_next, *cross_next;
-    struct code_page *page, *page2;
+    struct code_page *page2;
     struct block *link[2]; /* same-page successors: not taken / taken; NULL = look up */
     struct insn *insn;     /* count + 1: the last is op_block_end; NULL: see icache_insns */
-};
+} __attribute__((aligned(64)));
+_Static_assert(sizeof(struct block) == 128, "two cache lines");
 
 #define JUMP_CACHE_SIZE 16384u
-struct jump_cache_entry {
-    uintptr_t host;
-    struct block *block;
-};
 static inline unsigned jump_cache_index(uintptr_t host)
 {
     return (host ^ (host >> 12)) & (JUMP_CACHE_SIZE - 1);
@@ -58,7 +57,7 @@ static inline unsigned jump_cache_index(uintptr_t host)
 
 /* struct icache begins with its jump cache. */
 struct icache_front {
-    struct jump_cache_entry jump[JUMP_CACHE_SIZE];
+    struct block *jump[JUMP_CACHE_SIZE]; /* by host address; or NULL */
 };
 
 /* ---- icache.c ---- */

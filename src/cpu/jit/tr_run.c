@@ -318,19 +318,20 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
 {
     struct tblock *t = NULL;
 
-    if (b->sought != c->st.rip || b->sought_key != key) {
+    uint32_t sought = ((uint32_t)(c->st.rip >> GUEST_PAGE_SHIFT) * 0x9e3779b9u ^ key) | 1;
+
+    if (b->sought != sought) {
         t = tr_find(b, c->st.rip, key);
         if (t || b->cold)
             return t;
-        b->sought = c->st.rip;
-        b->sought_key = key;
+        b->sought = sought;
     }
     /* What has been translated for other addresses has to be worth another time. */
     if (b->heat < (b->tr ? c->tr.cache->warm * 8 : c->tr.cache->warm)) {
         b->heat++;
         return NULL;
     }
-    b->sought_key = 0;
+    b->sought = 0;
     t = tr_translate(c, b, key, id);
     if (!t && !c->tr.cache->full)
         b->cold = true;
