@@ -56,7 +56,7 @@ mkdir -p "$initramfs/lib/modules"
 number_modules "$kernel" "$initramfs/lib/modules" virtio_pci virtio_blk virtio_console virtio_net virtio_rng \
     virtio_balloon virtio_gpu virtio_scsi ahci ata_piix sd_mod sr_mod isofs pvpanic-pci pvpanic-mmio e1000 e1000e ext4 \
     crc32c_generic crc32c-intel i8042 atkbd button evdev virtio_input qemu_fw_cfg xhci_pci ehci_pci uhci_hcd usbhid hid_generic \
-    usb_storage virtio_mmio
+    usb_storage virtio_mmio bochs
 (cd "$initramfs" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd.img"
 
 common_tree "$work/root"

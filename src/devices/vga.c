@@ -131,7 +131,7 @@ static uint64_t mmio_read(struct io_region *r, uint64_t off, unsigned size)
 
     if (off + size <= sizeof(v->edid))
         return size == 1 ? v->edid[off] : le16_get(v->edid + off);
-    if (off >= MMIO_PORTS && off < MMIO_PORTS + 0x20) {
+    if (!v->no_vga && off >= MMIO_PORTS && off < MMIO_PORTS + 0x20) {
         uint64_t low = vga_port_read(v, 0x3c0 + (unsigned)off - MMIO_PORTS);
         return size == 1 ? low : low | vga_port_read(v, 0x3c1 + (unsigned)off - MMIO_PORTS) << 8;
     }
@@ -153,7 +153,7 @@ static void mmio_write(struct io_region *r, uint64_t off, unsigned size, uint64_
     struct vga *v = container_of(r, struct vga, mmio);
 
     if (off >= MMIO_PORTS && off < MMIO_PORTS + 0x20) {
-        for (unsigned i = 0; i < size; i++)
+        for (unsigned i = 0; !v->no_vga && i < size; i++)
             vga_port_write(v, 0x3c0 + (unsigned)off - MMIO_PORTS + i, (uint8_t)(val >> (8 * i)));
     } else if (off >= MMIO_DISPI && off < MMIO_DISPI + 2 * DISPI_COUNT && size == 2) {
         uint16_t index = v->dispi_index;
@@ -192,6 +192,8 @@ static void legacy_decode(struct vga *v)
 {
     uint16_t cmd = le16_get(v->fn->config + PCI_COMMAND);
 
+    if (v->no_vga)
+        return;
     if (!(cmd & PCI_CMD_MEM))
         io_space_del(v->mmio_space, &v->window);
     else if (!v->window.added)
@@ -352,6 +354,13 @@ static const struct pci_dev_ops vga_ops = {
     .config_written = vga_config_written,
     .bar_moved = vga_bar_moved,
 };
+static const struct pci_dev_ops bochs_ops = {
+    .dev = {.type = "bochs-display",
+            .reset = vga_reset,
+            .destroy = vga_destroy,
+            .state = &vga_state},
+    .bar_moved = vga_bar_moved,
+};
 
 static void regions_make(struct vga *v, pthread_mutex_t *lock)
 {
@@ -424,7 +433,10 @@ struct pci_dev *vga_new(struct pci_bus *bus, uint8_t devfn, const struct vga_con
 
     if (!v)
         return NULL;
-    pci_dev_init(&v->pci, &vga_ops, &ids);
+    v->no_vga = cfg->no_vga;
+    pci_dev_init(&v->pci, v->no_vga ? &bochs_ops : &vga_ops, &ids);
+    if (v->no_vga)
+        v->pci.config[PCI_CLASS] = 0x80; /* another display controller */
     v->pci.multifunction = cfg->multifunction;
     join(v, &v->pci);
     if (pci_dev_plug(&v->pci, bus, devfn, cfg->id, err)) {

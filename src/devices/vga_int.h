@@ -52,6 +52,7 @@ struct vga_mode {
 struct vga {
     struct pci_dev pci;    /* first; the card's own function, or just a device inside another's */
     struct pci_dev *fn;    /* &pci, or the other card's */
+    bool no_vga;           /* nothing at the old addresses */
     pthread_mutex_t *lock; /* the board lock */
     struct io_space *pio, *mmio_space;
     struct guest_mem *mem;

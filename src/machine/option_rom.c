@@ -17,6 +17,7 @@ static const struct default_rom {
 } defaults[] = {
     {props_vga, "vgabios-stdvga.bin", "seabios"},
     {props_virtio_vga, "vgabios-virtio.bin", "seabios"},
+    {props_bochs, "vgabios-bochs-display.bin", "seabios"},
     {props_e1000, "efi-e1000.rom", "ipxe-qemu"},
     {props_e1000e, "efi-e1000e.rom", "ipxe-qemu"},
     {props_virtio_net, "efi-virtio.rom", "ipxe-qemu"},
@@ -70,7 +71,7 @@ static void rom_by_name(struct machine *m, const struct pci_dev *d, const char *
 static void default_missing(const struct default_rom *rom, const struct device_class *cls,
                             struct props *p)
 {
-    if (cls->props == props_vga || cls->props == props_virtio_vga)
+    if (cls->props == props_vga || cls->props == props_virtio_vga || cls->props == props_bochs)
         log_warning("the graphics card's BIOS (%s, in the package %s) is not installed: there is "
                     "no picture before the operating system's",
                     rom->file, rom->package);

@@ -86,9 +86,9 @@ device_create_fn create_intel_hda, create_ich9_intel_hda, create_hda_output, cre
 
 /* registry_display.c */
 extern const struct prop_desc props_vga[], props_virtio_gpu[], props_virtio_vga[],
-    props_virtio_input[], props_ramfb[];
+    props_virtio_input[], props_ramfb[], props_bochs[];
 device_create_fn create_vga, create_virtio_gpu, create_virtio_vga, create_virtio_input,
-    create_ramfb;
+    create_ramfb, create_bochs;
 
 /* hotplug_cpu.c */
 #define CPU_DEVICE_SUFFIX "-x86_64-cpu"

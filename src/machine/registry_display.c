@@ -84,6 +84,39 @@ bool create_vga(struct machine *m, const struct device_class *cls, struct props 
     return m->vga != NULL;
 }
 
+/* ---- the same without VGA ---- */
+
+const struct prop_desc props_bochs[] = {
+    {"vgamem", PROP_SIZE, "16M", "video memory"},
+    {"edid", PROP_BOOL, "on", "the screen tells its sizes"},
+    {"xres", PROP_U32, "1280", "width it prefers"},
+    {"yres", PROP_U32, "800", "height it prefers"},
+    {NULL, PROP_STR, NULL, NULL},
+};
+
+bool create_bochs(struct machine *m, const struct device_class *cls, struct props *p, GError **err)
+{
+    struct vga_config cfg = {
+        .no_vga = true, .req = &m->requests, .watched = m->cfg->vnc || m->cfg->window};
+    struct device_place place;
+    uint64_t bytes = 16 * MiB;
+    uint32_t width = 1280, height = 800;
+    bool edid = true;
+
+    if (!device_place_read(m, p, &place, err) || !props_get_size(p, "vgamem", &bytes, err) ||
+        !props_get_u32(p, "xres", &width, err) || !props_get_u32(p, "yres", &height, err) ||
+        !props_get_bool(p, "edid", &edid, err))
+        return false;
+    if (bytes < 4 * MiB || bytes > 256 * MiB)
+        return error_set(err, HANOK_ERROR_INVALID, "vgamem= must be from 4M to 256M");
+    cfg.id = place.id;
+    cfg.multifunction = place.multifunction;
+    cfg.vram_bytes = (uint32_t)bytes;
+    cfg.width = edid ? width : 0;
+    cfg.height = height;
+    return vga_new(place.bus, place.devfn, &cfg, err) != NULL;
+}
+
 /* ---- virtio-gpu ---- */
 
 #define GPU_PROPS                                                                                  \

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""virtio-vga as a person sees it: the firmware's text through VGA, then the driver's console, resized by a viewer.
+"""Graphics cards as a person sees them. virtio-vga: the firmware's text through VGA, then the driver's console, resized by a viewer;
+bochs-display: black until its driver has set a mode, then the kernel's console.
 
   gpu.py              judges
   gpu.py --save PNG   also leaves the console's picture there
@@ -65,5 +66,26 @@ def vga_then_driver(save):
                 raise Failure(f"hanok-vm ended with {g.process.returncode}")
 
 
+def bochs_display():
+    directory = guest_files("generic")
+    with tempfile.TemporaryDirectory() as work:
+        sock = f"{work}/vnc"
+        with Guest(["-accel", "jit", "-m", "384", "-nodefaults", "-serial", "stdio", "-no-reboot", "-device",
+                    "bochs-display,xres=800,yres=600", "-vnc", f"unix:{sock}", "-kernel", str(directory / "vmlinuz"),
+                    "-initrd", str(directory / "initrd.img"), "-append", "console=tty0 console=ttyS0"],
+                   serial=False) as g:
+            g.expect("bochs-drmdrmfb frame buffer device", 240)
+            g.expect("hanok:~#", 120)
+            with viewer(g, sock) as v:
+                wait_for(v, lambda s: (s.width, s.height) == (800, 600) and lit(s) > 3000, "the driver's console")
+                g.send("dd if=/dev/zero bs=4096 count=1000 of=/dev/fb0 2>/dev/null; echo dark-$((1+1))\n")
+                g.expect("dark-2")
+                wait_for(v, lambda s: lit(s) < 3000, "a screen that was cleared")
+            g.send("poweroff\n")
+            if g.wait(60):
+                raise Failure(f"hanok-vm ended with {g.process.returncode}")
+
+
 save_to = sys.argv[2] if sys.argv[1:2] == ["--save"] else None
-run_tests([("text by VGA, the console by the driver, sizes by the viewer", lambda: vga_then_driver(save_to))])
+run_tests([("text by VGA, the console by the driver, sizes by the viewer", lambda: vga_then_driver(save_to)),
+           ("bochs-display: the console by its driver", bochs_display)])

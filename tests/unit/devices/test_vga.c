@@ -20,10 +20,15 @@ static unsigned route(struct pci_host *h, uint8_t slot, unsigned pin)
     return 16;
 }
 
-static void up(struct board *b, gconstpointer watched)
+enum { WATCHED = 1, NO_VGA };
+
+static void up(struct board *b, gconstpointer kind)
 {
-    struct vga_config cfg = {
-        .vram_bytes = VRAM, .width = 1152, .height = 864, .watched = watched != NULL};
+    struct vga_config cfg = {.vram_bytes = VRAM,
+                             .width = 1152,
+                             .height = 864,
+                             .watched = GPOINTER_TO_INT(kind) == WATCHED,
+                             .no_vga = GPOINTER_TO_INT(kind) == NO_VGA};
     b->f = fixture_new();
     b->mem = guest_mem_new();
     b->host.route_intx = route;
@@ -381,6 +386,42 @@ static void test_edid(struct board *b, gconstpointer watched)
     g_assert_cmphex(io_space_read(b->f->mmio, REGS + 128, 4), ==, 0);
 }
 
+/* bochs-display: memory and display interface by BARs, and nothing where a VGA card is. */
+static void test_without_vga(struct board *b, gconstpointer kind)
+{
+    struct board other = {0};
+
+    g_assert_cmphex(pci_config_read_plain(b->dev, PCI_CLASS, 2), ==, 0x0380);
+    g_assert_null(io_space_find(b->f->pio, 0x3c0));
+    g_assert_null(io_space_find(b->f->pio, 0x1ce));
+    g_assert_null(io_space_find(b->f->mmio, 0xa0000));
+    io_space_write(b->f->mmio, REGS + 0x404, 1, 2); /* no VGA registers either */
+    g_assert_cmphex(io_space_read(b->f->mmio, REGS + 0x404, 1), ==, 0);
+    g_assert_cmphex(io_space_read(b->f->mmio, REGS + 0x500, 2), ==, 0xb0c5);
+    guest_mem_write(b->mem, GPA(LFB), "\x11\x22\x33\x00", 4);
+    draw();
+    g_assert_cmphex(dot(0, 0), ==, 0); /* no mode is set */
+    io_space_write(b->f->mmio, REGS + 0x502, 2, 320);
+    io_space_write(b->f->mmio, REGS + 0x504, 2, 200);
+    io_space_write(b->f->mmio, REGS + 0x506, 2, 32);
+    io_space_write(b->f->mmio, REGS + 0x508, 2, 0xc1); /* on, linear, memory kept */
+    draw();
+    g_assert_cmpuint(console_surface(console_first())->width, ==, 320);
+    g_assert_cmpuint(console_surface(console_first())->height, ==, 200);
+    g_assert_cmphex(dot(0, 0), ==, 0x332211);
+    up(&other, kind);
+    check_state_moves(b->f, other.f);
+    down(b, kind);
+    draw();
+    g_assert_cmphex(dot(0, 0), ==, 0x332211);
+    reset_all(other.f);
+    draw();
+    g_assert_cmphex(dot(0, 0), ==, 0);
+    down(&other, kind);
+    memset(b, 0, sizeof(*b));
+    up(b, kind);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -395,6 +436,7 @@ int main(int argc, char **argv)
     TEST("dirty", test_only_dirty_lines_are_drawn, true);
     TEST("mmio", test_registers_by_memory, false);
     TEST("edid", test_edid, false);
+    TEST("without-vga", test_without_vga, NO_VGA);
     TEST("state", test_state, false);
     TEST("hostile-state", test_hostile_state, false);
     return g_test_run();

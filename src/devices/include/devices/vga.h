@@ -5,6 +5,9 @@
  *   ports 0x1ce-0x1d0, BAR 2           --> resolution and depth
  *   BAR 0                              --> video memory as it is, shown to vcpus as RAM
  *
+ * Without VGA (no_vga) the first line is not there, nor are the ports of the second: the screen is
+ * black until a driver sets a mode through BAR 2.
+ *
  * Owner:   the PCI bus.   Threads: registers under the board lock; drawing in the main thread.
  * Spec:    IBM VGA (as in "FreeVGA"), Bochs VBE_DISPI interface 0xb0c5, QEMU
  * docs/specs/standard-vga. */
@@ -21,6 +24,7 @@ struct vga_config {
     uint32_t vram_bytes;    /* a power of two from 1 to 256 MiB; 0: 16 MiB */
     unsigned width, height; /* what its EDID prefers; 0: there is none */
     bool multifunction;
+    bool no_vga;  /* only the display interface and the memory, by BARs: bochs-display */
     bool watched; /* somebody will look all the time: track changes by page */
     const struct board_requests *req;
 };
