@@ -357,6 +357,7 @@ struct tr_cache {
     uint8_t *tblocks; /* the structs, one behind the other */
     size_t tblock_used, tblock_bytes;
     bool full;             /* to be emptied */
+    bool bmi2;             /* the host has it */
     struct tblock **block; /* in order of code */
     uint32_t blocks, blocks_max;
     uint32_t *grain;      /* tr_by_pc's index */

@@ -143,6 +143,7 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
         return NULL;
     k->bytes = (uint32_t)ALIGN_UP(set_of(c)->tr.code_bytes, GUEST_PAGE_SIZE);
     k->warm = set_of(c)->tr.warm;
+    k->bmi2 = __builtin_cpu_supports("bmi2");
     k->links_max = k->blocks_max = 4096;
     k->link = g_new0(struct tr_link, k->links_max);
     k->block = g_new0(struct tblock *, k->blocks_max);

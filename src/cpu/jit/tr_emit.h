@@ -152,6 +152,17 @@ static inline bool fits32(uint64_t v)
 {
     return (uint64_t)(int64_t)(int32_t)v == v;
 }
+/* S1 = the low half of S0, shifted right by `by`: of the upper `by` bits of 32 nothing is known.
+ * Flags may change. */
+static inline void e_s1_shifted(struct tr *t, uint8_t by)
+{
+    if (t->cache->bmi2) { /* rorx ecx, edi */
+        e8(t, 0xc4), e8(t, 0xe3), e8(t, 0x7b), e8(t, 0xf0), e8(t, 0xcf), e8(t, by);
+        return;
+    }
+    e_mov32(t, HR_S1, HR_S0);
+    e8(t, 0xc1), e8(t, 0xe9), e8(t, by); /* shr ecx */
+}
 /* lea to, [base + index << shift + disp]; HR_MEM: none.  Flags stay. */
 static inline void e_lea(struct tr *t, bool w, unsigned to, unsigned base, unsigned index,
                          unsigned shift, int32_t disp)

@@ -115,8 +115,7 @@ static void look_up(struct tr *t, uint8_t *miss[3])
 {
     const struct tr_jump *j = t->cache->jump;
 
-    e_mov32(t, HR_S1, HR_S0);
-    e8(t, 0xc1), e8(t, 0xe9), e8(t, 9);             /* shr ecx, 9 */
+    e_s1_shifted(t, 9);
     e8(t, 0x31), e8(t, 0xf9);                       /* xor ecx, edi */
     e8(t, 0x81), e8(t, 0xe1), e32(t, TR_JUMPS - 1); /* and */
     e8(t, 0xc1), e8(t, 0xe1), e8(t, TR_JUMP_SHIFT); /* shl */

@@ -1,7 +1,7 @@
 /* tr_mem.c - from a guest operand to a host address.
  *
  *   lea  S0, [operand]            linear
- *   mov  S1, S0; shr 8; and       16 bytes x (page mod 65536)
+ *   rorx S1, S0, 8; and           16 bytes x (page mod 65536); without BMI2: mov, shr, and
  *   sub  S0, [S1 + tags]          offset in the page, if it is this page
  *   cmp  S0, 4096 - size; ja      another page, or across its end: out of line
  *   add  S0, [S1 + hosts]         host address
@@ -68,8 +68,7 @@ void tr_linear(struct tr *t, int32_t add)
 
 static void emit_index(struct tr *t)
 {
-    e_mov32(t, HR_S1, HR_S0);
-    e8(t, 0xc1), e8(t, 0xe9), e8(t, INDEX_SHIFT);          /* shr ecx */
+    e_s1_shifted(t, INDEX_SHIFT);
     e8(t, 0x81), e8(t, 0xe1), e32(t, (TLB_SIZE - 1) << 4); /* and ecx */
 }
 

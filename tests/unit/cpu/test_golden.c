@@ -232,6 +232,10 @@ static void test_sequence(const void *arg)
     g_autoptr(GError) err = NULL;
     g_autofree char *want = NULL, *file = NULL, *got = translate(s);
 
+    if (!__builtin_cpu_supports("bmi2")) {
+        g_test_skip("the expected texts use BMI2, which this host does not have");
+        return;
+    }
     if (!folder) {
         g_test_skip("HANOK_GOLDEN does not name the folder with the expected texts");
         return;

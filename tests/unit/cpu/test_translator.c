@@ -71,6 +71,31 @@ static void test_recursion_deeper_than_the_return_stack(void)
     flat_free(f);
 }
 
+/* 64 KiB through a probe, 16 times, by a call through a register. */
+FLAT_CODE(sums, "movl $16, %ebx\n\t"
+                "leaq 2f(%rip), %rdx\n"
+                "1: movl $0x400000, %esi\n\t"
+                "call *%rdx\n\t"
+                "decl %ebx\n\t"
+                "jnz 1b\n\t" FLAT_EXIT "2: addl (%rsi), %eax\n\t"
+                "incl (%rsi)\n\t"
+                "addl $4, %esi\n\t"
+                "cmpl $0x410000, %esi\n\t"
+                "jne 2b\n\t"
+                "ret\n");
+
+/* Old hosts' code is another one. */
+static void test_a_host_without_bmi2(void)
+{
+    struct flat *f = load(sums, sums_end);
+
+    if (flat_cpu(f)->tr.cache)
+        flat_cpu(f)->tr.cache->bmi2 = false;
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 16384 * (16 * 15 / 2));
+    flat_free(f);
+}
+
 /* Twenty calls deep, then back to the caller's caller at once, as longjmp does. */
 FLAT_CODE(long_jump, "movl $3000, %ebx\n"
                      "1: call 2f\n\t"
@@ -661,6 +686,7 @@ int main(int argc, char **argv)
     g_assert_cmpint(sigaltstack(&own, NULL), ==, 0); /* as vcpu threads have one */
 #define ADD(name) g_test_add_func("/cpu/translator/" #name, test_##name)
     ADD(recursion_deeper_than_the_return_stack);
+    ADD(a_host_without_bmi2);
     ADD(returns_that_skip_frames);
     ADD(returns_to_where_nobody_called);
     ADD(calls_across_pages);
