@@ -182,7 +182,7 @@ static bool user_devices(struct machine *m, GError **err)
 
 /* ---- what guests can read about all this ---- */
 
-static void fw_cfg_items(struct machine *m)
+static void fw_cfg_items(struct machine *m, bool graphics)
 {
     struct e820_entry e820[E820_MAX];
     struct {
@@ -197,7 +197,7 @@ static void fw_cfg_items(struct machine *m)
         memcpy(uuid, m->cfg->uuid, sizeof(uuid));
     fw_cfg_add_bytes(m->fw_cfg, FW_CFG_UUID, uuid, sizeof(uuid));
     fw_cfg_add_u64(m->fw_cfg, FW_CFG_RAM_SIZE, m->map.low_bytes);
-    fw_cfg_add_u16(m->fw_cfg, FW_CFG_NOGRAPHIC, m->cfg->nographic);
+    fw_cfg_add_u16(m->fw_cfg, FW_CFG_NOGRAPHIC, m->cfg->nographic || !graphics);
     fw_cfg_add_u16(m->fw_cfg, FW_CFG_MAX_CPUS, (uint16_t)machine_cpus_max(m));
     /* Firmware wants whole RAM ranges here; holes inside them it knows itself. */
     for (unsigned i = 0; i < count; i++)
@@ -413,9 +413,14 @@ static void vcpu_crashed(void *opaque, const uint64_t info[5])
 {
     struct machine *m = opaque;
 
-    log_warning("the guest tells of its crash: 0x%" PRIx64 " (0x%" PRIx64 ", 0x%" PRIx64
-                ", 0x%" PRIx64 ", 0x%" PRIx64 ")",
-                info[0], info[1], info[2], info[3], info[4]);
+    log_guest_limited(&m->crash_log,
+                      "the guest tells of its crash: 0x%" PRIx64 " (0x%" PRIx64 ", 0x%" PRIx64
+                      ", 0x%" PRIx64 ", 0x%" PRIx64 ")",
+                      info[0], info[1], info[2], info[3], info[4]);
+    pthread_mutex_lock(&m->request_lock);
+    memcpy(m->crash_info, info, sizeof(m->crash_info));
+    m->crash_told = true;
+    pthread_mutex_unlock(&m->request_lock);
     m->requests.panicked(m->requests.opaque, false);
 }
 
@@ -490,6 +495,10 @@ static bool board_parts(struct machine *m, GError **err)
 
 bool board_build(struct machine *m, GError **err)
 {
+    bool graphics = true; /* off: a BIOS says what it has to say on the serial port, too */
+
+    if (!props_get_bool(m->cfg->machine, "graphics", &graphics, err))
+        return false;
     m->pio = io_space_new("pio", PORTS);
     m->mmio = io_space_new("mmio", UINT64_C(1) << 52);
     m->usb = (struct usb_buses){.devices = &m->devices, .clock = m->clock};
@@ -501,7 +510,7 @@ bool board_build(struct machine *m, GError **err)
     if (!serial_ports(m, err) || !debug_consoles(m, err) || !machine_usb_add(m, err) ||
         !user_devices(m, err))
         return false;
-    fw_cfg_items(m);
+    fw_cfg_items(m, graphics);
     if (!firmware_boot_items(m, err) || !fw_cfg_user_items(m, err) || !inventory(m, err))
         return false;
     board_tables_follow(m);

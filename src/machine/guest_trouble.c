@@ -54,6 +54,22 @@ void machine_watchdog_expired(struct machine *m)
     }
 }
 
+/* What the guest has told of its crash, once; NULL: nothing. */
+static json_t *crash_take(struct machine *m)
+{
+    uint64_t info[5];
+
+    pthread_mutex_lock(&m->request_lock);
+    bool told = m->crash_told;
+    memcpy(info, m->crash_info, sizeof(info));
+    m->crash_told = false;
+    pthread_mutex_unlock(&m->request_lock);
+    return !told ? NULL
+                 : json_pack("{ss sI sI sI sI sI}", "type", "hyper-v", "arg1", (json_int_t)info[0],
+                             "arg2", (json_int_t)info[1], "arg3", (json_int_t)info[2], "arg4",
+                             (json_int_t)info[3], "arg5", (json_int_t)info[4]);
+}
+
 void machine_panicked(struct machine *m)
 {
     enum vm_action action = m->cfg->on_panic;
@@ -61,7 +77,11 @@ void machine_panicked(struct machine *m)
                 (action != ACTION_NONE && action != ACTION_EXIT_FAILURE && m->cfg->no_shutdown);
     const char *word = action == ACTION_NONE ? "run" : stay ? "pause" : "poweroff";
 
-    machine_emit(m, "GUEST_PANICKED", json_pack("{s:s}", "action", word));
+    json_t *data = json_pack("{s:s}", "action", word), *info = crash_take(m);
+
+    if (info)
+        json_object_set_new(data, "info", info);
+    machine_emit(m, "GUEST_PANICKED", data);
     if (action == ACTION_NONE)
         return;
     machine_stop(m, RUN_GUEST_PANICKED);

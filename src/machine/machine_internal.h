@@ -2,6 +2,7 @@
 #ifndef MACHINE_MACHINE_INTERNAL_H
 #define MACHINE_MACHINE_INTERNAL_H
 
+#include "base/log.h"
 #include "bus/device.h"
 #include "bus/pci.h"
 #include "devices/board.h"
@@ -90,7 +91,10 @@ struct machine {
     bool asleep;          /* S3: clocks run (while not paused), vcpus do not */
     bool exiting;
 
+    struct log_ratelimit crash_log;
     pthread_mutex_t request_lock;
+    uint64_t crash_info[5]; /* of the guest by Hyper-V's MSRs; under request_lock, as the next */
+    bool crash_told;
     struct wishes *wishes; /* of other threads, under request_lock; board_requests.c */
 };
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 
-from vmtest import SLOWNESS, VM, Failure, Skip, run_tests
+from firmware_parts import Qmp
+from vmtest import SLOWNESS, VM, Failure, Guest, Skip, run_tests
 
 IMAGES = pathlib.Path(sys.argv[1])
 PATTERN = sys.argv[2] if len(sys.argv) > 2 else "."
@@ -74,6 +75,21 @@ def hyperv_crash():
                  expect=1, verdict=False)
     if "tells of its crash: 0xdead0 (0xdead1, 0xdead2, 0xdead3, 0xdead4)" not in err:
         raise Failure(f"a crash told through Hyper-V's MSRs said: {err!r}")
+
+
+def hyperv_crash_event():
+    """A manager hears the numbers, as QEMU tells them."""
+    with tempfile.TemporaryDirectory() as work:
+        with Guest(["-S", "-cpu", "qemu64,hv-crash", "-action", "panic=pause", "-kernel", str(IMAGES / "leave32"), "-append",
+                    "x how=hvcrash", "-qmp", f"unix:{work}/qmp,server=on,wait=off"]) as g:
+            while not pathlib.Path(f"{work}/qmp").exists() and g.process.poll() is None:
+                g.drain(0.05)
+            with Qmp(f"{work}/qmp") as q:
+                q.run("cont")
+                told = q.event("GUEST_PANICKED")
+    numbers = {f"arg{i}": 0xdead0 + i - 1 for i in range(1, 6)}
+    if told != {"action": "pause", "info": {"type": "hyper-v", **numbers}}:
+        raise Failure(f"the event was {told}")
 
 
 def loader(cpus, memory=None, ram=128 * MIB, accel="tcg"):
@@ -168,6 +184,7 @@ def tests():
     yield "exit/hyperv-reset", lambda: run("leave32", args="x how=hvreset", extra=("-cpu", "qemu64,hv-reset"), expect=0,
                                            verdict=False)
     yield "exit/hyperv-crash", hyperv_crash
+    yield "exit/hyperv-crash-event", hyperv_crash_event
     yield "kvm/loader", kvm(lambda: loader(1, accel="kvm"))
     yield "kvm/test-device", kvm(lambda: run("testdev64", accel="kvm"))
     yield "kvm/processors", kvm(lambda: run("start64", 2, "x cpus=2 slow=1", accel="kvm"))

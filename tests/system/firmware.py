@@ -28,6 +28,14 @@ def boots_from_virtio_blk():
             raise Failure("poweroff did not end the process well")
 
 
+def serial_port_without_graphics():
+    """-machine graphics=off: SeaBIOS speaks on the serial port, beside a card that nobody sees."""
+    with Guest(["-machine", "graphics=off", "-m", "64", "-nic", "none", "-display", "none", "-serial", "stdio", "-monitor",
+                "none"], serial=False) as g:
+        g.expect("SeaBIOS")
+        g.expect("No bootable device")
+
+
 def four_cpus_are_found_by_the_firmware():
     with Guest(["-m", "256", "-smp", "4", "-nic", "none"] + drive(grub_disk(), **{"if": "virtio"})) as g:
         to_the_shell(g)
@@ -131,5 +139,6 @@ run_tests([
     ("the same from a CD-ROM, which is then ejected", boots_from_cdrom_and_ejects),
     ("bootindex= and strict=on decide", bootindex_decides),
     ("once= counts for one start, and the menu lets choose", once_and_menu),
+    ("-machine graphics=off has the firmware speak on the serial port", serial_port_without_graphics),
     ("mistakes are sentences", mistakes_are_sentences),
 ])
