@@ -83,6 +83,21 @@ void console_changed(struct console *c, const struct rect *r)
         v->changed(v, &c->surface, r);
 }
 
+bool console_cursor_apart(const struct console *c)
+{
+    for (const struct console_viewer *v = c->viewers; v; v = v->next)
+        if (!v->cursor)
+            return false;
+    return c->viewers != NULL;
+}
+
+void console_cursor(struct console *c, const struct cursor *cursor)
+{
+    for (struct console_viewer *v = c->viewers; v; v = v->next)
+        if (v->cursor)
+            v->cursor(v, cursor);
+}
+
 void console_attach(struct console *c, struct console_viewer *v)
 {
     v->next = c->viewers;

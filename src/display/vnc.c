@@ -82,6 +82,21 @@ static void viewer_changed(struct console_viewer *cv, const struct surface *s, c
         v->module->update(v->server, s->pixels, r->x, r->y, r->width, r->height);
 }
 
+static void viewer_cursor(struct console_viewer *cv, const struct cursor *c)
+{
+    struct vnc *v = container_of(cv, struct vnc, seat.viewer);
+
+    if (v->server)
+        v->module->cursor(v->server, &(struct vnc_cursor){.visible = c->visible,
+                                                          .x = c->x,
+                                                          .y = c->y,
+                                                          .width = c->width,
+                                                          .height = c->height,
+                                                          .hot_x = c->hot_x,
+                                                          .hot_y = c->hot_y,
+                                                          .argb = c->argb});
+}
+
 /* ---- start ---- */
 
 static int listen_unix(struct vnc *v, const char *path, GError **err)
@@ -188,6 +203,7 @@ bool vnc_open(const struct vnc_config *cfg, GError **err)
     };
     v->seat.viewer.resized = viewer_resized;
     v->seat.viewer.changed = viewer_changed;
+    v->seat.viewer.cursor = viewer_cursor;
     v->server = v->module->start(&start);
     if (!v->server) {
         close(fd);

@@ -48,6 +48,7 @@ static void reset(struct virtio_dev *d)
     g_hash_table_remove_all(g->resources);
     g->hostmem = 0;
     g->cursor.visible = false;
+    g->cursor_changed = true;
     g->events = 0;
     pthread_mutex_unlock(&g->lock);
 }

@@ -3,7 +3,8 @@
  *
  *   guest pages --TRANSFER--> resource (host memory) --FLUSH: damage--> surface, when a viewer asks
  *
- * 2D only, one scanout.  The cursor is drawn into the surface: every viewer and screendump has it.
+ * 2D only, one scanout.  The cursor is drawn into the surface, so that every viewer and screendump
+ * has it - unless all viewers show it themselves.
  *
  * Threads: commands and drawing in the main loop; a reset comes from a vCPU, so everything that
  *          changes is under `lock` (board lock -> lock -> queue lock).
@@ -61,6 +62,8 @@ struct virtio_gpu {
     struct rect view;   /* of it */
     struct rect damage; /* of the view; empty: none */
     struct gpu_cursor cursor;
+    bool cursor_apart, cursor_changed,
+        cursor_moved; /* how viewers see it; what they do not know yet */
     uint32_t events;
     uint32_t want_width, want_height; /* the size viewers wish for */
 };

@@ -265,8 +265,10 @@ static void cursor_command(struct virtio_gpu *g, const uint8_t *in)
     if ((type != UPDATE_CURSOR && type != MOVE_CURSOR) || le32_get(in + 24) != 0)
         return;
     gpu_damage_cursor(g);
+    g->cursor_moved = true;
     if (type == UPDATE_CURSOR) {
         g->cursor.visible = r != NULL;
+        g->cursor_changed = true;
         g->cursor.hot_x = le32_get(in + 44);
         g->cursor.hot_y = le32_get(in + 48);
         if (r)

@@ -24,7 +24,7 @@ void gpu_damage(struct virtio_gpu *g, int64_t x, int64_t y, int64_t width, int64
 
 void gpu_damage_cursor(struct virtio_gpu *g)
 {
-    if (g->cursor.visible)
+    if (g->cursor.visible && !g->cursor_apart)
         gpu_damage(g, g->cursor.x, g->cursor.y, GPU_CURSOR_SIDE, GPU_CURSOR_SIDE);
 }
 
@@ -59,6 +59,36 @@ static void cursor_draw(const struct virtio_gpu *g, const struct surface *s, con
     }
 }
 
+/* To viewers that show it themselves: its place, and what it looks like when that has changed. */
+static void cursor_tell(struct virtio_gpu *g, struct console *c)
+{
+    struct cursor told = {.visible = g->cursor.visible,
+                          .x = g->cursor.x,
+                          .y = g->cursor.y,
+                          .width = GPU_CURSOR_SIDE,
+                          .height = GPU_CURSOR_SIDE,
+                          .hot_x = MIN_OF(g->cursor.hot_x, GPU_CURSOR_SIDE - 1u),
+                          .hot_y = MIN_OF(g->cursor.hot_y, GPU_CURSOR_SIDE - 1u),
+                          .argb = g->cursor_changed ? g->cursor.argb : NULL};
+
+    if (g->cursor_changed || g->cursor_moved)
+        console_cursor(c, &told);
+    g->cursor_changed = g->cursor_moved = false;
+}
+
+/* In the picture, or apart from it: what it covered is drawn anew when that changes. */
+static void cursor_choose(struct virtio_gpu *g, struct console *c)
+{
+    bool apart = console_cursor_apart(c);
+
+    if (apart == g->cursor_apart)
+        return;
+    gpu_damage_cursor(g); /* one of these two does something */
+    g->cursor_apart = apart;
+    g->cursor_changed = true;
+    gpu_damage_cursor(g);
+}
+
 static void picture_draw(const struct virtio_gpu *g, const struct gpu_resource *r,
                          const struct surface *s, const struct rect *d)
 {
@@ -89,6 +119,9 @@ void gpu_update(void *opaque, struct console *c, bool all)
     pthread_mutex_lock(&g->lock);
     r = g->scanout ? gpu_resource_find(g, g->scanout) : NULL;
     if (!r) {
+        if (g->cursor_apart)
+            console_cursor(c, &(struct cursor){.visible = false});
+        g->cursor_apart = false;
         pthread_mutex_unlock(&g->lock);
         if (g->vga)
             g->vga_ops->update(g->vga, c, all || g->drawn);
@@ -104,12 +137,16 @@ void gpu_update(void *opaque, struct console *c, bool all)
     }
     if (all || !g->drawn)
         gpu_damage(g, 0, 0, g->view.width, g->view.height);
+    cursor_choose(g, c);
     d = g->damage;
     g->damage = (struct rect){0};
     if (d.width) {
         picture_draw(g, r, s, &d);
-        cursor_draw(g, s, &d);
+        if (!g->cursor_apart)
+            cursor_draw(g, s, &d);
     }
+    if (g->cursor_apart)
+        cursor_tell(g, c);
     g->drawn = true;
     pthread_mutex_unlock(&g->lock);
     console_changed(c, &d);

@@ -84,6 +84,7 @@ static bool post_load(void *obj, uint32_t version, GError **err)
 {
     struct virtio_gpu *g = obj;
     struct rect view = g->view;
+    g->cursor_changed = true;
     struct gpu_resource *r = g->scanout ? gpu_resource_find(g, g->scanout) : NULL;
 
     if (g->vga)

@@ -306,6 +306,76 @@ static void test_hostile_state(void)
     vt_gpu_tear_down(&f);
 }
 
+struct watcher {
+    struct console_viewer viewer;
+    struct cursor last;
+    uint32_t dot; /* the first of its picture, when that came */
+    unsigned tellings, shapes;
+};
+
+static void watcher_resized(struct console_viewer *v, const struct surface *s)
+{
+}
+
+static void watcher_changed(struct console_viewer *v, const struct surface *s, const struct rect *r)
+{
+}
+
+static void watcher_cursor(struct console_viewer *v, const struct cursor *c)
+{
+    struct watcher *w = container_of(v, struct watcher, viewer);
+
+    w->last = *c;
+    w->tellings++;
+    if (c->argb) {
+        w->shapes++;
+        w->dot = c->argb[0];
+    }
+}
+
+/* A viewer that shows the pointer itself gets its shape and place, and a picture without it; as
+ * soon as another one cannot do so, the pointer is in the picture again. */
+static void test_cursor_apart(void)
+{
+    struct vt_gpu f;
+    struct watcher w = {.viewer = {.resized = watcher_resized,
+                                   .changed = watcher_changed,
+                                   .cursor = watcher_cursor}};
+    struct console_viewer plain = {.resized = watcher_resized, .changed = watcher_changed};
+
+    vt_gpu_set_up(&f, NULL);
+    show(&f);
+    vt_put(f.bus, f.pixels + 0x4000, 0xff808080, 4);
+    g_assert_cmphex(VT_GPU(&f, GPU_CREATE, 2, BGRA, 1, 1), ==, GPU_OK);
+    g_assert_cmphex(VT_GPU(&f, GPU_ATTACH, 2, 1, (uint32_t)f.pixels + 0x4000, 0, 4, 0), ==, GPU_OK);
+    g_assert_cmphex(VT_GPU(&f, GPU_TRANSFER, 0, 0, 1, 1, 0, 0, 2, 0), ==, GPU_OK);
+    vt_gpu_cursor(&f, GPU_CURSOR_UPDATE, 10, 20, 2);
+    g_assert_cmphex(vt_gpu_dot(10, 20), ==, 0x808080);
+    console_attach(console_first(), &w.viewer);
+    g_assert_cmphex(vt_gpu_dot(10, 20), ==, 0x14000a); /* what was under it */
+    g_assert_cmpuint(w.shapes, ==, 1);
+    g_assert_cmphex(w.dot, ==, 0xff808080);
+    g_assert_true(w.last.visible);
+    g_assert_cmpint(w.last.x, ==, 10);
+    g_assert_cmpint(w.last.y, ==, 20);
+    vt_gpu_cursor(&f, GPU_CURSOR_MOVE, 12, 21, 0);
+    g_assert_cmphex(vt_gpu_dot(12, 21), ==, 0x15000c);
+    g_assert_cmpuint(w.shapes, ==, 1);
+    g_assert_cmpint(w.last.x, ==, 12);
+    unsigned before = w.tellings;
+    vt_gpu_dot(0, 0);
+    g_assert_cmpuint(w.tellings, ==, before); /* nothing new */
+    console_attach(console_first(), &plain);
+    g_assert_cmphex(vt_gpu_dot(12, 21), ==, 0x808080);
+    console_detach(console_first(), &plain);
+    g_assert_cmphex(vt_gpu_dot(12, 21), ==, 0x15000c);
+    vt_gpu_cursor(&f, GPU_CURSOR_UPDATE, 12, 21, 0); /* hidden */
+    vt_gpu_dot(0, 0);
+    g_assert_false(w.last.visible);
+    console_detach(console_first(), &w.viewer);
+    vt_gpu_tear_down(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -313,6 +383,7 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-gpu/picture", test_picture_reaches_the_screen);
     g_test_add_func("/virtio-gpu/formats", test_formats);
     g_test_add_func("/virtio-gpu/cursor", test_cursor);
+    g_test_add_func("/virtio-gpu/cursor-apart", test_cursor_apart);
     g_test_add_func("/virtio-gpu/resize", test_resize);
     g_test_add_func("/virtio-gpu/hostile/sizes", test_hostile_sizes);
     g_test_add_func("/virtio-gpu/hostile/backing", test_hostile_backing);

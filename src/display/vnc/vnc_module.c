@@ -17,6 +17,7 @@ enum {
     QEMU_MESSAGE = 255,
     QEMU_EXTENDED_KEY = 0,
     PSEUDO_EXTENDED_KEY = -258,
+    CURSOR_MAX = 64,
     DIRTY_MAX = 64, /* areas between two looks; what comes after them makes the last one larger */
 };
 
@@ -39,6 +40,9 @@ struct vnc_server {
     uint32_t *shadow;
     unsigned width, height, dirty_count;
     struct area dirty[DIRTY_MAX];
+    struct vnc_cursor cursor; /* its picture is cursor_argb */
+    uint32_t cursor_argb[CURSOR_MAX * CURSOR_MAX];
+    bool cursor_shape, cursor_place; /* new, and not taken over yet */
 };
 
 static struct vnc_server *server_of(rfbClientPtr cl)
@@ -166,6 +170,92 @@ static void frame_replace(struct vnc_server *v)
     free(old);
 }
 
+/* ---- the pointer: viewers that know how show it themselves, for others the library draws it ----
+ */
+
+static void shape_fill(rfbCursorPtr c, const struct vnc_cursor *from, const uint32_t *argb)
+{
+    unsigned mask_line = (from->width + 7) / 8;
+
+    for (unsigned y = 0; from->visible && y < from->height; y++)
+        for (unsigned x = 0; x < from->width; x++) {
+            uint32_t dot = argb[y * from->width + x];
+            c->alphaSource[y * from->width + x] = (unsigned char)(dot >> 24);
+            memcpy(c->richSource + (size_t)(y * from->width + x) * 4, &(uint32_t){dot & 0xffffff},
+                   4);
+            if (dot >> 31)
+                c->mask[y * mask_line + x / 8] |= (unsigned char)(0x80 >> x % 8);
+        }
+}
+
+/* All of it is the library's, which frees it; NULL: no memory. */
+static rfbCursorPtr shape_make(const struct vnc_cursor *from, const uint32_t *argb)
+{
+    rfbCursorPtr c = calloc(1, sizeof(*c));
+    size_t dots = (size_t)from->width * from->height;
+
+    if (!c)
+        return NULL;
+    c->cleanup = c->cleanupSource = c->cleanupMask = c->cleanupRichSource = TRUE;
+    c->width = (unsigned short)from->width;
+    c->height = (unsigned short)from->height;
+    c->xhot = (unsigned short)from->hot_x;
+    c->yhot = (unsigned short)from->hot_y;
+    c->richSource = calloc(dots, 4);
+    c->alphaSource = calloc(dots, 1);
+    c->alphaPreMultiplied = TRUE;
+    c->mask = calloc((size_t)(from->width + 7) / 8, from->height);
+    if (!c->richSource || !c->alphaSource || !c->mask) {
+        rfbFreeCursor(c);
+        return NULL;
+    }
+    shape_fill(c, from, argb);
+    return c;
+}
+
+static bool cursor_take(struct vnc_server *v)
+{
+    uint32_t argb[CURSOR_MAX * CURSOR_MAX];
+    struct vnc_cursor now;
+    bool shape, place;
+
+    pthread_mutex_lock(&v->lock);
+    now = v->cursor;
+    shape = v->cursor_shape;
+    place = v->cursor_place;
+    if (shape)
+        memcpy(argb, v->cursor_argb, sizeof(argb));
+    v->cursor_shape = v->cursor_place = false;
+    pthread_mutex_unlock(&v->lock);
+    rfbCursorPtr c = shape ? shape_make(&now, argb) : NULL;
+    if (c)
+        rfbSetCursor(v->screen, c);
+    if (place) {
+        v->screen->cursorX = now.x + (int)now.hot_x;
+        v->screen->cursorY = now.y + (int)now.hot_y;
+    }
+    return shape || place;
+}
+
+static void vnc_cursor(struct vnc_server *v, const struct vnc_cursor *c)
+{
+    bool hidden = v->cursor.visible && !c->visible;
+
+    pthread_mutex_lock(&v->lock);
+    v->cursor_place = true;
+    if (c->argb && c->width <= CURSOR_MAX && c->height <= CURSOR_MAX) {
+        v->cursor = *c;
+        memcpy(v->cursor_argb, c->argb, (size_t)c->width * c->height * 4);
+        v->cursor_shape = true;
+    }
+    v->cursor.visible = c->visible && v->cursor.width;
+    v->cursor_shape |= hidden;
+    v->cursor.x = c->x;
+    v->cursor.y = c->y;
+    v->cursor.argb = NULL;
+    pthread_mutex_unlock(&v->lock);
+}
+
 /* Takes over what the main thread has drawn; true when there was something. */
 static bool frame_take(struct vnc_server *v)
 {
@@ -198,7 +288,7 @@ static void *serve(void *opaque)
 
     pthread_setname_np(pthread_self(), "vnc");
     while (!__atomic_load_n(&v->stopping, __ATOMIC_ACQUIRE)) {
-        bool changed = frame_take(v);
+        bool changed = frame_take(v) | cursor_take(v);
         struct pollfd p = {.fd = v->listen_fd, .events = POLLIN};
         /* without clients there is nothing to do but wait for one */
         poll(&p, 1, v->clients ? 0 : 200);
@@ -349,6 +439,7 @@ const struct vnc_module hanok_vnc_module = {
     .start = vnc_start,
     .resize = vnc_resize,
     .update = vnc_update,
+    .cursor = vnc_cursor,
     .set_password = vnc_set_password,
     .stop = vnc_stop,
 };

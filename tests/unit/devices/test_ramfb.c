@@ -39,7 +39,7 @@ static void up(struct board *b, gconstpointer data)
     guest_mem_map(b->mem, GPA(0), b->ram, 0, RAM, GUEST_RAM);
     b->fw_cfg = fw_cfg_new(&b->f->devices, b->f->pio, b->mem);
     ramfb_new(&b->f->devices, b->fw_cfg, b->mem, NULL);
-    b->viewer = (struct console_viewer){resized, changed, NULL, NULL};
+    b->viewer = (struct console_viewer){.resized = resized, .changed = changed};
     console_attach(console_first(), &b->viewer);
 }
 

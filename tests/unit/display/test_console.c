@@ -44,7 +44,7 @@ static void gone(struct console_viewer *v)
 
 static void test_viewers_hear_of_sizes_changes_and_the_end(void)
 {
-    struct watcher a = {.viewer = {resized, changed, gone, NULL}}, b = a;
+    struct watcher a = {.viewer = {.resized = resized, .changed = changed, .gone = gone}}, b = a;
     struct console *c = console_new(&(struct console_source){draw, NULL});
     g_assert_true(console_first() == c);
     console_attach(c, &a.viewer);

@@ -25,6 +25,15 @@ struct rect {
     unsigned x, y, width, height;
 };
 
+/* The pointer as the guest has it, where viewers show it themselves and it is not in the picture.
+ */
+struct cursor {
+    bool visible;
+    int x, y; /* its top left corner on the screen */
+    unsigned width, height, hot_x, hot_y;
+    const uint32_t *argb; /* premultiplied; lent for the call; NULL: as before */
+};
+
 struct console_source {
     /* Brings the surface up to date; all: also what it believes to be unchanged. */
     void (*update)(void *opaque, struct console *c, bool all);
@@ -36,6 +45,8 @@ struct console_source {
 struct console_viewer {
     void (*resized)(struct console_viewer *v, const struct surface *s);
     void (*changed)(struct console_viewer *v, const struct surface *s, const struct rect *r);
+    /* NULL: it needs the pointer in the picture. */
+    void (*cursor)(struct console_viewer *v, const struct cursor *c);
     /* The console goes away.  May be NULL. */
     void (*gone)(struct console_viewer *v);
     struct console_viewer *next;
@@ -51,6 +62,9 @@ const struct surface *console_surface(const struct console *c);
 /* For the card, inside update(). */
 void console_resize(struct console *c, unsigned width, unsigned height);
 void console_changed(struct console *c, const struct rect *r);
+/* Whether all viewers show the pointer themselves; it then belongs to console_cursor() alone. */
+bool console_cursor_apart(const struct console *c);
+void console_cursor(struct console *c, const struct cursor *cursor);
 
 void console_attach(struct console *c, struct console_viewer *v); /* told of the size at once */
 void console_detach(struct console *c, struct console_viewer *v);

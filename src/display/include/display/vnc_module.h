@@ -12,7 +12,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { VNC_MODULE_ABI = 2 };
+enum { VNC_MODULE_ABI = 3 };
+
+/* The pointer, as console.h has it. */
+struct vnc_cursor {
+    bool visible;
+    int x, y; /* its top left corner */
+    unsigned width, height, hot_x, hot_y;
+    const uint32_t *argb; /* premultiplied; lent for the call; NULL: as before */
+};
 
 struct vnc_callbacks {
     void *opaque;
@@ -41,6 +49,7 @@ struct vnc_module {
     /* pixels: the whole screen, 0x00RRGGBB */
     void (*update)(struct vnc_server *v, const uint32_t *pixels, unsigned x, unsigned y,
                    unsigned width, unsigned height);
+    void (*cursor)(struct vnc_server *v, const struct vnc_cursor *c); /* at most 64 x 64 */
     void (*set_password)(struct vnc_server *v, const char *password);
     void (*stop)(struct vnc_server *v);
 };
