@@ -174,8 +174,11 @@ def positions_and_no_closing():
 def mistakes_are_sentences():
     for args, env, wanted in ((["-display", "sdl,gl=on"], {}, "gl=on is not possible"),
                               (["-display", "sdl,colour=on"], {}, "colour"),
-                              (["-display", "sdl"], {"SDL_VIDEODRIVER": "x11", "DISPLAY": ":987"}, "no window can be opened")):
+                              (["-display", "sdl"], {"SDL_VIDEODRIVER": "x11", "DISPLAY": ":987"}, "no window can be opened"),
+                              (["-display", "sdl"], {}, "there is no desktop here")):
         old = dict(os.environ)
+        for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+            os.environ.pop(name, None)
         os.environ.update(env)
         try:
             with Guest(["-m", "64", "-nic", "none"] + args) as g:

@@ -305,6 +305,18 @@ static bool frame_take(struct window *w)
     return go_on;
 }
 
+/* SDL falls back on drivers that show nothing, where there is no desktop. */
+static bool shows_nothing(void)
+{
+    static const char *const drivers[] = {"dummy", "offscreen", "evdev", NULL};
+    const char *now = SDL_GetCurrentVideoDriver();
+
+    for (unsigned k = 0; now && drivers[k]; k++)
+        if (strcmp(now, drivers[k]) == 0)
+            return !getenv("SDL_VIDEODRIVER");
+    return false;
+}
+
 static const char *window_make(struct window *w)
 {
     SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1");
@@ -313,6 +325,8 @@ static const char *window_make(struct window *w)
     SDL_SetHint(SDL_HINT_RENDER_SCALE_QUALITY, "linear");
     if (SDL_Init(SDL_INIT_VIDEO) != 0)
         return SDL_GetError();
+    if (shows_nothing())
+        return "there is no desktop here (neither DISPLAY nor WAYLAND_DISPLAY leads to one)";
     w->window = SDL_CreateWindow(
         w->title, SDL_WINDOWPOS_UNDEFINED, SDL_WINDOWPOS_UNDEFINED, (int)w->width, (int)w->height,
         SDL_WINDOW_RESIZABLE | (w->full_screen ? SDL_WINDOW_FULLSCREEN_DESKTOP : 0));
