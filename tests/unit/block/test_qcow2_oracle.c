@@ -227,6 +227,9 @@ static void op_resize(struct world *w)
     /* qemu-img shows again what a cluster held behind the end of a shorter disk */
     if (!w->n && size > w->size && w->size % w->how.cluster_bytes)
         return;
+    /* and has no zero clusters to hide the backing file with in version 2: it refuses */
+    if (!w->n && size > w->size && w->how.version == 2 && w->how.backing_file)
+        return;
     note(w, "resize %lu", size);
     if (size < w->size)
         memset(w->data + size, 0, w->size - size);
