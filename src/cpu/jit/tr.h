@@ -163,6 +163,7 @@ struct tr_link {
     uint32_t id_at; /* cross-page: offset of the imm32 to hold the target page's id, or 0 */
     bool id_negated;
     bool from_mem; /* flags are in c->fl */
+    bool falls;    /* the target comes right behind: NOPs instead of the jump */
 };
 
 struct tr_fault { /* a host instruction that may fault natively */

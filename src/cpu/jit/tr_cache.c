@@ -14,9 +14,10 @@
  * the processor's instruction cache holds what is run.
  *
  * LINKS.  A jump to a known address goes to its own stub until the target is translated, then to
- * the target.  The target knows who jumps there (`in`): when it is dropped they go back to their
- * stubs. A dropped block's own jumps stay linked, because its landings may still stand on the stack
- * of return addresses; its bytes stay until the cache is emptied.
+ * the target; where that lies right behind it, NOPs take the jump's place.  The target knows who
+ * jumps there (`in`): when it is dropped they go back to their stubs. A dropped block's own jumps
+ * stay linked, because its landings may still stand on the stack of return addresses; its bytes
+ * stay until the cache is emptied.
  *
  * PAGES.  A code page is a linear page, the host page behind it and the key it runs under; it has a
  * number that is never used for another one.  The exec TLB says which number a linear page has now.
@@ -398,6 +399,40 @@ uint32_t tr_link_new(struct tr_cache *k, uint64_t rip, bool from_mem)
     return k->links++;
 }
 
+#define JMP_REL32 0xe9
+
+/* Is the link's jump the end of the translation before `to`, the newest one, which begins with the
+ * entry that the link wants? */
+static bool comes_next(const struct tr_cache *k, const struct tr_link *l, const struct tblock *to)
+{
+    return k->blocks > 1 && k->block[k->blocks - 1] == to &&
+           k->block[k->blocks - 2]->end == l->site + 4 && k->rw[l->site - 1] == JMP_REL32 &&
+           (l->from_mem ? to->entry_mem : to->entry_host) == to->code;
+}
+
+static void nops(uint8_t *p, size_t n)
+{
+    static const uint8_t longest[9] = {0x66, 0x0f, 0x1f, 0x84}, seven[7] = {0x0f, 0x1f, 0x80},
+                         four[4] = {0x0f, 0x1f, 0x40}, one[1] = {0x90};
+
+    while (n) {
+        const uint8_t *nop = n >= 9 ? longest : n >= 7 ? seven : n >= 4 ? four : one;
+        size_t bytes = n >= 9 ? 9 : n >= 7 ? 7 : n >= 4 ? 4 : 1;
+        memcpy(p, nop, bytes);
+        p += bytes;
+        n -= bytes;
+    }
+}
+
+static void link_to_stub(struct tr_cache *k, struct tr_link *l)
+{
+    if (l->falls)
+        k->rw[l->site - 1] = JMP_REL32;
+    patch_rel(k->rw + l->site, k->rw + l->stub);
+    l->falls = false;
+    l->to = NULL;
+}
+
 void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to)
 {
     struct tr_cache *k = c->tr.cache;
@@ -407,7 +442,11 @@ void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to)
         return;
     if (l->id_at)
         patch32(k->rw + l->id_at, l->id_negated ? 0u - to->id : to->id);
-    patch_rel(k->rw + l->site, k->rw + (l->from_mem ? to->entry_mem : to->entry_host));
+    l->falls = comes_next(k, l, to);
+    if (l->falls)
+        nops(k->rw + l->site - 1, to->code - (l->site - 1));
+    else
+        patch_rel(k->rw + l->site, k->rw + (l->from_mem ? to->entry_mem : to->entry_host));
     l->to = to;
     l->next_in = to->in;
     to->in = n;
@@ -419,8 +458,7 @@ static void unlink_all(struct tr_cache *k, struct tblock *t)
 
     while (n) {
         struct tr_link *l = &k->link[n];
-        patch_rel(k->rw + l->site, k->rw + l->stub);
-        l->to = NULL;
+        link_to_stub(k, l);
         n = l->next_in;
     }
     t->in = 0;
@@ -439,8 +477,7 @@ void tr_link_clear(struct jit_cpu *c, uint32_t n)
         at = &k->link[*at].next_in;
     if (*at)
         *at = l->next_in;
-    patch_rel(k->rw + l->site, k->rw + l->stub);
-    l->to = NULL;
+    link_to_stub(k, l);
 }
 
 void tr_drop(struct jit_cpu *c, struct block *b)

@@ -96,6 +96,37 @@ static void test_a_host_without_bmi2(void)
     flat_free(f);
 }
 
+/* A block that the one before falls into is changed each 64 turns, and comes back elsewhere. */
+FLAT_CODE(falls_into, "movl $5000, %ecx\n"
+                      "1: testb $63, %cl\n\t"
+                      "jnz 2f\n\t"
+                      "movl %ecx, %ebx\n\t"
+                      "shrl $6, %ebx\n\t"
+                      "movb %bl, 3f+2(%rip)\n"
+                      "2: testl %ecx, %ecx\n\t"
+                      "jz 4f\n"
+                      "3: addl $0x1, %edx\n\t"
+                      "testl %edx, %edx\n\t"
+                      "js 4f\n\t"
+                      "incl %eax\n"
+                      "4: decl %ecx\n\t"
+                      "jnz 1b\n\t" FLAT_EXIT);
+
+static void test_a_block_that_is_fallen_into_is_changed(void)
+{
+    struct flat *f = load(falls_into, falls_into_end);
+    unsigned added = 1, sum = 0;
+
+    for (unsigned n = 5000; n; n--) {
+        added = n % 64 ? added : n / 64;
+        sum += added;
+    }
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RAX), ==, 5000);
+    g_assert_cmpuint(GPR(f, R_RDX), ==, sum);
+    flat_free(f);
+}
+
 /* Twenty calls deep, then back to the caller's caller at once, as longjmp does. */
 FLAT_CODE(long_jump, "movl $3000, %ebx\n"
                      "1: call 2f\n\t"
@@ -687,6 +718,7 @@ int main(int argc, char **argv)
 #define ADD(name) g_test_add_func("/cpu/translator/" #name, test_##name)
     ADD(recursion_deeper_than_the_return_stack);
     ADD(a_host_without_bmi2);
+    ADD(a_block_that_is_fallen_into_is_changed);
     ADD(returns_that_skip_frames);
     ADD(returns_to_where_nobody_called);
     ADD(calls_across_pages);
