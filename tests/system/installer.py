@@ -108,7 +108,6 @@ class Screen:
                 raise Failure("scan codes are not offered")
             for key in keys:
                 v.press(KEYS[key])
-            v.update(False)  # answered after the keys before it have been taken
 
     def drive(self, steps):
         for words, keys in steps:
@@ -132,17 +131,24 @@ def from_cdrom(firmware, kind):
     return name, test
 
 
-def by_pxe(arch, kind):
-    name = f"{kind} installer for {arch} by PXE"
+PXE = {  # firmware -> what it asks the network for, what the menu says
+    "seabios": ("pxelinux.0", ["Debian GNU Linux installer menu", "Advanced options"]),
+    "ovmf": ("debian-installer/amd64/bootnetx64.efi", ["GNU GRUB", "Advanced options"]),
+}
+
+
+def by_pxe(arch, kind, firmware="seabios"):
+    name = f"{kind} installer for {arch} by PXE under {firmware}"
+    start, menu = PXE[firmware]
 
     def test():
         screen_text.need_tools()
         tree = installer(arch, "gtk" if kind == "graphical" else "text").parent.parent
         with tempfile.TemporaryDirectory() as work:
-            args = ["-netdev", f"user,id=n0,tftp={tree},bootfile=pxelinux.0", "-device",
+            args = ["-netdev", f"user,id=n0,tftp={tree},bootfile={start}", "-device",
                     "virtio-net-pci,netdev=n0,bootindex=1"]
-            with Screen(name, work, "seabios", args, "1024") as screen:
-                screen.wait(["Debian GNU Linux installer menu", "Advanced options"])
+            with Screen(name, work, firmware, args, "1024") as screen:
+                screen.wait(menu)
                 screen.press("return")
                 screen.drive(FIRST)
     return name, test
@@ -167,7 +173,7 @@ def memtest(firmware):
 
 TESTS = [memtest("seabios"), memtest("ovmf"), from_cdrom("seabios", "text"), from_cdrom("seabios", "graphical"),
          from_cdrom("ovmf", "text"), from_cdrom("ovmf", "graphical"), by_pxe("amd64", "text"), by_pxe("amd64", "graphical"),
-         by_pxe("i386", "text")]
+         by_pxe("i386", "text"), by_pxe("amd64", "text", "ovmf")]
 save = None
 words = sys.argv[1:]
 if words[:1] == ["--save"]:

@@ -101,8 +101,21 @@ class Viewer:
     def __enter__(self):
         return self
 
-    def __exit__(self, *unused):
+    def __exit__(self, failed, *unused):
+        if not failed:
+            self.leave()
         self.sock.close()
+
+    def leave(self):
+        """All that was sent is taken before this returns.
+
+        Closing a socket with data to be read resets the connection, which throws away keys on their way; a server sends
+        more than is asked for (its size, that it takes scan codes), so reading an answer is no way to know.
+        """
+        if isinstance(self.sock, socket.socket) and self.sock.fileno() >= 0:
+            self.sock.shutdown(socket.SHUT_WR)
+            while self.sock.recv(1 << 16):
+                pass
 
     def _read(self, n):
         return read_exactly(self.sock, n)
