@@ -9,7 +9,7 @@ enum { FRAME_NS = 33000000 };
 
 /* ---- events: module's thread -> main ---- */
 
-static void take_key(const struct seat_event *e)
+static void take_key(struct seat *s, const struct seat_event *e)
 {
     const struct input_key *key;
     bool with_shift; /* viewers send the Shift key themselves */
@@ -20,8 +20,21 @@ static void take_key(const struct seat_event *e)
     } else {
         key = input_key_by_sym(e->code, &with_shift);
     }
-    if (key)
-        input_key(key, e->down);
+    if (!key)
+        return;
+    s->held[(key->code & 0x7f) | (key->code & 0xe000 ? 0x80 : 0)] = e->down;
+    input_key(key, e->down);
+}
+
+/* A viewer that has left cannot send the other half of what it pressed. */
+static void let_go(struct seat *s)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(s->held); i++)
+        if (s->held[i])
+            take_key(s, &(struct seat_event){.kind = SEAT_SCANCODE, .code = i});
+    if (s->held_buttons)
+        input_buttons(0);
+    s->held_buttons = 0;
 }
 
 static void take_pointer(struct seat *s, const struct seat_event *e)
@@ -43,6 +56,7 @@ static void take_pointer(struct seat *s, const struct seat_event *e)
         s->last_x = e->x;
         s->last_y = e->y;
     }
+    s->held_buttons = e->code;
     if (e->code != input_buttons_now())
         input_buttons(e->code);
 }
@@ -63,6 +77,8 @@ static void take_lookers(struct seat *s, int count)
 {
     bool first = s->lookers == 0 && count > 0;
 
+    if (count < s->lookers)
+        let_go(s);
     s->lookers = count;
     if (first && s->console) {
         console_refresh(s->console, true);
@@ -75,7 +91,7 @@ static void take(struct seat *s, const struct seat_event *e)
     switch (e->kind) {
     case SEAT_KEYSYM:
     case SEAT_SCANCODE:
-        take_key(e);
+        take_key(s, e);
         break;
     case SEAT_POINTER:
     case SEAT_MOVE:

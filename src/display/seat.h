@@ -23,7 +23,7 @@ enum seat_event_kind {
     SEAT_POINTER,  /* code: INPUT_* buttons; at x, y of the screen */
     SEAT_MOVE,     /* code: the same; moved by x, y */
     SEAT_SIZE,     /* the viewer wishes for x by y */
-    SEAT_LOOKERS,  /* x look now */
+    SEAT_LOOKERS,  /* x look now; when one has left, what is held down is let go */
     SEAT_CLOSED,   /* the viewer wants to leave */
 };
 
@@ -44,6 +44,8 @@ struct seat {
     struct timer *frame;
     int last_x, last_y;
     bool have_last;
+    bool held[256]; /* keys, by set 1 code with 0x80 added when extended */
+    unsigned held_buttons;
     /* under lock */
     pthread_mutex_t lock;
     struct seat_event event[SEAT_EVENTS_MAX];

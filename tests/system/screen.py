@@ -10,6 +10,7 @@ from vmtest import Failure, Guest, run_tests
 from vnc_client import Viewer
 
 # set 1 scan codes
+SHIFT = 0x2a
 CODES = {c: 0x10 + i for i, c in enumerate("qwertyuiop")}
 CODES |= {c: 0x1e + i for i, c in enumerate("asdfghjkl")}
 CODES |= {c: 0x2c + i for i, c in enumerate("zxcvbnm")}
@@ -89,6 +90,13 @@ def test_viewer_sees_the_screen_and_types():
                 info = q.run("query-vnc")
                 if not info["enabled"] or info["auth"] != "none" or info["viewers"] != 1:
                     raise Failure(f"query-vnc says {info}")
+            with Viewer(sock) as v:  # leaves with Shift held down
+                v.key(SHIFT, True)
+            with Viewer(sock) as v:
+                for c in "touch /tmp/t\n":
+                    v.press(CODES[c])
+            g.send("until [ -f /tmp/t ]; do sleep 0.2; done; echo was-$((40+2))-small\n")
+            g.expect("was-42-small", 60)
 
 
 def test_bios_draws_into_ramfb():
