@@ -1,8 +1,10 @@
 /* areas.c - the list of areas.h. */
 #include "base/areas.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 struct area {
     const char *kind;
@@ -35,6 +37,24 @@ void memory_area_del(const void *at)
         }
     }
     pthread_mutex_unlock(&lock);
+}
+
+void *memory_area_new(const char *kind, size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (at == MAP_FAILED)
+        g_error("cannot reserve %zu bytes for %s: %s", bytes, kind, g_strerror(errno));
+    memory_area_add(kind, at, bytes);
+    return at;
+}
+
+void memory_area_free(void *at, size_t bytes)
+{
+    memory_area_del(at);
+    if (at)
+        munmap(at, bytes);
 }
 
 static void stack_end(void *at)

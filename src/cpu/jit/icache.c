@@ -38,10 +38,8 @@
 
 #include "base/areas.h"
 
-#include <errno.h>
 #include <glib.h>
 #include <pthread.h>
-#include <sys/mman.h>
 
 #define PAGE_HEADS    4096u
 #define PAGE_BUCKETS  32u
@@ -151,21 +149,13 @@ static void decoding_set(struct icache *ic, unsigned which, uintptr_t host)
 
 struct icache *icache_new(struct jit_cpu *c)
 {
-    struct icache *ic = mmap(NULL, sizeof(*ic), PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct icache *ic = memory_area_new("jit-tables", sizeof(*ic));
 
-    if (ic == MAP_FAILED)
-        g_error("cannot allocate %zu bytes for decoded code: %s", sizeof(*ic), g_strerror(errno));
     decode_init();
     pthread_mutex_init(&ic->lock, NULL);
     ic->recent = recent_new();
     ic->seen = seen_new();
-    ic->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (ic->arena == MAP_FAILED)
-        g_error("cannot reserve %llu MiB for decoded instructions: %s",
-                (unsigned long long)(ARENA_BYTES / MiB), g_strerror(errno));
-    memory_area_add("jit-tables", ic->arena, ARENA_BYTES);
+    ic->arena = memory_area_new("jit-tables", ARENA_BYTES);
     ic->arena_next = ic->arena;
     ic->arena_top = ic->arena + ARENA_BYTES;
     return ic;
@@ -175,12 +165,11 @@ void icache_free(struct icache *ic)
 {
     if (!ic)
         return;
-    memory_area_del(ic->arena);
-    munmap(ic->arena, ARENA_BYTES);
+    memory_area_free(ic->arena, ARENA_BYTES);
     recent_free(ic->recent);
     seen_free(ic->seen);
     pthread_mutex_destroy(&ic->lock);
-    munmap(ic, sizeof(*ic));
+    memory_area_free(ic, sizeof(*ic));
 }
 
 /* The running block must not go on into entries that are gone. */

@@ -6,9 +6,7 @@
 
 #include "base/areas.h"
 
-#include <errno.h>
 #include <glib.h>
-#include <sys/mman.h>
 
 #define RING_BYTES (4 * MiB)
 #define INDEX_SIZE 16384u
@@ -39,12 +37,7 @@ struct recent *recent_new(void)
 {
     struct recent *r = g_new0(struct recent, 1);
 
-    r->ring = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (r->ring == MAP_FAILED)
-        g_error("cannot reserve %llu MiB for decoded instructions: %s",
-                (unsigned long long)(RING_BYTES / MiB), g_strerror(errno));
-    memory_area_add("jit-tables", r->ring, RING_BYTES);
+    r->ring = memory_area_new("jit-tables", RING_BYTES);
     return r;
 }
 
@@ -52,8 +45,7 @@ void recent_free(struct recent *r)
 {
     if (!r)
         return;
-    memory_area_del(r->ring);
-    munmap(r->ring, RING_BYTES);
+    memory_area_free(r->ring, RING_BYTES);
     g_free(r);
 }
 

@@ -1,8 +1,9 @@
 /* shape_memo.c - the templates of one vcpu: a table of fixed size, the newest of a slot wins. */
 #include "shape.h"
 
+#include "base/areas.h"
+
 #include <glib.h>
-#include <sys/mman.h>
 
 #define MEMO_SLOTS 8192u /* 512 KiB: what the second-level cache holds; see docs/cpu.md */
 
@@ -21,18 +22,12 @@ struct shape_memo {
 
 struct shape_memo *shape_memo_new(void)
 {
-    struct shape_memo *m =
-        mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (m == MAP_FAILED)
-        g_error("cannot allocate %zu bytes for decoded instructions", sizeof(*m));
-    return m;
+    return memory_area_new("jit-tables", sizeof(struct shape_memo));
 }
 
 void shape_memo_free(struct shape_memo *m)
 {
-    if (m)
-        munmap(m, sizeof(*m));
+    memory_area_free(m, sizeof(*m));
 }
 
 static inline uint16_t tag_of(const struct shape *s)

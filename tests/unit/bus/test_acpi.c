@@ -216,6 +216,29 @@ static unsigned occurrences(const char *text, const char *what)
     return n;
 }
 
+/* Where the disassembler finds the tables. */
+struct files {
+    char *dir, *ssdt, *dsdt;
+};
+
+static struct files files_new(void)
+{
+    char *dir = g_dir_make_tmp("acpi-XXXXXX", NULL);
+
+    return (struct files){dir, g_strdup_printf("%s/ssdt.aml", dir),
+                          g_strdup_printf("%s/dsdt.aml", dir)};
+}
+
+static void files_free(struct files *f)
+{
+    g_unlink(f->ssdt);
+    g_unlink(f->dsdt);
+    g_rmdir(f->dir);
+    g_free(f->ssdt);
+    g_free(f->dsdt);
+    g_free(f->dir);
+}
+
 static void test_aml_is_read_by_the_reference_disassembler(void)
 {
     g_autofree char *iasl = g_find_program_in_path("iasl");
@@ -224,13 +247,11 @@ static void test_aml_is_read_by_the_reference_disassembler(void)
         return;
     }
     struct board *b = board_new();
-    g_autofree char *dir = g_dir_make_tmp("acpi-XXXXXX", NULL);
-    g_autofree char *ssdt_aml = g_strdup_printf("%s/ssdt.aml", dir);
-    g_autofree char *dsdt_aml = g_strdup_printf("%s/dsdt.aml", dir);
+    struct files files = files_new();
     uint32_t len;
     tables_build(b, 20);
     const uint8_t *ssdt = table(b, "SSDT", &len);
-    g_autofree char *s = disassemble(dir, "ssdt", ssdt, len, NULL);
+    g_autofree char *s = disassemble(files.dir, "ssdt", ssdt, len, NULL);
     g_assert_cmpuint(occurrences(s, "ACPI0007"), ==, 20);
     g_assert_cmpuint(occurrences(s, "Name (_MAT, Buffer"), ==, 20);
     g_assert_cmpuint(occurrences(s, "Method (_EJ0"), ==, 19); /* the boot processor stays */
@@ -246,13 +267,11 @@ static void test_aml_is_read_by_the_reference_disassembler(void)
     const uint8_t *fadt = table(b, "FACP", &len);
     uint64_t dsdt = le32_get(fadt + 40);
     len = le32_get(at(b, dsdt, 36) + 4);
-    g_autofree char *d = disassemble(dir, "dsdt", at(b, dsdt, len), len, ssdt_aml);
+    g_autofree char *d = disassemble(files.dir, "dsdt", at(b, dsdt, len), len, files.ssdt);
     g_assert_nonnull(strstr(d, "PNP0A08"));
     g_assert_nonnull(strstr(d, "Name (_S5"));
     g_assert_nonnull(strstr(d, "Method (_E02"));
-    g_unlink(ssdt_aml);
-    g_unlink(dsdt_aml);
-    g_rmdir(dir);
+    files_free(&files);
     board_free(b);
 }
 
@@ -260,9 +279,7 @@ static void test_aml_is_read_by_the_reference_disassembler(void)
 static void test_piix_tables(void)
 {
     struct board *b = board_new();
-    g_autofree char *dir = g_dir_make_tmp("acpi-XXXXXX", NULL);
-    g_autofree char *ssdt_aml = g_strdup_printf("%s/ssdt.aml", dir);
-    g_autofree char *dsdt_aml = g_strdup_printf("%s/dsdt.aml", dir);
+    struct files files = files_new();
     g_autofree char *iasl = g_find_program_in_path("iasl");
     uint32_t len;
     tables_build_for(b, ACPI_CHIPSET_PIIX, 2);
@@ -275,20 +292,18 @@ static void test_piix_tables(void)
     if (!iasl) {
         g_test_skip("iasl is not installed");
     } else {
-        g_autofree char *s = disassemble(dir, "ssdt", ssdt, len, NULL);
+        g_autofree char *s = disassemble(files.dir, "ssdt", ssdt, len, NULL);
         g_assert_null(strstr(s, "PRTA"));
         g_assert_null(strstr(s, "LNKE"));
         g_assert_cmpuint(occurrences(s, "LNKD"), >=, 32);
         len = le32_get(at(b, dsdt, 36) + 4);
-        g_autofree char *d = disassemble(dir, "dsdt", at(b, dsdt, len), len, ssdt_aml);
+        g_autofree char *d = disassemble(files.dir, "dsdt", at(b, dsdt, len), len, files.ssdt);
         g_assert_nonnull(strstr(d, "PNP0A03"));
         g_assert_null(strstr(d, "PNP0A08"));
         g_assert_nonnull(strstr(d, "Name (_ADR, 0x00010000)"));
         g_assert_nonnull(strstr(d, "Device (COM4)"));
     }
-    g_unlink(ssdt_aml);
-    g_unlink(dsdt_aml);
-    g_rmdir(dir);
+    files_free(&files);
     board_free(b);
 }
 
@@ -296,9 +311,7 @@ static void test_piix_tables(void)
 static void test_tables_without_pci(void)
 {
     struct board *b = board_new();
-    g_autofree char *dir = g_dir_make_tmp("acpi-XXXXXX", NULL);
-    g_autofree char *ssdt_aml = g_strdup_printf("%s/ssdt.aml", dir);
-    g_autofree char *dsdt_aml = g_strdup_printf("%s/dsdt.aml", dir);
+    struct files files = files_new();
     g_autofree char *iasl = g_find_program_in_path("iasl");
     const struct acpi_virtio virtio[] = {{0, 16, 0xfeb00000, 512}, {11, 19, 0xfeb01600, 512}};
     uint32_t len, id = 0;
@@ -323,7 +336,7 @@ static void test_tables_without_pci(void)
     if (!iasl) {
         g_test_skip("iasl is not installed");
     } else {
-        g_autofree char *s = disassemble(dir, "ssdt", ssdt, len, NULL);
+        g_autofree char *s = disassemble(files.dir, "ssdt", ssdt, len, NULL);
         g_assert_null(strstr(s, "PCI0"));
         g_assert_cmpuint(occurrences(s, "LNRO0005"), ==, 2);
         g_assert_nonnull(strstr(s, "Device (VR11)"));
@@ -332,14 +345,12 @@ static void test_tables_without_pci(void)
                          ==, 2);
         g_assert_nonnull(strstr(s, "0x00000013,"));
         len = le32_get(at(b, dsdt, 36) + 4);
-        g_autofree char *d = disassemble(dir, "dsdt", at(b, dsdt, len), len, ssdt_aml);
+        g_autofree char *d = disassemble(files.dir, "dsdt", at(b, dsdt, len), len, files.ssdt);
         g_assert_null(strstr(d, "PCI0"));
         g_assert_null(strstr(d, "PNP0303"));
         g_assert_nonnull(strstr(d, "Device (COM1)"));
     }
-    g_unlink(ssdt_aml);
-    g_unlink(dsdt_aml);
-    g_rmdir(dir);
+    files_free(&files);
     board_free(b);
 }
 

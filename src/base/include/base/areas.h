@@ -13,7 +13,11 @@
 /* kind: a literal - "guest-ram", "jit-code", "jit-tables", "stack". */
 void memory_area_add(const char *kind, const void *at, size_t bytes);
 void memory_area_del(const void *at); /* unknown or NULL: no effect */
-void memory_area_add_stack(void);     /* of the calling thread, until it ends */
+/* Zeroed pages that nobody has touched yet, listed as kind; ends the program where there is no room
+ * for them.  free: NULL is none. */
+void *memory_area_new(const char *kind, size_t bytes);
+void memory_area_free(void *at, size_t bytes);
+void memory_area_add_stack(void); /* of the calling thread, until it ends */
 
 typedef void memory_area_fn(void *opaque, const char *kind, const void *at, size_t bytes);
 void memory_areas(memory_area_fn *fn, void *opaque);
