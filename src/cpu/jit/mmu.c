@@ -143,6 +143,7 @@ static void log_flush(struct tlb_ctx *t, unsigned which, bool keep_global)
  * ones); their slots are neighbours.  1 GiB pages, which hardly
  * anybody invalidates, are in a short list. */
 #define LARGE_SHIFT 21
+#define HUGE_SHIFT  30
 
 static void pieces_flush(struct jit_cpu *c, uint64_t large)
 {
@@ -223,12 +224,17 @@ static void huge_flush(struct jit_cpu *c, uint64_t linear)
     }
 }
 
-static void exec_flush_large(struct tlb_ctx *t)
+/* Pieces of large pages within 1 << shift bytes of linear. */
+static void exec_flush_large(struct tlb_ctx *t, uint64_t linear, unsigned shift)
 {
-    for (unsigned which = 0; which < 2; which++)
-        for (unsigned i = 0; i < t->exec_log[which].count; i++)
-            if (t->exec[t->exec_log[which].slot[i]].flags & TLB_LARGE)
-                exec_clear(t, t->exec_log[which].slot[i]);
+    for (unsigned which = 0; which < 2; which++) {
+        for (unsigned i = 0; i < t->exec_log[which].count; i++) {
+            unsigned slot = t->exec_log[which].slot[i];
+            const struct tlb_exec *e = &t->exec[slot];
+            if ((e->flags & TLB_LARGE) && (e->tag ^ linear) >> shift == 0)
+                exec_clear(t, slot);
+        }
+    }
 }
 
 void mmu_flush_all(struct jit_cpu *c)
@@ -277,18 +283,18 @@ void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
     struct sys_cpu *s = sys_of(c);
     unsigned exec_slot = tlb_exec_index(linear);
     uint64_t large = linear >> LARGE_SHIFT;
-    bool has_large = false;
+    unsigned has_large = 0; /* log2 of bytes that lie in such pages with linear */
 
     s->walk_gen++;
     for (unsigned n = 0; n < 2; n++, large ^= 1) { /* 4 MiB pages are two */
         if (s->large[large & (LARGE_PAGES - 1)] == large + 1) {
             pieces_flush(c, large);
-            has_large = true;
+            has_large = LARGE_SHIFT + 1;
         }
     }
     if (in_huge_page(s, linear)) {
         huge_flush(c, linear);
-        has_large = true;
+        has_large = HUGE_SHIFT;
     }
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_ctx *t = &c->tlb[ctx];
@@ -298,7 +304,7 @@ void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
             exec_clear(t, exec_slot);
         stack_forget(t);
         if (has_large)
-            exec_flush_large(t);
+            exec_flush_large(t, linear, has_large);
     }
 }
 
