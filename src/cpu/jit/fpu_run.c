@@ -273,9 +273,16 @@ static void *masked_host(struct jit_cpu *c, const struct insn *i, const struct f
                                                         : NULL;
 }
 
+/* Of a run that leaves the canonical addresses those elements that do not may fault first. */
 static uint64_t run_linear(struct jit_cpu *c, const struct insn *i, const struct fpu_op *op,
                            const struct masked *m, unsigned first, unsigned count, unsigned access)
 {
+    const unsigned unit = op->mask.unit;
+    uint64_t ea = m->ea + first * unit, last = ea + operand_base(c, i) + count * unit - 1;
+
+    if (unlikely(c->mode == MODE_LONG64 && !canonical_ok(c, last)))
+        for (unsigned n = 0; n < count; n++)
+            mmu_translate(c, seg_linear(c, i->seg, ea + n * unit, unit, access), access);
     return seg_linear(c, i->seg, m->ea + first * op->mask.unit, count * op->mask.unit, access);
 }
 

@@ -404,6 +404,27 @@ static void test_avx512_can_be_switched_off(void)
     flat_free(f);
 }
 
+/* Four dwords, of which the first one or two are below the end of the canonical addresses: the
+ * page of the first faults before the others' form does. */
+FLAT_CODE(do_masked_store, "kxnorw %k1, %k1, %k1\n\t"
+                           "vmovdqu32 %xmm1, (%rdi){%k1}\n\t");
+
+static void test_masked_operands_end_with_the_canonical_addresses(void)
+{
+    if (!need_avx512())
+        return;
+    struct flat *f = fpu_guest();
+    flat_cpu(f)->st.xcr0 = 0xe7;
+    for (uint64_t low = 4; low < 12; low++) {
+        flat_cpu(f)->st.gpr[R_RDI] = BIT64(47) - low;
+        g_assert_cmpint(FAULT(f, do_masked_store), ==, EX_PF);
+        g_assert_cmphex(flat_cpu(f)->st.cr2, ==, BIT64(47) - low);
+    }
+    flat_cpu(f)->st.gpr[R_RDI] = BIT64(47) - 3;
+    g_assert_cmpint(FAULT(f, do_masked_store), ==, EX_GP);
+    flat_free(f);
+}
+
 /* ---- AVX-512: what VEX forms clear, what masks keep from memory ---- */
 
 FLAT_CODE(vex_write, "vpternlogd $255, %zmm1, %zmm1, %zmm1\n\t"
@@ -721,6 +742,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu/fpu/xcr0", test_xcr0_rules);
     g_test_add_func("/cpu/fpu/switched-off", test_units_can_be_switched_off);
     g_test_add_func("/cpu/fpu/avx512-switched-off", test_avx512_can_be_switched_off);
+    g_test_add_func("/cpu/fpu/masked-end", test_masked_operands_end_with_the_canonical_addresses);
     g_test_add_func("/cpu/fpu/vex-clears", test_vex_forms_clear_up_to_bit_511);
     g_test_add_func("/cpu/fpu/x87-waits", test_x87_exception_waits_for_next_instruction);
     g_test_add_func("/cpu/fpu/irq13", test_x87_exception_by_irq13);
