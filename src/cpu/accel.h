@@ -75,6 +75,7 @@ struct accel_ops {
     const struct vcpu_counter *counter_names;
     void (*counters)(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX]);
     struct _GPtrArray *(*native_stats)(struct cpu_set *s, int index); /* may be NULL */
+    bool (*wants_shared_ram)(struct cpu_set *s);                      /* may be NULL: no */
     void (*clock_stopped)(struct cpu_set *s);
     void (*clock_started)(struct cpu_set *s);
     void (*save)(struct cpu_set *s, struct state_writer *w); /* may be NULL */

@@ -377,6 +377,11 @@ const char *cpu_set_accel(const struct cpu_set *s)
     return s->ops->name;
 }
 
+bool cpu_set_wants_shared_ram(struct cpu_set *s)
+{
+    return s->ops->wants_shared_ram && s->ops->wants_shared_ram(s);
+}
+
 const struct cpu_model *cpu_set_model(const struct cpu_set *s)
 {
     return s->model;

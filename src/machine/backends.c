@@ -10,6 +10,8 @@
 #include "block/throttle.h"
 #include "chardev/chardev.h"
 #include "machine_internal.h"
+
+#include "cpu/vcpu.h"
 #include "mem/guest_mem.h"
 #include "net/net.h"
 
@@ -315,6 +317,8 @@ struct ram_block *machine_ram_new(struct machine *m, GError **err)
         share = o->share;
         prealloc |= o->prealloc;
         path = o->filename;
+    } else { /* the software CPU maps it once more for user programs (cpu/jit/direct.h) */
+        share = m->cpus && cpu_set_wants_shared_ram(m->cpus);
     }
     return ram_block_in_file("pc.ram", m->cfg->ram_bytes, path, share, prealloc, err);
 }

@@ -502,7 +502,7 @@ bool board_build(struct machine *m, GError **err)
     m->pio = io_space_new("pio", PORTS);
     m->mmio = io_space_new("mmio", UINT64_C(1) << 52);
     m->usb = (struct usb_buses){.devices = &m->devices, .clock = m->clock};
-    if (!memory(m, err) || !processors(m, err))
+    if (!processors(m, err) || !memory(m, err))
         return false;
     m->fw_cfg = fw_cfg_new(&m->devices, m->pio, m->mem);
     if (!board_parts(m, err))

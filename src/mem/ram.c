@@ -125,7 +125,7 @@ struct ram_block *ram_block_in_file(const char *name, uint64_t size_bytes, const
                       : mprotect(b->host, size_bytes, PROT_READ | PROT_WRITE) == 0 ||
                             error_errno(err, errno, "cannot get %llu MiB of guest memory",
                                         size_bytes / MiB);
-    if (ok && !share && !path)
+    if (ok && !path)
         madvise(b->host, size_bytes, MADV_HUGEPAGE); /* a wish: fails where THP is not built in */
     if (ok)
         memory_area_add("guest-ram", b->host, size_bytes);

@@ -6,6 +6,7 @@
  *
  * Threads: see accel.h.  Other threads reach a running vcpu only through pending bits (jit_wake).
  */
+#include "direct.h"
 #include "shape.h"
 #include "tr.h"
 
@@ -155,6 +156,14 @@ static bool jit_init(struct cpu_set *s, GError **err)
     return true;
 }
 
+/* What user programs touch is mapped once more (direct.h). */
+static bool jit_wants_shared_ram(struct cpu_set *s)
+{
+    const struct jit_set *js = s->accel;
+
+    return js->tr.direct && !js->tr.off && !js->tr.cosim;
+}
+
 static void jit_fini(struct cpu_set *s)
 {
     struct jit_set *js = s->accel;
@@ -286,6 +295,7 @@ static void jit_thread_start(struct vcpu *v)
     static _Thread_local stack_t stack;
     sigset_t block;
 
+    direct_flush(v->accel); /* GS.base is this thread's own */
     stack.ss_size = SIGSTACK_BYTES;
     stack.ss_sp =
         mmap(NULL, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -424,6 +434,7 @@ const struct accel_ops jit_accel = {
     .smi = jit_smi,
     .counter_names = tr_counter_names,
     .counters = tr_counters,
+    .wants_shared_ram = jit_wants_shared_ram,
     .clock_stopped = jit_clock_stopped,
     .clock_started = jit_clock_started,
 };

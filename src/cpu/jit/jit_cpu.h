@@ -139,6 +139,9 @@ struct block;
 struct tr_cache;
 struct cosim;
 
+/* Kinds of chunks: of the stack and libraries; of position-independent programs; the lowest, of
+ * others; the first kind with these. */
+enum { DIRECT_HIGH, DIRECT_PROGRAM, DIRECT_LOW, DIRECT_STACK, DIRECT_CLASSES };
 /* What translated code reads and writes at fixed addresses; see tr.h.  Vcpu's thread only, but for
  * `go`, which any thread may clear. */
 struct tr_state {
@@ -146,6 +149,7 @@ struct tr_state {
     uint8_t vec_live;     /* vector registers and MXCSR are the guest's, st.xsave is stale */
     uint8_t vec_was_live; /* across a call into C */
     bool bail;            /* the next instruction is the interpreter's */
+    bool direct;          /* user code finds memory by delta (direct.h), not by the TLB */
     bool left;            /* it came out by a jump to st.rip, through link */
     uint32_t link;        /* number of the link that was left through; 0: an indirect branch */
     uint64_t ret_sp;      /* stack of return addresses (tr_glue.c) */
@@ -163,6 +167,10 @@ struct tr_state {
     uint32_t xstate_bv; /* XSTATE_BV of a complete image */
     uint32_t mxcsr_plain;
     uint8_t bounce[64] __attribute__((aligned(64)));
+    uint64_t delta[256];           /* host address minus linear one, by bits 47:40 */
+    uint8_t chunk[DIRECT_CLASSES]; /* bits 47:40; of absent ones what cannot do harm */
+    uint8_t classes;               /* bits: those that are there */
+    uint64_t stack_delta;          /* of DIRECT_STACK; that of the others is GS.base */
     struct tr_cache *cache;
     uint32_t key[TLB_CONTEXTS]; /* of the code that last ran in a context */
 };
@@ -214,8 +222,9 @@ struct jit_cpu {
     void *fpu; /* fpu_*: host save area etc. */
     void *sys; /* sys_*: steal time, debug, ... */
 
-    struct cosim *cosim; /* cosim=on: the translator's checker (cosim.h), else NULL */
-    bool running_ahead;  /* the checker's interpreter runs: memory is not to be changed */
+    struct direct *direct; /* direct.h; NULL where there is none */
+    struct cosim *cosim;   /* cosim=on: the translator's checker (cosim.h), else NULL */
+    bool running_ahead;    /* the checker's interpreter runs: memory is not to be changed */
 
     struct tr_state tr; /* what translated code and its glue keep here; see tr.h */
     struct tlb_ctx tlb[TLB_CONTEXTS];
@@ -311,6 +320,9 @@ gpa_t mmu_translate(struct jit_cpu *c, uint64_t linear, unsigned access);
 bool mmu_fill_quick(struct jit_cpu *c, uint64_t linear, unsigned access);
 /* The same without raising (debuggers, traces); false when not mapped. */
 bool mmu_probe(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_t *out);
+bool mmu_is_apic_page(const struct jit_cpu *c, uint64_t phys);
+/* May stores go to a page of RAM without a look?  From now on who forbids it asks this vcpu. */
+bool mmu_may_write(struct jit_cpu *c, const struct guest_region *r, uint64_t offset);
 void mmu_flush_all(struct jit_cpu *c);       /* incl. global */
 void mmu_flush_nonglobal(struct jit_cpu *c); /* CR3 write */
 void mmu_flush_page(struct jit_cpu *c, uint64_t linear);

@@ -14,6 +14,7 @@
  *   (3) another thread never writes these tables: it sets PENDING_TLB_FLUSH and waits until the
  *       owner has flushed or is outside guest code (it flushes when it comes back). */
 #include "cosim.h"
+#include "direct.h"
 
 #include "bus/io.h"
 
@@ -241,6 +242,7 @@ void mmu_flush_all(struct jit_cpu *c)
 {
     sys_of(c)->walk_gen++;
     sys_of(c)->ram = NULL;
+    direct_flush(c);
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_ctx *t = &c->tlb[ctx];
         exec_flush(t, 0, false);
@@ -261,6 +263,7 @@ void mmu_flush_nonglobal(struct jit_cpu *c)
         return;
     }
     sys_of(c)->walk_gen++;
+    direct_flush(c);
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         struct tlb_ctx *t = &c->tlb[ctx];
         exec_flush(t, 0, true);
@@ -286,6 +289,7 @@ void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
     unsigned has_large = 0; /* log2 of bytes that lie in such pages with linear */
 
     s->walk_gen++;
+    direct_flush_page(c, linear);
     for (unsigned n = 0; n < 2; n++, large ^= 1) { /* 4 MiB pages are two */
         if (s->large[large & (LARGE_PAGES - 1)] == large + 1) {
             pieces_flush(c, large);
@@ -320,7 +324,7 @@ void mmu_init(struct jit_cpu *c)
 
 /* ---- filling ---- */
 
-static bool is_apic_page(const struct jit_cpu *c, uint64_t phys)
+bool mmu_is_apic_page(const struct jit_cpu *c, uint64_t phys)
 {
     return (phys & ~0xfffull) == (c->st.apic_base & 0x000ffffffffff000ull) &&
            (c->st.apic_base & (APIC_BASE_ENABLE | APIC_BASE_X2)) == APIC_BASE_ENABLE;
@@ -342,6 +346,16 @@ static void writer_note(struct tlb_ctx *t, unsigned slot)
     *w = (uint16_t)slot;
 }
 
+bool mmu_may_write(struct jit_cpu *c, const struct guest_region *r, uint64_t offset)
+{
+    if (r->kind != GUEST_RAM || __atomic_load_n(&r->dirty, __ATOMIC_RELAXED))
+        return false;
+    if (is_code_page(r, offset))
+        return false;
+    filter_add(c, r, offset);
+    return !is_code_page(r, offset);
+}
+
 static void set_write_tag(struct jit_cpu *c, struct tlb_ctx *t, unsigned slot)
 {
     struct tlb_page *p = &t->page[slot];
@@ -349,12 +363,7 @@ static void set_write_tag(struct jit_cpu *c, struct tlb_ctx *t, unsigned slot)
     uint64_t offset = p->phys_page - r->gpa;
 
     p->slow_wtag = p->tag;
-    if (r->kind != GUEST_RAM || __atomic_load_n(&r->dirty, __ATOMIC_RELAXED))
-        return;
-    if (is_code_page(r, offset))
-        return;
-    filter_add(c, r, offset);
-    if (!is_code_page(r, offset)) {
+    if (mmu_may_write(c, r, offset)) {
         t->wr[slot].host = (uintptr_t)r->host + offset;
         t->wr[slot].tag = p->tag;
         writer_note(t, slot);
@@ -416,7 +425,7 @@ static void tlb_fill(struct jit_cpu *c, uint64_t linear, unsigned access, const 
     const struct guest_region *r = region_find(c, w->phys);
     uint64_t page = page_of(linear), phys_page = page_of(w->phys);
 
-    if (!r || is_apic_page(c, w->phys))
+    if (!r || mmu_is_apic_page(c, w->phys))
         return;
     if (kind != ACC_EXEC && (ctx == TLB_CTX_ALIGN || sys_watched_page(c, page)))
         return;
@@ -487,7 +496,7 @@ bool mmu_probe(struct jit_cpu *c, uint64_t linear, unsigned access, gpa_t *out)
 
 static uint64_t mmio_read(struct jit_cpu *c, uint64_t phys, unsigned size)
 {
-    if (is_apic_page(c, phys)) {
+    if (mmu_is_apic_page(c, phys)) {
         vcpu_count(c->vcpu, VCPU_EV_APIC);
         return lapic_mmio_read(c->lapic, phys & 0xfff, size);
     }
@@ -496,7 +505,7 @@ static uint64_t mmio_read(struct jit_cpu *c, uint64_t phys, unsigned size)
 
 static void mmio_write(struct jit_cpu *c, uint64_t phys, unsigned size, uint64_t v)
 {
-    if (is_apic_page(c, phys)) {
+    if (mmu_is_apic_page(c, phys)) {
         vcpu_count(c->vcpu, VCPU_EV_APIC);
         lapic_mmio_write(c->lapic, phys & 0xfff, size, v);
         pending_set(c, PENDING_KICK);
@@ -538,7 +547,7 @@ static void phys_read(struct jit_cpu *c, uint64_t phys, void *buf, unsigned len)
     const struct guest_region *r = region_find(c, phys);
     uint8_t *p = buf;
 
-    if (r && !is_apic_page(c, phys)) {
+    if (r && !mmu_is_apic_page(c, phys)) {
         if (unlikely(c->running_ahead))
             cosim_load(c, r->host + (phys - r->gpa), buf, len);
         else
@@ -593,7 +602,7 @@ static void phys_write(struct jit_cpu *c, uint64_t phys, const void *buf, unsign
     const struct guest_region *r = region_find(c, phys);
     const uint8_t *p = buf;
 
-    if (r && r->kind == GUEST_RAM && !is_apic_page(c, phys)) {
+    if (r && r->kind == GUEST_RAM && !mmu_is_apic_page(c, phys)) {
         if (unlikely(c->running_ahead)) {
             cosim_store(c, r->host + (phys - r->gpa), buf, len);
             return;
@@ -738,6 +747,8 @@ static void revoke_own(struct jit_cpu *c, const struct guest_region *r, uint64_t
             t->wr[slot].tag = tlb_none(slot);
         stack_forget(t);
     }
+    if (filter_has(c, r, offset))
+        direct_revoke(c, host);
 }
 
 void mmu_code_lock(struct jit_cpu *c)

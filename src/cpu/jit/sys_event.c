@@ -1,5 +1,6 @@
 /* sys_event.c - between two instructions: what is pending, and in which order it is taken
  * (SDM vol.3 table 6-2). */
+#include "direct.h"
 #include "sys.h"
 
 #include "base/trace.h"
@@ -143,6 +144,7 @@ static bool take_interrupt(struct jit_cpu *c, bool *ok)
     if (vector < 0)
         return false;
     pv_steal_update(c);
+    direct_tick(c);
     st->mp_state = MP_RUNNABLE;
     vcpu_count(c->vcpu, VCPU_EV_IRQ);
     TRACE(vcpu_inject, "cpu %u vector %d", c->vcpu->index, vector);

@@ -3,6 +3,7 @@
  * sys_enter_handler() does one delivery and leaves by cpu_raise*() when that faults itself;
  * cpu_deliver() is the ring around it that turns such faults into double faults and shutdown.
  * Registers are committed only after the last push has succeeded. */
+#include "direct.h"
 #include "sys.h"
 
 _Noreturn void cpu_raise(struct jit_cpu *c, uint8_t vector)
@@ -24,6 +25,8 @@ _Noreturn void cpu_raise_error(struct jit_cpu *c, uint8_t vector, uint32_t error
 _Noreturn void cpu_page_fault(struct jit_cpu *c, uint64_t linear, uint32_t error)
 {
     c->st.cr2 = linear;
+    if (c->cpl == 3)
+        direct_expect(c, linear);
     cpu_raise_error(c, EX_PF, error);
 }
 

@@ -169,6 +169,7 @@ struct tr_link {
 struct tr_fault { /* a host instruction that may fault natively */
     uint32_t off; /* from the block's code, also when it was put aside */
     uint8_t insn, flags;
+    int16_t sp_by; /* what the stack pointer lacks then */
 };
 
 struct tblock {
@@ -194,6 +195,20 @@ struct tblock {
 void tr_scan(const struct jit_cpu *c, const struct insn *i, struct tr_insn *out);
 
 /* ---- one translation ---- */
+enum opnd_kind { OP_REG, OP_AT, OP_ABS };
+struct opnd {
+    enum opnd_kind kind;
+    uint8_t reg;
+    bool wide; /* OP_AT: four bytes of displacement (EVEX would scale one) */
+    bool gs;   /* OP_AT: behind a GS prefix */
+    bool s0;   /* OP_AT: S0 is added */
+    int32_t disp;
+    uint32_t abs;
+};
+struct tr_known { /* a register that holds an address in a chunk: 1 + its class, or 0 */
+    uint8_t class;
+    uint16_t by; /* what is aside of where it was asked */
+};
 struct tr {
     struct jit_cpu *c;
     struct tr_cache *cache;
@@ -203,6 +218,11 @@ struct tr {
     uint32_t key;
     uint8_t ctx;
     bool code64;
+    bool direct;         /* memory is where direct.h says: no TLB */
+    bool plain;          /* by its table, nothing expected (tr_direct.c) */
+    struct opnd operand; /* in direct memory, for op_memory() */
+    struct tr_known known[16];
+    uint32_t written;   /* registers, in this block */
     uint8_t *start, *p; /* writing here */
     enum tr_flags flags;
     bool vec_known, x87_known; /* checked since the last call into C */
@@ -233,6 +253,7 @@ struct tr_ool {
     uint64_t rip;
     uint8_t size, index;
     bool write, flag;
+    bool relied; /* on its not having been taken */
     uint32_t at;
     struct { /* a group's slow form: how it is entered, and how the fast form ended */
         uint8_t last, flags, flags_after;
@@ -257,11 +278,15 @@ const struct insn *tr_kept(const struct tblock *t, unsigned index);
 uint64_t tr_next_rip(const struct tr *t);
 
 void tr_emit_insn(struct tr *t);
+bool tr_is_flow(const struct tr_insn *d); /* branches, calls, returns */
 
 /* ---- tr_group.c ---- */
 /* Emits a group of instructions that begins at first; returns its last one, or first when there is
  * no group and nothing was emitted. */
 unsigned tr_group(struct tr *t, unsigned first);
+/* Put aside: o's instructions once more, each with a probe of its own or in plain form. */
+void tr_again_plainly(struct tr *t, struct tr_ool *o);
+uint32_t tr_writes(const struct tr_insn *d); /* general registers; all where nobody knows */
 
 /* ---- tr_mem.c ---- */
 /* S0 = linear address of the memory operand (plus add).  Clobbers S1; flags only with a segment. */
@@ -278,6 +303,15 @@ void tr_range(struct tr *t, struct tr_ool *o, unsigned size, bool write, bool st
 bool tr_near_stack(int32_t lo, int32_t hi); /* from rsp: likely in its page */
 /* S0 = host address of a stack slot at a host register + disp. */
 void tr_stack(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write);
+
+/* ---- tr_direct.c: the same in direct memory ---- */
+void tr_direct_operand(struct tr *t);
+void tr_direct_stack(struct tr *t, unsigned base, int32_t disp);
+void tr_direct_linear(struct tr *t); /* S0 = linear */
+/* For a group whose range begins at i's base + index + disp.  False: it is better without one.  *o:
+ * what is aside of it, or NULL. */
+bool tr_direct_group(struct tr *t, const struct insn *i, int32_t disp, struct tr_ool **o);
+void tr_direct_after(struct tr *t); /* t->in has been emitted */
 
 /* ---- tr_int.c, tr_flow.c, tr_vec.c ---- */
 void tr_int(struct tr *t);
@@ -334,7 +368,8 @@ struct tr_jump { /* indirect targets by address */
 struct tr_stats {
     uint64_t blocks, insns, code_bytes, dropped, flushes, translate_ns;
     uint64_t exits, exits_indirect, fills, bounces, bails, interp_calls, system_calls,
-        system_leaves, native_faults, ret_overflows, interpreted;
+        system_leaves, native_faults, ret_overflows, interpreted, direct_spaces, direct_faults,
+        direct_pages;
 };
 #define TR_COUNT(counter, n)                                                                       \
     __atomic_store_n(&(counter), (counter) + (uint64_t)(n), __ATOMIC_RELAXED)
@@ -413,11 +448,14 @@ extern const struct vcpu_counter tr_counter_names[];
 void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);
 
 /* ---- tr_run.c ---- */
+#define TR_KEY_DIRECT (1u << 20)
 static inline uint32_t tr_key(const struct jit_cpu *c)
 {
     return c->mode_key | (uint32_t)c->tlb_ctx << 8 | (uint32_t)c->units << 12 |
            (uint32_t)(c->cpl == 0) << 17 | (c->st.cr4 & CR4_SMAP ? 1u << 18 : 0) |
-           (c->st.cr4 & CR4_TSD ? 1u << 19 : 0);
+           (c->st.cr4 & CR4_TSD ? 1u << 19 : 0) |
+           (c->tr.direct && c->tlb_ctx == TLB_CTX_USER && c->mode == MODE_LONG64 ? TR_KEY_DIRECT
+                                                                                 : 0);
 }
 struct props;
 /* p may be NULL: the defaults. */

@@ -34,9 +34,13 @@ uint64_t tr_next_rip(const struct tr *t)
 
 void tr_note_fault(struct tr *t)
 {
+    uint32_t off = (uint32_t)(t->p - t->start);
+
+    if (t->faults && t->fault[t->faults - 1].off == off)
+        return;
     g_assert(t->faults < G_N_ELEMENTS(t->fault));
-    t->fault[t->faults++] =
-        (struct tr_fault){.off = (uint32_t)(t->p - t->start), t->in->index, (uint8_t)t->flags};
+    t->fault[t->faults++] = (struct tr_fault){
+        .off = off, .insn = t->in->index, .flags = (uint8_t)t->flags, .sp_by = (int16_t)t->sp_by};
 }
 
 /* ---- flags ---- */
@@ -98,7 +102,7 @@ void tr_system_end(struct tr *t)
     e_call(t, glue(t, t->cache->glue.system));
 }
 
-static bool is_flow(const struct tr_insn *d)
+bool tr_is_flow(const struct tr_insn *d)
 {
     return d->op.kind >= TK_JCC && d->op.kind <= TK_RET;
 }
@@ -109,12 +113,16 @@ static bool is_stack(const struct tr_insn *d)
 }
 
 /* Does its translation need the flags for itself, so that they have to be in c->fl? */
-static bool clobbers(const struct tr_insn *d)
+static bool clobbers(const struct tr *t, const struct tr_insn *d)
 {
-    if (d->op.kind == TK_INTERP || d->op.kind == TK_SYSTEM || is_stack(d) || d->op.kind >= TK_CLI)
+    if (d->op.kind == TK_INTERP || d->op.kind == TK_SYSTEM || d->op.kind >= TK_CLI)
         return true;
-    if (is_flow(d))
-        return d->op.kind >= TK_JMP_M;
+    if (tr_is_flow(d))
+        return t->direct ? d->op.kind == TK_RET : d->op.kind >= TK_JMP_M;
+    if (t->direct)
+        return false;
+    if (is_stack(d))
+        return true;
     return (d->i->flags & INSN_MEM) && d->op.kind != TK_LEA && d->op.kind != TK_NOP;
 }
 
@@ -128,7 +136,7 @@ static bool is_string(const struct tr_insn *d)
 /* Must the translation end before it? */
 static bool ends_before(const struct tr_insn *d)
 {
-    return (d->i->flags & INSN_END) && !is_flow(d) && !is_string(d);
+    return (d->i->flags & INSN_END) && !tr_is_flow(d) && !is_string(d);
 }
 
 /* The last of its block, but translated. */
@@ -158,7 +166,7 @@ static void scan(struct tr *t)
             break;
         }
         if (odd_operand(t, d->i)) {
-            if (is_flow(d))
+            if (tr_is_flow(d))
                 break;
             d->op = (struct tr_op){.kind = TK_INTERP};
         }
@@ -172,7 +180,7 @@ static void scan(struct tr *t)
 /* What was put aside for t->in from number `from` on may go on behind it. */
 static void emitted(struct tr *t, unsigned from)
 {
-    for (unsigned k = from; k < t->ools && !is_flow(t->in) && !is_stack(t->in); k++) {
+    for (unsigned k = from; k < t->ools && !tr_is_flow(t->in) && !is_stack(t->in); k++) {
         struct tr_ool *o = &t->ool[k];
         if (o->vec_known != t->vec_known || o->x87_known != t->x87_known)
             continue;
@@ -183,7 +191,7 @@ static void emitted(struct tr *t, unsigned from)
 
 static void emit(struct tr *t)
 {
-    if (is_flow(t->in) || is_last(t->in))
+    if (tr_is_flow(t->in) || is_last(t->in))
         tr_x87_settle(t);
     switch (t->in->op.kind) {
     case TK_INTERP:
@@ -230,6 +238,15 @@ void tr_emit_insn(struct tr *t)
 
     emit(t);
     emitted(t, ools);
+    if (!t->direct || t->plain)
+        return;
+    for (unsigned k = ools; k < t->ools; k++) {
+        if (t->ool[k].emit != tr_again_plainly || t->group)
+            continue;
+        t->ool[k].back = t->p;
+        t->ool[k].group.flags_after = (uint8_t)t->flags;
+    }
+    tr_direct_after(t);
 }
 
 static void emit_aside(struct tr *t)
@@ -310,9 +327,9 @@ static bool saves_first(const struct tr *t)
         return false;
     for (unsigned k = 0; k < t->count; k++) {
         const struct tr_insn *d = &t->insn[k];
-        if (is_flow(d) ? d->op.kind == TK_JCC : d->op.reads | d->op.writes | d->op.maybe)
+        if (tr_is_flow(d) ? d->op.kind == TK_JCC : d->op.reads | d->op.writes | d->op.maybe)
             return false;
-        if (clobbers(d))
+        if (clobbers(t, d))
             return true;
     }
     return false;
@@ -403,6 +420,7 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
     t.key = key;
     t.ctx = c->tlb_ctx;
     t.code64 = c->mode == MODE_LONG64;
+    t.direct = key & TR_KEY_DIRECT;
     t.ool = aside;
     t.x87_last = -1;
     if (!t.from)
@@ -426,7 +444,7 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
             tr_emit_insn(&t);
         n = last;
     }
-    if (!is_flow(t.in) && t.in->op.kind != TK_SYSTEM && !is_last(t.in)) {
+    if (!tr_is_flow(t.in) && t.in->op.kind != TK_SYSTEM && !is_last(t.in)) {
         tr_x87_settle(&t);
         tr_leave_to(&t, tr_next_rip(&t), false, false);
     }

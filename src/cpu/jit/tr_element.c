@@ -26,7 +26,7 @@ static void move(struct tr *t, uint8_t opcode, unsigned reg)
     const struct tr_insn *d = t->in;
 
     e_op(t, d->size == 2 ? 0x66 : 0, d->size == 8 ? E_W : 0, 0, opcode | (d->size > 1), reg,
-         op_s0(t));
+         op_memory(t));
 }
 
 static void advance(struct tr *t, unsigned index)

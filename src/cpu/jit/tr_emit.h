@@ -28,22 +28,25 @@ static inline uint32_t low32(const volatile void *p)
     return (uint32_t)(uintptr_t)p;
 }
 
-enum opnd_kind { OP_REG, OP_AT, OP_ABS };
-struct opnd {
-    enum opnd_kind kind;
-    uint8_t reg;
-    bool wide; /* OP_AT: four bytes of displacement (EVEX would scale one) */
-    int32_t disp;
-    uint32_t abs;
-};
 static inline struct opnd op_reg(unsigned reg)
 {
     return (struct opnd){.kind = OP_REG, .reg = (uint8_t)reg};
 }
-/* What tr_operand() and tr_stack() have found. */
-static inline struct opnd op_s0(const struct tr *t)
+static inline struct opnd op_at(unsigned reg)
 {
-    return (struct opnd){.kind = OP_AT, .reg = HR_S0, .disp = t->group ? t->in->at : 0};
+    return (struct opnd){.kind = OP_AT, .reg = (uint8_t)reg};
+}
+/* What tr_operand() and tr_stack() have found.  The next thing emitted is the instruction that
+ * accesses it: in direct memory it may fault. */
+static inline struct opnd op_memory(struct tr *t)
+{
+    struct opnd o = t->direct ? t->operand : op_at(HR_S0);
+
+    if (t->group)
+        o.disp = t->in->at;
+    if (t->direct)
+        tr_note_fault(t);
+    return o;
 }
 static inline struct opnd op_abs(const volatile void *p)
 {
@@ -54,6 +57,24 @@ static inline struct opnd op_gpr(struct tr *t, unsigned guest)
     return op_abs(&t->c->st.gpr[guest]);
 }
 
+static inline void e_modrm_at(struct tr *t, unsigned reg, struct opnd rm)
+{
+    unsigned base = rm.reg & 7, mod = 2;
+
+    if (rm.disp == 0 && base != 5)
+        mod = 0;
+    else if (rm.disp >= -128 && rm.disp < 128 && !rm.wide)
+        mod = 1;
+    e8(t, mod << 6 | reg | (rm.s0 ? 4 : base));
+    if (rm.s0)
+        e8(t, HR_S0 << 3 | base); /* SIB */
+    else if (base == 4)
+        e8(t, 0x24); /* no index */
+    if (mod == 1)
+        e8(t, (uint8_t)rm.disp);
+    else if (mod == 2)
+        e32(t, (uint32_t)rm.disp);
+}
 static inline void e_modrm(struct tr *t, unsigned reg, struct opnd rm)
 {
     reg = (reg & 7) << 3;
@@ -62,15 +83,7 @@ static inline void e_modrm(struct tr *t, unsigned reg, struct opnd rm)
         e8(t, 0xc0 | reg | (rm.reg & 7));
         return;
     case OP_AT:
-        if (rm.disp == 0) {
-            e8(t, reg | (rm.reg & 7));
-        } else if (rm.disp >= -128 && rm.disp < 128 && !rm.wide) {
-            e8(t, 0x40 | reg | (rm.reg & 7));
-            e8(t, (uint8_t)rm.disp);
-        } else {
-            e8(t, 0x80 | reg | (rm.reg & 7));
-            e32(t, (uint32_t)rm.disp);
-        }
+        e_modrm_at(t, reg, rm);
         return;
     case OP_ABS:
         e8(t, reg | 4);
@@ -83,6 +96,12 @@ static inline unsigned rex_b(struct opnd rm)
 {
     return rm.kind == OP_ABS ? 0 : rm.reg >> 3;
 }
+/* The prefix an operand needs, before all others. */
+static inline void e_segment(struct tr *t, struct opnd rm)
+{
+    if (rm.gs)
+        e8(t, 0x65);
+}
 enum { E_W = 1, E_BYTE = 2 /* byte registers: SPL..DIL need REX */ };
 /* [pfx] [REX] map opcode ModRM; immediates are the caller's. */
 static inline void e_op(struct tr *t, uint8_t pfx, unsigned how, unsigned map, uint8_t opcode,
@@ -90,6 +109,7 @@ static inline void e_op(struct tr *t, uint8_t pfx, unsigned how, unsigned map, u
 {
     unsigned rex = (how & E_W ? 8 : 0) | (reg >> 3 & 1) << 2 | rex_b(rm);
 
+    e_segment(t, rm);
     if (pfx)
         e8(t, pfx);
     if ((how & E_BYTE) &&
@@ -162,6 +182,12 @@ static inline void e_s1_shifted(struct tr *t, uint8_t by)
     }
     e_mov32(t, HR_S1, HR_S0);
     e8(t, 0xc1), e8(t, 0xe9), e8(t, by); /* shr ecx */
+}
+/* rorx rcx, reg, 40: cl = the chunk of an address (direct.h) */
+static inline void e_s1_chunk(struct tr *t, unsigned reg)
+{
+    e8(t, 0xc4), e8(t, reg & 8 ? 0xc3 : 0xe3);
+    e8(t, 0xfb), e8(t, 0xf0), e8(t, 0xc8 | (reg & 7)), e8(t, 40);
 }
 /* lea to, [base + index << shift + disp]; HR_MEM: none.  Flags stay. */
 static inline void e_lea(struct tr *t, bool w, unsigned to, unsigned base, unsigned index,

@@ -215,7 +215,7 @@ static void move_sp(struct tr *t, int32_t by)
 
 static void store_slot(struct tr *t, unsigned reg)
 {
-    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, reg, op_s0(t));
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, reg, op_memory(t));
 }
 
 static void push(struct tr *t, const struct tr_insn *d)
@@ -226,7 +226,7 @@ static void push(struct tr *t, const struct tr_insn *d)
 
     if (mem) {
         tr_operand(t, n, false, false);
-        e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_s0(t));
+        e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_memory(t));
         e_store64(t, &t->c->tr.value, HR_S1);
     }
     tr_stack(t, HR_SP, -n, n, true);
@@ -238,7 +238,7 @@ static void push(struct tr *t, const struct tr_insn *d)
         e_load64(t, HR_S1, &t->c->tr.value);
         store_slot(t, HR_S1);
     } else {
-        e_op(t, 0, t->code64 ? E_W : 0, 0, 0xc7, 0, op_s0(t));
+        e_op(t, 0, t->code64 ? E_W : 0, 0, 0xc7, 0, op_memory(t));
         e32(t, (uint32_t)d->i->imm);
     }
     move_sp(t, -n);
@@ -249,7 +249,7 @@ static void pop(struct tr *t, const struct tr_insn *d)
     unsigned h = hreg(opcode_reg(d)), to = in_memory(h) || h == HR_SP ? HR_S1 : h;
 
     tr_stack(t, HR_SP, 0, stack_width(t), false);
-    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, to, op_s0(t));
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, to, op_memory(t));
     if (h == HR_SP) {
         e_mov(t, HR_SP, HR_S1);
         return;
@@ -262,7 +262,7 @@ static void pop(struct tr *t, const struct tr_insn *d)
 static void leave(struct tr *t)
 {
     tr_stack(t, HR_RBP, 0, stack_width(t), false);
-    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_s0(t));
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S1, op_memory(t));
     e_lea(t, t->code64, HR_SP, HR_RBP, HR_MEM, 0, (int32_t)stack_width(t));
     e_mov(t, HR_RBP, HR_S1);
 }
@@ -291,7 +291,7 @@ static void push_return(struct tr *t, uint64_t rip)
 
     tr_stack(t, HR_SP, -n, n, true);
     if (!t->code64 || fits32(rip)) {
-        e_op(t, 0, t->code64 ? E_W : 0, 0, 0xc7, 0, op_s0(t));
+        e_op(t, 0, t->code64 ? E_W : 0, 0, 0xc7, 0, op_memory(t));
         e32(t, (uint32_t)rip);
     } else {
         e_const(t, HR_S1, rip);
@@ -345,7 +345,7 @@ static void take_target(struct tr *t)
     tr_flags_clobber(t);
     if (d->i->flags & INSN_MEM) {
         tr_operand(t, stack_width(t), false, true);
-        e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_s0(t));
+        e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_memory(t));
     } else {
         unsigned h = hreg(d->rm);
         if (in_memory(h))
@@ -410,7 +410,7 @@ static void ret(struct tr *t)
 
     tr_flags_clobber(t);
     tr_stack(t, HR_SP, 0, stack_width(t), false);
-    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_s0(t));
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x8b, HR_S0, op_memory(t));
     e8(t, 0x48), e8(t, 0x3b), e8(t, 0x7c), e8(t, 0x24), e8(t, 8); /* cmp rdi, [rsp + 8] */
     o = tr_ool(t, ret_other);
     o->index = d->index;

@@ -145,7 +145,7 @@ static uint32_t implicit_writes(const struct tr_insn *d)
 }
 
 /* General registers it writes; a high byte counts as its register. */
-static uint32_t writes(const struct tr_insn *d)
+uint32_t tr_writes(const struct tr_insn *d)
 {
     unsigned roles = d->op.roles, low = d->high8 ? 3 : 15;
     uint32_t w = 0;
@@ -168,15 +168,21 @@ static uint32_t writes(const struct tr_insn *d)
         return 1u << opcode_reg(d) | 1u << R_RSP;
     case TK_PUSH_R:
     case TK_PUSH_I:
+    case TK_PUSH_M:
     case TK_RET:
         return 1u << R_RSP;
     case TK_NOP:
+    case TK_JCC:
         return 0;
+    case TK_MODRM:
+    case TK_SHIFT_CL:
+    case TK_BT_REG:
+        break;
     case TK_VECTOR: /* PCMPxSTRI writes rcx */
         return tr_vector_general(d) == VEC_NONE ? 1u << R_RCX
                                                 : 1u << (d->reg & 15) | 1u << (d->rm & 15);
     default:
-        break;
+        return UINT32_MAX;
     }
     if (roles & ROLE_REG_W)
         w |= 1u << d->reg | 1u << (d->reg & low);
@@ -213,7 +219,7 @@ static bool moves_sp(const struct tr *t, const struct tr_insn *d, int32_t *by)
 /* After d: are base and index still known? */
 static bool still_known(const struct tr *t, const struct tr_insn *d, struct plan *p)
 {
-    uint32_t w = writes(d), keys = 1u << p->a.base;
+    uint32_t w = tr_writes(d), keys = 1u << p->a.base;
     int32_t by;
 
     if (p->a.index < 16)
@@ -293,22 +299,30 @@ static bool leaves_sp(const struct tr_insn *d)
     return push || d->op.kind == TK_PUSH_I || d->op.kind == TK_POP_R;
 }
 
-static void slow(struct tr *t, struct tr_ool *o)
+void tr_again_plainly(struct tr *t, struct tr_ool *o)
 {
     unsigned last = o->group.last;
     uint8_t *back = o->back;
     enum tr_flags after = (enum tr_flags)o->group.flags_after;
+    bool relied = o->relied;
 
     t->flags = (enum tr_flags)o->group.flags;
     t->vec_known = o->group.vec_known;
     t->x87_known = o->group.x87_known;
     t->x87_last = o->group.x87_last;
+    t->plain = true;
     for (unsigned k = o->index; k <= last; k++) {
         t->in = &t->insn[k];
         tr_emit_insn(t);
     }
-    if (t->in->op.kind == TK_RET)
+    t->plain = false;
+    if (tr_is_flow(t->in))
         return;
+    if (relied) {
+        tr_x87_settle(t);
+        tr_leave_to(t, tr_next_rip(t), false, false);
+        return;
+    }
     if (after == TR_HOST)
         tr_flags_need(t);
     else if (t->flags == TR_HOST)
@@ -338,19 +352,31 @@ unsigned tr_group(struct tr *t, unsigned first)
 
     if (!plan(t, first, &p))
         return first;
+    struct insn operand = *i; /* PUSH, POP and RET have none of their own */
+    operand.base = p.a.base;
+    operand.index = p.a.index;
+    operand.scale_shift = p.a.shift;
+    if (t->direct) { /* what faults is run by the interpreter */
+        if (!tr_direct_group(t, &operand, p.lo, &o))
+            return first;
+        if (o)
+            o->group.last = (uint8_t)p.last;
+        fast(t, first, &p);
+        if (o) {
+            o->back = t->p;
+            o->group.flags_after = (uint8_t)t->flags;
+        }
+        return p.last;
+    }
     if (t->in->live)
         tr_flags_clobber(t);
-    o = tr_ool(t, slow);
+    o = tr_ool(t, tr_again_plainly);
     o->group.last = (uint8_t)p.last;
     o->group.flags = (uint8_t)t->flags;
     o->group.vec_known = t->vec_known;
     o->group.x87_known = t->x87_known;
     o->group.x87_last = t->x87_last;
 
-    struct insn operand = *i; /* PUSH, POP and RET have none of their own */
-    operand.base = p.a.base;
-    operand.index = p.a.index;
-    operand.scale_shift = p.a.shift;
     tr_effective(t, &operand, t->code64, p.lo);
     bool stack = p.a.base == R_RSP && p.a.index == NOREG && tr_near_stack(p.lo, p.hi);
     tr_range(t, o, (unsigned)(p.hi - p.lo), p.a.write, stack);

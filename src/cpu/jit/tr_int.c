@@ -29,6 +29,7 @@ static void put_imm(struct tr *t, const struct tr_insn *d)
 
 static void put_vex(struct tr *t, const struct tr_insn *d, unsigned reg, unsigned v, struct opnd rm)
 {
+    e_segment(t, rm);
     e8(t, 0xc4);
     e8(t, (reg & 8 ? 0 : 0x80) | 0x40 | (rex_b(rm) ? 0 : 0x20) | d->map);
     e8(t, d->w << 7 | (~v & 15) << 3 | d->vl << 2 | d->vpp);
@@ -114,7 +115,7 @@ static void modrm_memory(struct tr *t, const struct tr_insn *d)
                 back = m;
         }
     }
-    put(t, d, reg, v, op_s0(t));
+    put(t, d, reg, v, op_memory(t));
     if (back)
         store_back(t, back);
 }
@@ -234,10 +235,11 @@ static void bt_memory(struct tr *t, const struct tr_insn *d)
         e_load64(t, HR_S1, &t->c->tr.value);
     }
     if (!write)
-        e_op(t, 0, d->w ? E_W : 0, 0, 0x8b, HR_S0, op_s0(t));
+        e_op(t, 0, d->w ? E_W : 0, 0, 0x8b, HR_S0, op_memory(t));
+    struct opnd o = write ? op_memory(t) : op_reg(HR_S0);
     if (d->lock)
         e8(t, 0xf0);
-    e_op(t, 0, d->w ? E_W : 0, 1, d->opcode, HR_S1, write ? op_s0(t) : op_reg(HR_S0));
+    e_op(t, 0, d->w ? E_W : 0, 1, d->opcode, HR_S1, o);
 }
 
 static void from_sreg(struct tr *t, const struct tr_insn *d)
@@ -306,7 +308,7 @@ static void high_byte(struct tr *t, const struct tr_insn *d)
     if (!mem && (roles & ROLE_RM8)) {
         high_byte_extended(t, d);
     } else if (mem) {
-        put(t, d, d->reg, 0, op_s0(t)); /* the raw number, and [rdi] needs no REX */
+        put(t, d, d->reg, 0, op_memory(t)); /* the raw number, and [rdi] needs no REX */
         back = roles & ROLE_REG_W;
     } else if (!(roles & (ROLE_REG_R | ROLE_REG_W))) {
         put(t, d, d->reg & 7, 0, op_reg(d->rm));
@@ -444,27 +446,26 @@ static void moffs(struct tr *t, const struct tr_insn *d)
 
     tr_linear(t, 0);
     tr_probe(t, d->size, store, true);
-    e_op(t, d->p66 ? 0x66 : 0, d->w ? E_W : 0, 0, (store ? 0x88 : 0x8a) + byte, HR_RAX, op_s0(t));
+    e_op(t, d->p66 ? 0x66 : 0, d->w ? E_W : 0, 0, (store ? 0x88 : 0x8a) + byte, HR_RAX,
+         op_memory(t));
 }
 
 static void shift_cl(struct tr *t, const struct tr_insn *d)
 {
     bool has_reg = d->op.roles & ROLE_REG_R, mem = d->i->flags & INSN_MEM;
     unsigned reg = has_reg ? hreg(d->reg) : d->reg & 7, rm = hreg(d->rm);
-    struct opnd o = op_s0(t);
+    struct opnd o = op_reg(rm);
 
     if (mem) {
         tr_operand(t, d->size, true, false);
     } else if (in_memory(rm)) {
         e_load64(t, HR_S0, &t->c->st.gpr[rm - HR_MEM]);
         o = op_reg(HR_S0);
-    } else {
-        o = op_reg(rm);
     }
     if (d->op.reads | d->live_after)
         tr_flags_need(t);
     e_mov32(t, HR_S1, HR_RCX);
-    put(t, d, reg, 0, o);
+    put(t, d, reg, 0, mem ? op_memory(t) : o);
     if (!mem && in_memory(rm))
         e_store64(t, &t->c->st.gpr[rm - HR_MEM], HR_S0);
 }
@@ -479,9 +480,10 @@ static void cmpxchgb(struct tr *t, const struct tr_insn *d)
         tr_note_fault(t); /* misaligned */
         t->in->keep = true;
     }
+    struct opnd o = op_memory(t);
     if (d->lock)
         e8(t, 0xf0);
-    e_op(t, 0, d->w ? E_W : 0, 1, 0xc7, 1, op_s0(t));
+    e_op(t, 0, d->w ? E_W : 0, 1, 0xc7, 1, o);
 }
 
 /* ---- ---- */

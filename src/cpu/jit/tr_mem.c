@@ -58,7 +58,10 @@ void tr_linear(struct tr *t, int32_t add)
         e_const(t, HR_S0, (uint64_t)i->imm);
     else
         tr_effective(t, i, wide, (int32_t)((uint32_t)i->disp + (uint32_t)add));
-    if (i->seg >= SEG_FS) { /* outside 64-bit mode such operands are the interpreter's */
+    if (i->seg >= SEG_FS && t->direct) {
+        e_load64(t, HR_S1, &t->c->st.seg[i->seg].base);
+        e_lea(t, true, HR_S0, HR_S0, HR_S1, 0, 0);
+    } else if (i->seg >= SEG_FS) { /* outside 64-bit mode such operands are the interpreter's */
         tr_flags_clobber(t);
         e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&t->c->st.seg[i->seg].base));
     }
@@ -127,6 +130,10 @@ void tr_probe(struct tr *t, unsigned size, bool write, bool bounce)
 {
     struct tr_ool *o;
 
+    if (t->direct) {
+        tr_direct_linear(t);
+        return;
+    }
     tr_flags_clobber(t);
     o = tr_ool(t, probe_miss);
     o->again = t->p;
@@ -162,6 +169,10 @@ void tr_stack(struct tr *t, unsigned base, int32_t disp, unsigned size, bool wri
 {
     if (t->group)
         return;
+    if (t->direct) {
+        tr_direct_stack(t, base, disp);
+        return;
+    }
     if (disp == 0)
         e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, base, op_reg(HR_S0));
     else
@@ -231,6 +242,10 @@ void tr_operand(struct tr *t, unsigned size, bool write, bool bounce)
 
     if (t->group)
         return;
+    if (t->direct) {
+        tr_direct_operand(t);
+        return;
+    }
     if (is_fixed(t, size, &linear)) {
         fixed_probe(t, linear, size, write, bounce);
         return;

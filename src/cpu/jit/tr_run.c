@@ -6,6 +6,7 @@
  * an address that only the run knew (link 0), at a poll, or because the interpreter is to run an
  * instruction (tr.fault_pc).  In each case the registers are in st and st.rip is exact. */
 #include "cosim.h"
+#include "direct.h"
 #include "fpu.h"
 #include "tr_emit.h"
 
@@ -63,8 +64,14 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
             TR_COUNT(k->stats.ret_overflows, 1);
             return;
         }
+        if (sig == SIGSEGV && c->direct &&
+            direct_fault(
+                c, info->si_code > 0 && info->si_code != SI_KERNEL ? (uintptr_t)info->si_addr : 0,
+                regs[REG_ERR] & 2))
+            return;
         const struct tr_fault *f = fault_at(k, pc);
         if (f) {
+            regs[REG_R11] += f->sp_by;
             c->tr.fault_pc = pc;
             c->tr.desc = DESC_PC;
             regs[REG_RIP] =
@@ -314,6 +321,19 @@ uint64_t tr_system(struct jit_cpu *c, uint64_t unused, uint32_t index)
     return 0;
 }
 
+/* What has been translated for other addresses has to be worth another time; for this one, in
+ * memory of the other kind, it was already. */
+static unsigned runs_before(struct jit_cpu *c, struct block *b, uint32_t key)
+{
+    const struct tr_cache *k = c->tr.cache;
+
+    if (!b->tr)
+        return k->warm;
+    if (k->stats.direct_spaces && tr_find(b, c->st.rip, key ^ TR_KEY_DIRECT))
+        return 0;
+    return k->warm * 8;
+}
+
 static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t key, uint32_t id)
 {
     struct tblock *t = NULL;
@@ -326,8 +346,7 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
             return t;
         b->sought = sought;
     }
-    /* What has been translated for other addresses has to be worth another time. */
-    if (b->heat < (b->tr ? c->tr.cache->warm * 8 : c->tr.cache->warm)) {
+    if (b->heat < runs_before(c, b, key)) {
         b->heat++;
         return NULL;
     }
@@ -356,6 +375,19 @@ static void remember(struct jit_cpu *c, struct tblock *t, uint32_t link)
         (struct tr_jump){.rip = t->rip, .code = (uint32_t)tr_rx(k, t->entry_mem), .id = t->id};
 }
 
+/* An instruction that accesses what is not mapped directly. */
+static void missed(struct jit_cpu *c, const struct tblock *t, unsigned index)
+{
+    struct insn i;
+
+    icache_insn_at(c, t->src, t->off[index], &i);
+    c->block_rip = t->rip; /* for what is relative to RIP */
+    uint64_t linear = c->st.gpr[R_RSP];
+    if (i.flags & INSN_MEM)
+        linear = insn_ea(c, &i) + (i.seg >= SEG_FS ? c->st.seg[i.seg].base : 0);
+    direct_missed(c, linear);
+}
+
 static void came_out(struct jit_cpu *c)
 {
     struct tr_cache *k = c->tr.cache;
@@ -365,10 +397,13 @@ static void came_out(struct jit_cpu *c)
         unsigned index = c->tr.desc;
         /* A call's return address may be the first byte of the next block. */
         struct tblock *t = tr_by_pc(k, c->tr.fault_pc - (index != DESC_PC));
-        if (index == DESC_PC)
+        bool faulted = index == DESC_PC;
+        if (faulted)
             index = fault_at(k, c->tr.fault_pc)->insn;
         c->st.rip = t->rip + t->off[index];
         tr_x87_note(c, t, index);
+        if (faulted && (t->key & TR_KEY_DIRECT))
+            missed(c, t, index);
         c->tr.fault_pc = 0;
         c->tr.bail = 1;
         c->tr.link = 0;
@@ -397,6 +432,8 @@ bool tr_run(struct jit_cpu *c, struct block *b)
     c->tr.link = 0;
     if (!can_run(c, b))
         return false;
+    if (unlikely(set_of(c)->tr.direct_always) && direct_now(c))
+        key = tr_key(c);
     if (unlikely(k->full)) { /* numbers of links mean nothing after that */
         tr_cache_flush(c);
         left = false;
@@ -411,6 +448,8 @@ bool tr_run(struct jit_cpu *c, struct block *b)
         if (!*number)
             *number = page_id(c, next, second, key);
     }
+    if (key & TR_KEY_DIRECT)
+        direct_expected(c);
     struct tblock *t = translation(c, b, key, id);
     if (!t)
         return false;
@@ -442,17 +481,21 @@ bool tr_run(struct jit_cpu *c, struct block *b)
 bool tr_options_read(struct tr_options *o, struct props *p, unsigned vcpus, GError **err)
 {
     static const char *const tiers[] = {"auto", "interp", "jit", NULL};
-    unsigned tier = 0;
+    static const char *const directs[] = {"off", "on", "always", NULL};
+    unsigned tier = 0, direct = 1;
     unsigned limit = MAX_OF(CODE_MIB_ALL / vcpus, 1);
     uint64_t mib = MIN_OF(128, limit);
 
-    *o = (struct tr_options){.warm = WARM, .code_bytes = mib * MiB};
+    *o = (struct tr_options){.warm = WARM, .code_bytes = mib * MiB, .direct = true};
     if (!p)
         return true;
     if (!props_get_enum(p, "tier", tiers, &tier, err) || !props_get_u64(p, "tb-size", &mib, err) ||
+        !props_get_enum(p, "direct", directs, &direct, err) ||
         !props_get_bool(p, "cosim", &o->cosim, err) || !props_get_bool(p, "perf", &o->perf, err))
         return false;
     o->off = tier == 1;
+    o->direct = direct > 0;
+    o->direct_always = direct == 2;
     if (tier == 2)
         o->warm = 0;
     if (mib < 1 || mib > limit)
@@ -481,12 +524,14 @@ bool tr_init(struct jit_cpu *c)
     if (set_of(c)->tr.cosim && !(c->cosim = cosim_new(c)))
         return false;
     c->tr.ret_sp = c->tr.cache->ret_top;
+    (void)direct_init(c);
     pthread_once(&handlers, handlers_install);
     return true;
 }
 
 void tr_fini(struct jit_cpu *c)
 {
+    direct_fini(c);
     cosim_free(c->cosim);
     c->cosim = NULL;
     tr_cache_free(c->tr.cache);

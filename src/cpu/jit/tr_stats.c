@@ -12,7 +12,8 @@ static const size_t cache_at[] = {
     OF_CACHE(exits),         OF_CACHE(exits_indirect), OF_CACHE(bails),
     OF_CACHE(native_faults), OF_CACHE(fills),          OF_CACHE(bounces),
     OF_CACHE(interp_calls),  OF_CACHE(system_calls),   OF_CACHE(system_leaves),
-    OF_CACHE(interpreted),   OF_CACHE(ret_overflows),
+    OF_CACHE(interpreted),   OF_CACHE(ret_overflows),  OF_CACHE(direct_spaces),
+    OF_CACHE(direct_faults), OF_CACHE(direct_pages),
 };
 static const size_t cosim_at[] = {
     OF_COSIM(blocks),
@@ -40,6 +41,9 @@ const struct vcpu_counter tr_counter_names[] = {
     {"system-leaves", "of these: translated code came out behind it"},
     {"interpreted-blocks", "blocks run by the interpreter"},
     {"return-stack-overflows", "times the stack of return addresses ran over"},
+    {"direct-spaces", "times user code began to run in directly mapped memory"},
+    {"direct-faults", "faults of its accesses"},
+    {"direct-pages", "pages that were mapped for them"},
     {"cosim-blocks", "runs of blocks that cosim=on compared"},
     {"cosim-instructions", "instructions in them"},
     {"cosim-partly", "of these runs: compared only up to an instruction that must not run twice"},

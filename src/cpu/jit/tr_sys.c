@@ -101,7 +101,7 @@ static void pushf(struct tr *t)
     uint8_t *none = e_jcc8(t, J8_JE);
     e_op(t, 0, 0, 0, 0x81, 1, op_reg(HR_S1)), e32(t, FL_OF); /* or */
     e_here8(t, none);
-    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, HR_S1, op_s0(t));
+    e_op(t, 0, t->code64 ? E_W : 0, 0, 0x89, HR_S1, op_memory(t));
     e_lea(t, t->code64, HR_SP, HR_SP, HR_MEM, 0, -n);
 }
 
@@ -118,7 +118,7 @@ static void popf(struct tr *t)
     struct tr_ool *o = tr_ool(t, popf_by_c);
 
     tr_stack(t, HR_SP, 0, n, false);
-    e_op(t, 0, 0, 0, 0x8b, HR_S1, op_s0(t));
+    e_op(t, 0, 0, 0, 0x8b, HR_S1, op_memory(t));
     e_mov32(t, HR_S0, HR_S1);
     e_op(t, 0, 0, 0, 0x33, HR_S0, op_abs(&t->c->st.rflags)); /* xor */
     e_op(t, 0, 0, 0, 0xf7, 0, op_reg(HR_S0));                /* test */
@@ -153,7 +153,7 @@ static void sti(struct tr *t)
     e32(t, FL_IF);
     uint8_t *open = e_jcc8(t, J8_JNE);
     e_const(t, HR_S0, (uint64_t)(uintptr_t)lapic_attention(t->c->lapic));
-    e_op(t, 0, 0, 0, 0x80, 7, op_s0(t)), e8(t, 0); /* cmp byte, 0 */
+    e_op(t, 0, 0, 0, 0x80, 7, op_at(HR_S0)), e8(t, 0); /* cmp byte, 0 */
     o->from[0] = e_jcc(t, CC_NE, t->p);
     change(t, 1, FL_IF);
     e_here8(t, open);
@@ -188,7 +188,7 @@ static void rdtsc(struct tr *t)
     e_op(t, 0, E_W, 0, 0xc1, 4, op_reg(HR_RDX)), e8(t, 32);
     e_op(t, 0, E_W, 0, 0x09, HR_RDX, op_reg(HR_RAX));
     e_const(t, HR_S0, (uint64_t)(uintptr_t)&set_of(t->c)->stopped_ticks);
-    e_op(t, 0, E_W, 0, 0x2b, HR_RAX, op_s0(t));
+    e_op(t, 0, E_W, 0, 0x2b, HR_RAX, op_at(HR_S0));
     e_op(t, 0, E_W, 0, 0x03, HR_RAX, op_abs(&t->c->tsc_offset));
     e_mov(t, HR_RDX, HR_RAX);
     e_op(t, 0, E_W, 0, 0xc1, 5, op_reg(HR_RDX)), e8(t, 32);

@@ -168,9 +168,11 @@ static void put(struct tr *t, const struct tr_insn *d, unsigned reg, struct opnd
 {
     if (d->evex) {
         rm.wide = true;
+        e_segment(t, rm);
         tr_evex_prefix(t, d, reg, rm.reg);
         e_modrm(t, reg, rm);
     } else if (d->vex) {
+        e_segment(t, rm);
         e8(t, 0xc4);
         e8(t, (reg & 8 ? 0 : 0x80) | 0x40 | (rex_b(rm) ? 0 : 0x20) | d->map);
         e8(t, d->w << 7 | (~d->vvvv & 15) << 3 | d->vl << 2 | d->vpp);
@@ -226,13 +228,13 @@ static void with_memory(struct tr *t, const struct tr_insn *d)
     if (tr_vector_general(d) == VEC_REG) { /* CVTxx2SI */
         unsigned h = hreg(d->reg);
         note(t, d);
-        put(t, d, in_memory(h) ? HR_S1 : h, op_s0(t));
+        put(t, d, in_memory(h) ? HR_S1 : h, op_memory(t));
         if (in_memory(h))
             e_store64(t, &t->c->st.gpr[h - HR_MEM], HR_S1);
         return;
     }
     note(t, d);
-    put(t, d, is_x87(d) ? d->modrm >> 3 & 7 : reg, op_s0(t));
+    put(t, d, is_x87(d) ? d->modrm >> 3 & 7 : reg, op_memory(t));
 }
 
 static void with_registers(struct tr *t, const struct tr_insn *d)

@@ -1,6 +1,8 @@
 /* flat.c - see flat.h. */
 #include "flat.h"
 
+#include "sys.h"
+
 #include "base/evloop.h"
 #include "base/props.h"
 #include "bus/io.h"
@@ -47,7 +49,7 @@ static void page_tables(struct flat *f)
     }
 }
 
-static void long_mode(struct flat *f)
+static void flat_long_mode(struct flat *f)
 {
     struct x86_state *s = &f->c->st;
 
@@ -62,6 +64,11 @@ static void long_mode(struct flat *f)
         s->seg[k] = (struct x86_seg){.limit = UINT32_MAX, .sel = 0x10, .attr = 0xc093};
     s->seg[SEG_CS].attr = 0xa09b;
     s->gpr[R_RSP] = FLAT_STACK;
+    if (set_of(f->c)->tr.direct_always) { /* which is for user programs; they may use ports here */
+        for (unsigned k = 0; k < SEG_COUNT; k++)
+            s->seg[k].attr |= 3 << 5;
+        s->rflags |= FL_IOPL;
+    }
     mmu_flush_all(f->c);
     cpu_update_mode(f->c);
 }
@@ -78,7 +85,7 @@ struct flat *flat_new_with(const char *accel)
     PROPS_AUTO props = props_parse(all ? all : "", NULL, NULL);
     PROPS_AUTO own = props_parse(accel, NULL, NULL);
 
-    f->block = ram_block_new("flat", FLAT_RAM, false, false, NULL);
+    f->block = ram_block_new("flat", FLAT_RAM, true, false, NULL);
     props_merge(props, own);
     f->set.ops = &jit_accel;
     f->set.cfg = (struct cpu_config){.topology = {1, 1, 1, 1, 1, 1},
@@ -103,7 +110,7 @@ struct flat *flat_new_with(const char *accel)
     g_assert_true(jit_accel.vcpu_init(&f->vcpu, NULL));
     f->set.cfg.accel_props = NULL;
     f->c = f->vcpu.accel;
-    long_mode(f);
+    flat_long_mode(f);
     return f;
 }
 

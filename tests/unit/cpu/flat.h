@@ -3,7 +3,7 @@
  * The guest leaves by OUT to FLAT_EXIT_PORT.  Code is written as top-level asm in the test:
  * FLAT_CODE(name, "...") makes a blob that flat_load copies to an address.
  * Above FLAT_HOLE nothing is mapped but the pages from FLAT_WINDOW on that flat_map points
- * somewhere. */
+ * somewhere.  Under direct=always it is a user program. */
 #ifndef TESTS_CPU_FLAT_H
 #define TESTS_CPU_FLAT_H
 

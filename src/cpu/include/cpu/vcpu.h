@@ -60,6 +60,8 @@ struct cpu_set *cpu_set_new(const char *accels, const struct cpu_config *cfg, ch
                             GError **err);
 void cpu_set_free(struct cpu_set *s);               /* joins the threads; accepts NULL */
 const char *cpu_set_accel(const struct cpu_set *s); /* "kvm" or "jit" */
+/* Is guest RAM better in a file, because the accelerator maps it more than once? */
+bool cpu_set_wants_shared_ram(struct cpu_set *s);
 const struct cpu_model *cpu_set_model(const struct cpu_set *s);
 /* Those that are present, in the order they came; index < count. */
 unsigned cpu_set_count(const struct cpu_set *s);

@@ -76,6 +76,7 @@ struct diff_guest *diff_guest_new(const char *accel_options); /* as in -accel ji
 void diff_guest_free(struct diff_guest *g);
 void diff_guest_run(struct diff_guest *g, const struct diff_case *t, struct diff_result *out);
 /* Runs it as a block of the loop, not step by step; not for branches. */
+uint64_t diff_guest_direct_pages(const struct diff_guest *g); /* mapped so far */
 void diff_guest_run_block(struct diff_guest *g, const struct diff_case *t, struct diff_result *out);
 
 /* ---- diff_gen.c ---- */

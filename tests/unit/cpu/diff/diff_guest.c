@@ -7,6 +7,7 @@
 #include "base/props.h"
 #include "bus/io.h"
 #include "jit/sys.h"
+#include "jit/tr.h"
 #include "mem/guest_mem.h"
 #include "x86/model.h"
 
@@ -157,7 +158,7 @@ struct diff_guest *diff_guest_new(const char *accel_options)
     g_autoptr(GError) err = NULL;
 
     g->mem = guest_mem_new();
-    g->ram = ram_block_new("test.ram", RAM_BYTES, false, false, &err);
+    g->ram = ram_block_new("test.ram", RAM_BYTES, true, false, &err);
     g_assert_no_error(err);
     guest_mem_map(g->mem, GPA(0), g->ram, 0, RAM_BYTES, GUEST_RAM);
     g->host = ram_block_host(g->ram);
@@ -255,6 +256,13 @@ static void run_loop(struct diff_guest *g, const struct diff_case *t, struct dif
     leave(g, c, out);
     if (out->trap == TRAP_NONE)
         out->out.rip -= sizeof(to_exit);
+}
+
+uint64_t diff_guest_direct_pages(const struct diff_guest *g)
+{
+    const struct jit_cpu *c = g->vcpu.accel;
+
+    return c->tr.cache->stats.direct_pages;
 }
 
 void diff_guest_run_block(struct diff_guest *g, const struct diff_case *t, struct diff_result *out)

@@ -417,7 +417,12 @@ static bool host_has_avx512(void)
     return (diff_components() & XSAVE_AVX512) == XSAVE_AVX512 && __builtin_cpu_supports("avx512vl");
 }
 
-static void test_set(enum diff_set set, bool blocks, bool jit, uint64_t count)
+/* By the interpreter; translated; translated for memory that is mapped directly. */
+#define INTERP "tier=interp"
+#define JIT    "tier=jit,direct=off"
+#define DIRECT "tier=jit,direct=always"
+
+static void test_set(enum diff_set set, bool blocks, const char *how, uint64_t count)
 {
     if ((set & SET_EVEX) && !host_has_avx512()) {
         g_test_skip("the host has no AVX-512");
@@ -425,10 +430,10 @@ static void test_set(enum diff_set set, bool blocks, bool jit, uint64_t count)
     }
     uint64_t seed = options.seed ? (uint64_t)options.seed : (uint64_t)g_get_real_time();
     struct run r = {.blocks = blocks,
-                    .jit = jit,
+                    .jit = strcmp(how, INTERP) != 0,
                     .gen = diff_gen_new(seed, set, options.only),
                     .native = diff_native_new(BATCH),
-                    .guest = diff_guest_new(jit ? "tier=jit" : "tier=interp")};
+                    .guest = diff_guest_new(how)};
 
     if (options.cases)
         count = (uint64_t)options.cases;
@@ -440,6 +445,8 @@ static void test_set(enum diff_set set, bool blocks, bool jit, uint64_t count)
            diff_gen_coverage(r.gen), (unsigned long long)r.different);
     g_assert_cmpuint(r.different, ==, 0);
     g_assert_cmpuint(r.lost * 1000, <=, r.done);
+    if (strcmp(how, DIRECT) == 0)
+        g_assert_cmpuint(diff_guest_direct_pages(r.guest), >, 0);
     diff_guest_free(r.guest);
     diff_native_free(r.native);
     diff_gen_free(r.gen);
@@ -454,11 +461,15 @@ static void test_set(enum diff_set set, bool blocks, bool jit, uint64_t count)
 #define TESTS(NAME, SET, BLOCKS, COUNT)                                                            \
     static void test_interp_##NAME(void)                                                           \
     {                                                                                              \
-        test_set(SET, BLOCKS, false, COUNT);                                                       \
+        test_set(SET, BLOCKS, INTERP, COUNT);                                                      \
     }                                                                                              \
     static void test_jit_##NAME(void)                                                              \
     {                                                                                              \
-        test_set(SET, BLOCKS, true, COUNT);                                                        \
+        test_set(SET, BLOCKS, JIT, COUNT);                                                         \
+    }                                                                                              \
+    static void test_direct_##NAME(void)                                                           \
+    {                                                                                              \
+        test_set(SET, BLOCKS, DIRECT, COUNT);                                                      \
     }
 SETS(TESTS)
 
@@ -484,6 +495,7 @@ int main(int argc, char **argv)
     if (!options.set || strcmp(options.set, #NAME) == 0) {                                         \
         g_test_add_func("/cpu/diff/interp/" #NAME, test_interp_##NAME);                            \
         g_test_add_func("/cpu/diff/jit/" #NAME, test_jit_##NAME);                                  \
+        g_test_add_func("/cpu/diff/direct/" #NAME, test_direct_##NAME);                            \
     }
     SETS(ADD)
     return g_test_run();
