@@ -46,6 +46,7 @@ static void region_free(struct region *r)
     bitmap_free(r->for_log, r->bitmap_words);
     bitmap_free(r->for_watch, r->bitmap_words);
     bitmap_free(r->pub.code, r->bitmap_words);
+    bitmap_free(r->pub.huge, r->huge_words);
     g_free(r);
 }
 
@@ -92,6 +93,10 @@ const struct guest_region *guest_mem_map(struct guest_mem *m, gpa_t gpa, struct 
         .name = b->name,
         .code = bitmap_new(r->bitmap_words),
     };
+    if (b->ask_huge) {
+        r->huge_words = (size_bytes / HUGE_PAGE + 2) / 64 + 1;
+        r->pub.huge = bitmap_new(r->huge_words);
+    }
     b->mapped++;
 
     struct region_table *old = m->table, *t = table_new(old->count + 1);

@@ -2,9 +2,12 @@
 #ifndef MEM_MAP_H
 #define MEM_MAP_H
 
+#include "base/util.h"
 #include "mem/guest_mem.h"
 
 #include <glib.h>
+
+#define HUGE_PAGE (2 * MiB)
 
 struct ram_block {
     char *name;
@@ -14,13 +17,14 @@ struct ram_block {
     uint8_t *mapping; /* what munmap wants: alignment slack and guard page included */
     uint64_t mapping_bytes;
     unsigned mapped; /* regions that show it */
+    bool ask_huge;   /* shared memory that wants huge pages */
 };
 
 /* One published region: what others see, and what is kept for its whole life. */
 struct region {
     struct guest_region pub;
     struct ram_block *block;
-    uint64_t bitmap_words;
+    uint64_t bitmap_words, huge_words;
     uint64_t *dirty_storage; /* made once; pub.dirty points here while logging is on */
     /* main thread; made when watched: bits one reader has taken and the other not yet seen */
     uint64_t *for_log, *for_watch;

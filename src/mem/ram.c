@@ -13,15 +13,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define HUGE_PAGE (2 * MiB)
-
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; Debian 12's headers have it, older ones do not */
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 
 /* A file in a folder has no name; one that has a name is made when it is not there, and stays. */
@@ -100,6 +102,31 @@ struct ram_block *ram_block_new(const char *name, uint64_t size_bytes, bool shar
     return ram_block_in_file(name, size_bytes, NULL, share, prealloc, err);
 }
 
+/* To private memory that asks. */
+static bool host_gives_huge(void)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents("/sys/kernel/mm/transparent_hugepage/enabled", &text, NULL, NULL) &&
+           !strstr(text, "[never]");
+}
+
+/* Most hosts give none to shared memory by themselves (shmem_enabled); this asks for one. */
+void guest_region_ask_huge(const struct guest_region *r, uint64_t offset)
+{
+    const struct ram_block *b = region_of(r)->block;
+    uint8_t *at = r->host + offset,
+            *page = b->host + ALIGN_DOWN((uint64_t)(at - b->host), HUGE_PAGE);
+    uint64_t n = ((uintptr_t)at >> 21) - ((uintptr_t)r->host >> 21);
+
+    if (__atomic_fetch_or(&r->huge[n / 64], BIT64(n % 64), __ATOMIC_RELAXED) >> n % 64 & 1)
+        return;
+    if ((uint64_t)(page - b->host) + HUGE_PAGE > b->size_bytes)
+        return;
+    (void)*(volatile uint8_t *)at; /* of nothing no huge page is made */
+    madvise(page, HUGE_PAGE, MADV_COLLAPSE);
+}
+
 struct ram_block *ram_block_in_file(const char *name, uint64_t size_bytes, const char *path,
                                     bool share, bool prealloc, GError **err)
 {
@@ -127,6 +154,7 @@ struct ram_block *ram_block_in_file(const char *name, uint64_t size_bytes, const
                                         size_bytes / MiB);
     if (ok && !path)
         madvise(b->host, size_bytes, MADV_HUGEPAGE); /* a wish: fails where THP is not built in */
+    b->ask_huge = ok && !path && share && host_gives_huge();
     if (ok)
         memory_area_add("guest-ram", b->host, size_bytes);
     if (!ok || (prealloc && !populate(b, err))) {
@@ -139,6 +167,7 @@ struct ram_block *ram_block_in_file(const char *name, uint64_t size_bytes, const
 void ram_block_sparse(struct ram_block *b)
 {
     madvise(b->host, b->size_bytes, MADV_NOHUGEPAGE);
+    b->ask_huge = false;
 }
 
 void ram_block_free(struct ram_block *b)

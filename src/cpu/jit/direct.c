@@ -30,16 +30,22 @@
 #define EXITS_PER_MS 20u
 #define FILLS_PER_MS 150u
 #define SHORT_NS     6000000u /* what ends sooner was not worth it */
-#define WAIT_MIN     8u       /* ticks: about what mapping costs */
+#define WAIT_FIRST   3u       /* ticks, and */
+#define WAIT_PAGES   64u /* one for so many pages in the TLB: several times what mapping costs */
+#define WAIT_AGAIN   2u  /* the same for one that was mapped before */
 #define WAIT_MAX     64u
 #define REFUSED_MAX  512u /* faults that no page helps, before the address space is left alone */
-/* What faults may cost: a quarter of the time, and this much at the beginning. */
-#define SPENT_MAX_NS 15000000u
-#define SIGNAL_NS    2000u /* of a fault, beyond what is measured in its handler */
+/* What an address space may spend on faults: an eighth of its time, saved up to a limit. */
+#define CREDIT_SHIFT    3
+#define CREDIT_FIRST_NS 4000000
+#define CREDIT_USE_NS   3000000 /* without that it is not used */
+#define CREDIT_MAX_NS   40000000
+#define SIGNAL_NS       5000 /* of a fault, beyond what is measured in its handler */
 
 #define GROUP_BYTES (GROUP_PAGES * GUEST_PAGE_SIZE)
 
-#define ABSENT 0xff /* a class without a window */
+#define ABSENT 0xff       /* a class without a window */
+#define NO_CR3 UINT64_MAX /* a space of nobody */
 
 struct group {
     uint64_t linear;             /* of its first page */
@@ -54,6 +60,7 @@ struct window {
 };
 struct space {
     uint64_t cr3, used; /* used: number of the activation */
+    int64_t credit_ns;
     struct window window[WINDOWS];
     unsigned windows, maps, groups;
     bool large;                    /* has pieces of large pages */
@@ -67,7 +74,8 @@ struct space {
 struct direct {
     struct space *space[SPACES];
     struct space *now; /* whose deltas are in force, while tr.direct */
-    uint64_t activations, began_ns, spent_ns;
+    uint64_t activations, began_ns;
+    int64_t spent_ns; /* since then */
     unsigned maps_max;
     bool gs_works;
     uint64_t flushes; /* of the TLB */
@@ -299,11 +307,21 @@ static void all_drop(struct space *s)
     s->large = false;
 }
 
+/* What is left to spend. */
+static int64_t credit(const struct direct *d, int64_t now_ns)
+{
+    int64_t left = d->now->credit_ns - d->spent_ns;
+
+    left += (now_ns - (int64_t)d->began_ns) >> CREDIT_SHIFT;
+    return MIN_OF(left, CREDIT_MAX_NS);
+}
+
 /* What is used no longer faults.  (Its own code may be running: it finds that out by faulting.) */
 static void leave(struct jit_cpu *c)
 {
     if (!c->tr.direct)
         return;
+    c->direct->now->credit_ns = credit(c->direct, (int64_t)host_clock_ns());
     c->tr.direct = false;
     c->direct->now = NULL;
     deltas_none(c);
@@ -499,8 +517,9 @@ static uint64_t wrong_in(struct jit_cpu *c, const struct group *g)
     return wrong;
 }
 
-/* Takes away what is no longer true. */
-static void compare(struct jit_cpu *c, struct space *s)
+/* Takes away what is no longer true; false: that was most, another program has these page tables
+ * now. */
+static bool compare(struct jit_cpu *c, struct space *s)
 {
     unsigned wrong = 0, right = 0;
 
@@ -508,38 +527,43 @@ static void compare(struct jit_cpu *c, struct space *s)
         struct group *g = &s->group[n];
         uint64_t which = wrong_in(c, g);
         wrong += (unsigned)__builtin_popcountll(which);
-        if (wrong > 64 + 2 * right) { /* another program has these page tables now */
-            all_drop(s);
-            return;
-        }
+        if (wrong > 64 + 2 * right)
+            return false;
         if (which && !pages_drop(c, s, g, which))
-            return;
+            return false;
         right += (unsigned)__builtin_popcountll(g->here);
     }
+    return true;
 }
 
-static struct space *space_for(struct direct *d, uint64_t cr3)
+static struct space *space_find(struct direct *d, uint64_t cr3)
+{
+    for (unsigned n = 0; n < SPACES; n++)
+        if (d->space[n] && d->space[n]->cr3 == cr3)
+            return d->space[n];
+    return NULL;
+}
+
+/* In the place of the one that was not used for longest. */
+static struct space *space_new(struct direct *d, uint64_t cr3)
 {
     struct space **oldest = &d->space[0];
 
     for (unsigned n = 0; n < SPACES; n++) {
         struct space **s = &d->space[n];
-        if (*s && (*s)->cr3 == cr3)
-            return *s;
         if (*oldest && (!*s || (*s)->used < (*oldest)->used))
             oldest = s;
     }
-    if (*oldest) {
-        all_drop(*oldest);
-    } else {
+    if (!*oldest) {
         void *p = mmap(NULL, sizeof(struct space), PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED)
             return NULL;
         *oldest = p;
-        all_drop(p);
     }
+    all_drop(*oldest);
     (*oldest)->cr3 = cr3;
+    (*oldest)->credit_ns = CREDIT_FIRST_NS;
     return *oldest;
 }
 
@@ -563,11 +587,17 @@ static bool has_low(const struct jit_cpu *c)
 static void use(struct jit_cpu *c, uint64_t now_ns)
 {
     struct direct *d = c->direct;
-    struct space *s = space_for(d, c->st.cr3);
+    struct space *s = space_find(d, c->st.cr3);
 
     if (!s)
+        s = space_new(d, c->st.cr3);
+    if (!s)
         return;
-    compare(c, s);
+    if (!compare(c, s)) { /* which has to be calm first */
+        all_drop(s);
+        s->cr3 = NO_CR3;
+        return;
+    }
     if (!s->windows)
         s->low = c->st.rip < CHUNK_BYTES || has_low(c);
     s->used = ++d->activations;
@@ -580,6 +610,12 @@ static void use(struct jit_cpu *c, uint64_t now_ns)
     deltas_of(c, s);
     c->tr.direct = true;
     TR_COUNT(c->tr.cache->stats.direct_spaces, 1);
+}
+
+/* About so many, since the last flush. */
+static unsigned pages_in_use(const struct jit_cpu *c)
+{
+    return c->tlb[TLB_CTX_USER].log[0].count;
 }
 
 void direct_tick(struct jit_cpu *c)
@@ -598,13 +634,18 @@ void direct_tick(struct jit_cpu *c)
     if (ns < TICK_NS && was.cr3 == now.cr3 && was.flushes == now.flushes)
         return;
     d->tick = now;
+    struct space *s = space_find(d, now.cr3);
+    if (s && was.cr3 == now.cr3)
+        s->credit_ns = MIN_OF(s->credit_ns + (int64_t)(ns >> CREDIT_SHIFT), CREDIT_MAX_NS);
     if (ns < TICK_NS || was.cr3 != now.cr3 || was.flushes != now.flushes ||
         (now.exits - was.exits) * MS_NS > ns * EXITS_PER_MS ||
         (now.fills - was.fills) * MS_NS > ns * FILLS_PER_MS) {
         d->calm = 0;
         return;
     }
-    if (++d->calm >= d->wait) {
+    d->calm++;
+    if (!s ? d->calm >= MAX_OF(d->wait, WAIT_FIRST + pages_in_use(c) / WAIT_PAGES)
+           : d->calm >= MAX_OF(d->wait, WAIT_AGAIN) && s->credit_ns >= CREDIT_USE_NS) {
         d->calm = 0;
         use(c, now.ns);
     }
@@ -628,7 +669,7 @@ void direct_flush(struct jit_cpu *c)
     if (!c->tr.direct)
         return;
     bool brief = (uint64_t)host_clock_ns() - d->began_ns < SHORT_NS;
-    d->wait = brief ? MIN_OF(d->wait * 2, WAIT_MAX) : WAIT_MIN;
+    d->wait = brief ? MIN_OF(d->wait * 2, WAIT_MAX) : 1;
     leave(c);
 }
 
@@ -676,13 +717,12 @@ void direct_revoke(struct jit_cpu *c, uintptr_t host)
 static bool fault_in(struct jit_cpu *c, uint64_t linear, bool write)
 {
     struct direct *d = c->direct;
-    uint64_t start = (uint64_t)host_clock_ns();
+    int64_t start = (int64_t)host_clock_ns();
     bool ok = page_map(c, d->now, linear, write);
-    uint64_t now = (uint64_t)host_clock_ns();
+    int64_t now = (int64_t)host_clock_ns();
 
     d->spent_ns += now - start + SIGNAL_NS;
-    if (d->now && d->spent_ns > SPENT_MAX_NS + (now - d->began_ns) / 4) {
-        d->wait = MIN_OF(d->wait * 4, WAIT_MAX);
+    if (d->now && credit(d, now) < 0) {
         leave(c);
         return false;
     }
@@ -756,7 +796,7 @@ bool direct_init(struct jit_cpu *c)
     if (c->cosim || !c->tr.cache->bmi2 || !set_of(c)->tr.direct)
         return false;
     c->direct = g_new0(struct direct, 1);
-    c->direct->wait = WAIT_MIN;
+    c->direct->wait = 1;
     c->direct->gs_works = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
     c->direct->maps_max = MAPS_ALL / MAX_OF(c->set->count, 1);
     return true;

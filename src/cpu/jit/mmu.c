@@ -396,6 +396,7 @@ static void data_fill(struct jit_cpu *c, struct tlb_ctx *t, uint64_t page,
     unsigned slot = tlb_index(page);
     struct tlb_page *p = &t->page[slot];
 
+    guest_region_touch(r, phys_page - r->gpa);
     if (p->tag != page || p->phys_page != phys_page || p->region != r)
         slot_clear(t, slot);
     p->tag = page;

@@ -221,6 +221,23 @@ static void test_write_to_code_is_told(struct board *b, gconstpointer share)
     guest_mem_unlisten(b->m, &s.l);
 }
 
+/* Asking for huge pages changes nothing that is there. */
+static void test_touched(struct board *b, gconstpointer share)
+{
+    uint8_t byte = 0x5a, back = 0;
+
+    g_assert_cmpint(guest_mem_write(b->m, GPA(0x1234), &byte, 1), ==, 0);
+    for (unsigned k = 0; k < 2; k++)
+        for (uint64_t at = 0; at < b->low->size_bytes; at += GUEST_PAGE_SIZE)
+            guest_region_touch(b->low, at);
+    if (b->low->huge)
+        g_assert_cmpuint(b->low->huge[0], !=, 0);
+    else if (b->low->fd < 0)
+        g_assert_null(b->low->huge);
+    g_assert_cmpint(guest_mem_read(b->m, GPA(0x1234), &back, 1), ==, 0);
+    g_assert_cmpuint(back, ==, byte);
+}
+
 static void test_discard(struct board *b, gconstpointer share)
 {
     struct spy s = {.l.ops = &spy_ops};
@@ -323,6 +340,7 @@ int main(int argc, char **argv)
     add("dirty_log", test_dirty_log);
     add("listeners", test_listeners);
     add("write_to_code_is_told", test_write_to_code_is_told);
+    add("touched", test_touched);
     add("discard", test_discard);
     g_test_add_func("/guest_mem/block_too_large", test_block_too_large_is_an_error);
     g_test_add_func("/guest_mem/terabyte", test_terabyte_guest_costs_nothing);

@@ -46,6 +46,7 @@ struct guest_region {
     const char *name; /* "pc.ram" ... */
     uint64_t *dirty;  /* one bit per page, atomically set; NULL while dirty logging is off */
     uint64_t *code;   /* one bit per page: holds decoded or translated code (set by cpu/) */
+    uint64_t *huge;   /* one bit per 2 MiB of host addresses: see guest_region_touch(); or NULL */
 };
 
 struct guest_mem *guest_mem_new(void);
@@ -96,6 +97,18 @@ static inline void guest_region_mark(const struct guest_region *r, uint64_t offs
         uint64_t page = offset_bytes >> GUEST_PAGE_SHIFT;
         __atomic_fetch_or(&dirty[page / 64], 1ull << (page % 64), __ATOMIC_RELAXED);
     }
+}
+
+/* The first touch of 2 MiB of shared memory asks for a huge page, which private memory gets by
+ * itself.  For who runs the guest; any thread. */
+void guest_region_ask_huge(const struct guest_region *r, uint64_t offset_bytes);
+static inline void guest_region_touch(const struct guest_region *r, uint64_t offset_bytes)
+{
+    if (!r->huge)
+        return;
+    uint64_t n = (((uintptr_t)r->host + offset_bytes) >> 21) - ((uintptr_t)r->host >> 21);
+    if (!(__atomic_load_n(&r->huge[n / 64], __ATOMIC_RELAXED) >> n % 64 & 1))
+        guest_region_ask_huge(r, offset_bytes);
 }
 
 /* Dirty log: counted on/off; sync copies and clears the bits of one region (1 bit per page, LSB
