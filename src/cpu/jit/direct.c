@@ -1,28 +1,15 @@
-/* direct.c - windows, the pages in them, when they are used; see direct.h. */
-#include "direct.h"
+/* direct.c - which pages are mapped, and when they are used; see direct.h. */
+#include "direct_space.h"
 #include "tr.h"
 
 #include "base/evloop.h"
 
 #include <glib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000 /* Linux 4.17 */
-#endif
-
-#define HWCAP2_FSGSBASE_BIT 2u /* asm/hwcap2.h */
-
-#define CHUNK_BYTES  (1ull << DIRECT_CHUNK_SHIFT)
-#define WINDOW_BYTES (CHUNK_BYTES + 2 * DIRECT_GUARD_BYTES + 2 * MiB)
-#define SPACES       4u  /* address spaces of one vcpu */
-#define WINDOWS      6u  /* of one address space */
-#define GROUP_PAGES  64u /* neighbours that are recorded together and mapped at once if they may */
-#define GROUPS       4096u  /* of one address space */
-#define BUCKETS      1024u  /* of groups by address */
-#define MAPS_ALL     50000u /* mappings of all vcpus together; the host's default limit is 65530 */
+#define SPACES   4u     /* address spaces of one vcpu */
+#define MAPS_ALL 50000u /* mappings of all vcpus together; the host's default limit is 65530 */
 /* An address space is mapped when it has been calm for some ticks: no flush, few ways out of
  * translated code (its code is warm), few TLB misses (its memory has been touched). */
 #define TICK_NS      3000000u
@@ -42,42 +29,12 @@
 #define CREDIT_MAX_NS   40000000
 #define SIGNAL_NS       5000 /* of a fault, beyond what is measured in its handler */
 
-#define GROUP_BYTES (GROUP_PAGES * GUEST_PAGE_SIZE)
-
-#define ABSENT 0xff       /* a class without a window */
-#define NO_CR3 UINT64_MAX /* a space of nobody */
-
-struct group {
-    uint64_t linear;             /* of its first page */
-    uint64_t here, write, large; /* bits by page: mapped; writable; pieces of a large one */
-    struct group *next;          /* in its bucket */
-    uintptr_t host[GROUP_PAGES]; /* where the guest's memory has them */
-};
-struct window {
-    uint8_t *reserved;
-    uint64_t linear; /* of its first byte */
-    uint8_t *base;
-};
-struct space {
-    uint64_t cr3, used; /* used: number of the activation */
-    int64_t credit_ns;
-    struct window window[WINDOWS];
-    unsigned windows, maps, groups;
-    bool large;                    /* has pieces of large pages */
-    bool low;                      /* the program is in the lowest chunk */
-    bool has_gs;                   /* there is a window at distance gs */
-    uint64_t gs;                   /* of all that stand in chunk, but DIRECT_STACK's */
-    uint8_t chunk[DIRECT_CLASSES]; /* by class: which one has such a window */
-    struct group *bucket[BUCKETS];
-    struct group group[GROUPS];
-};
 struct direct {
     struct space *space[SPACES];
     struct space *now; /* whose deltas are in force, while tr.direct */
     uint64_t activations, began_ns;
     int64_t spent_ns; /* since then */
     unsigned maps_max;
-    bool gs_works;
     uint64_t flushes; /* of the TLB */
     struct seen_at_tick {
         uint64_t cr3, flushes, ns, exits, fills;
@@ -87,224 +44,12 @@ struct direct {
     bool expects, unmapped; /* unmapped: the last fault was in no window */
 };
 
-static uint64_t page_of(uint64_t linear)
-{
-    return linear & ~(GUEST_PAGE_SIZE - 1);
-}
-
-static unsigned index_of(uint64_t linear)
-{
-    return (linear >> GUEST_PAGE_SHIFT) & (GROUP_PAGES - 1);
-}
-
-static struct group **bucket_of(struct space *s, uint64_t linear)
-{
-    uint64_t number = linear / GROUP_BYTES;
-    return &s->bucket[(number ^ number >> 10 ^ number >> 20) & (BUCKETS - 1)];
-}
-
-static struct group *group_find(struct space *s, uint64_t linear)
-{
-    struct group *g = *bucket_of(s, linear);
-
-    while (g && g->linear != (linear & ~(GROUP_BYTES - 1)))
-        g = g->next;
-    return g;
-}
-
-/* NULL: there are no more. */
-static struct group *group_for(struct space *s, uint64_t linear)
-{
-    struct group *g = group_find(s, linear), **head = bucket_of(s, linear);
-
-    if (g || s->groups == GROUPS)
-        return g;
-    g = &s->group[s->groups++];
-    g->linear = linear & ~(GROUP_BYTES - 1);
-    g->here = g->write = g->large = 0;
-    g->next = *head;
-    *head = g;
-    return g;
-}
-
-static bool is_here(const struct group *g, uint64_t linear)
-{
-    return g && (g->here & BIT64(index_of(linear)));
-}
-
-/* ---- windows ---- */
-
-/* An address that faults, whatever the low bits and the displacement are. */
-static uint64_t no_delta(unsigned chunk)
-{
-    return BIT64(47) + BIT64(46) - ((uint64_t)chunk << DIRECT_CHUNK_SHIFT);
-}
-
-/* Distances are negative mostly, which only the instruction takes. */
-static void gs_set(const struct direct *d, uint64_t base)
-{
-    if (d && d->gs_works)
-        __asm__ volatile("wrgsbase %0" : : "r"(base));
-}
-
-/* While nothing is in force.  A class that is absent is asked for, too, by code that was translated
- * for another program, and an address may have any bits.  So what stands for its chunk is such that
- * chunk + distance, with whatever is above bit 47, is in no user's memory:
- *
- *   distance       chunk   address where bits 63:48 are 0, all set, other
- *   NO_GS          7f      kernel, not canonical (the same for pointers known to be a user's)
- *   gs, negative   ff      2^47 and above, kernel, not canonical
- *   gs, positive   80      2^47 and above, kernel, not canonical
- *   NO_STACK       7f      2^47 and above, kernel, not canonical */
-#define NO_GS    0xffff800000000000u
-#define NO_STACK BIT64(47)
-
-static void deltas_none(struct jit_cpu *c)
-{
-    for (unsigned n = 0; n < DIRECT_CHUNKS; n++)
-        c->tr.delta[n] = no_delta(n);
-    memset(c->tr.chunk, 0x7f, sizeof(c->tr.chunk));
-    c->tr.classes = 0;
-    c->tr.stack_delta = NO_STACK;
-    gs_set(c->direct, NO_GS);
-}
-
-static void classes_of(struct jit_cpu *c, const struct space *s)
-{
-    for (unsigned k = 0; k < DIRECT_CLASSES; k++) {
-        if (s->chunk[k] != ABSENT) {
-            c->tr.chunk[k] = s->chunk[k];
-            c->tr.classes |= BIT(k);
-        } else if (k != DIRECT_STACK) {
-            c->tr.chunk[k] = !s->has_gs ? 0x7f : s->low ? 0x80 : 0xff;
-        }
-    }
-    if (s->chunk[DIRECT_STACK] != ABSENT)
-        c->tr.stack_delta = c->tr.delta[s->chunk[DIRECT_STACK]];
-    gs_set(c->direct, s->has_gs ? s->gs : NO_GS);
-}
-
-static void deltas_of(struct jit_cpu *c, const struct space *s)
-{
-    for (unsigned n = 0; n < s->windows; n++) {
-        const struct window *w = &s->window[n];
-        c->tr.delta[w->linear >> DIRECT_CHUNK_SHIFT] = (uint64_t)(uintptr_t)w->base - w->linear;
-    }
-    if (c->direct->gs_works)
-        classes_of(c, s);
-}
-
-static struct window *window_of(struct space *s, uint64_t linear)
-{
-    for (unsigned n = 0; n < s->windows; n++)
-        if (linear - s->window[n].linear < CHUNK_BYTES)
-            return &s->window[n];
-    return NULL;
-}
-
-static uint8_t *place(struct space *s, uint64_t linear)
-{
-    struct window *w = window_of(s, linear);
-
-    return w->base + (page_of(linear) - w->linear);
-}
-
-/* At base, or (0) anywhere. */
-static uint8_t *reserve(uint64_t base, uint8_t **reserved)
-{
-    const uint64_t align = 2 * MiB;
-    uint8_t *want = base ? (uint8_t *)(uintptr_t)(base - DIRECT_GUARD_BYTES) : NULL;
-    int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (base ? MAP_FIXED_NOREPLACE : 0);
-    uint8_t *p = mmap(want, WINDOW_BYTES, PROT_NONE, how, -1, 0);
-
-    if (p == MAP_FAILED)
-        return NULL;
-    if (want && p != want) { /* a kernel before 4.17 */
-        munmap(p, WINDOW_BYTES);
-        return NULL;
-    }
-    *reserved = p;
-    return (uint8_t *)ALIGN_UP((uintptr_t)p + DIRECT_GUARD_BYTES, align);
-}
-
-/* Programs that are not position-independent are in the lowest chunk; it has a distance of its own.
- * The rest can share one, where the host has nothing. */
-static unsigned class_of(const struct space *s, uint64_t chunk)
-{
-    if (chunk < 0x10)
-        return s->low ? DIRECT_LOW : DIRECT_CLASSES;
-    if (chunk >= 0x70)
-        return s->low ? DIRECT_STACK : DIRECT_HIGH;
-    return !s->low && chunk >= 0x50 && chunk < 0x60 ? DIRECT_PROGRAM : DIRECT_CLASSES;
-}
-
-#define STEP_CHUNKS 3u /* between the distances that are tried */
-
-static uint8_t *reserve_at_gs(struct space *s, uint64_t linear, uint8_t **reserved)
-{
-    uint8_t *base = NULL;
-
-    if (s->has_gs)
-        return linear + s->gs - DIRECT_GUARD_BYTES < BIT64(47) ? reserve(linear + s->gs, reserved)
-                                                               : NULL;
-    if (s->low)
-        base = reserve(0, reserved);
-    for (uint64_t n = STEP_CHUNKS * CHUNK_BYTES; !base && n + CHUNK_BYTES < linear;
-         n += STEP_CHUNKS * CHUNK_BYTES)
-        base = reserve(linear - n, reserved);
-    if (base) {
-        s->gs = (uint64_t)(uintptr_t)base - linear;
-        s->has_gs = true;
-    }
-    return base;
-}
-
-static bool window_open(struct space *s, uint64_t linear)
-{
-    struct window *w = &s->window[s->windows];
-    unsigned class = class_of(s, linear >> DIRECT_CHUNK_SHIFT);
-
-    if (s->windows == WINDOWS || linear >> 47)
-        return false;
-    w->linear = linear & ~(CHUNK_BYTES - 1);
-    w->base = NULL;
-    bool first = class < DIRECT_CLASSES && s->chunk[class] == ABSENT;
-    if (first && class != DIRECT_STACK)
-        w->base = reserve_at_gs(s, w->linear, &w->reserved);
-    first &= w->base || class == DIRECT_STACK;
-    if (!w->base)
-        w->base = reserve(0, &w->reserved);
-    if (!w->base)
-        return false;
-    if (first)
-        s->chunk[class] = (uint8_t)(w->linear >> DIRECT_CHUNK_SHIFT);
-    s->windows++;
-    return true;
-}
-
-static void windows_close(struct space *s)
-{
-    for (unsigned n = 0; n < s->windows; n++)
-        munmap(s->window[n].reserved, WINDOW_BYTES);
-    s->windows = 0;
-    s->has_gs = false;
-    memset(s->chunk, ABSENT, sizeof(s->chunk));
-}
-
 /* ---- pages ---- */
 
 static bool hide(uint8_t *at, uint64_t bytes)
 {
     return mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
                 0) != MAP_FAILED;
-}
-
-static void all_drop(struct space *s)
-{
-    windows_close(s);
-    memset(s->bucket, 0, sizeof(s->bucket));
-    s->groups = s->maps = 0;
-    s->large = false;
 }
 
 /* What is left to spend. */
@@ -324,7 +69,7 @@ static void leave(struct jit_cpu *c)
     c->direct->now->credit_ns = credit(c->direct, (int64_t)host_clock_ns());
     c->tr.direct = false;
     c->direct->now = NULL;
-    deltas_none(c);
+    space_none_in_force(c);
 }
 
 /* The host has no more mappings, or we no more records. */
@@ -332,7 +77,7 @@ static void give_up(struct jit_cpu *c, struct space *s)
 {
     if (c->direct->now == s)
         leave(c);
-    all_drop(s);
+    space_empty(s);
 }
 
 /* False: all are gone. */
@@ -347,7 +92,7 @@ static bool pages_drop(struct jit_cpu *c, struct space *s, struct group *g, uint
         for (unsigned k = 0; k < n; k++)
             which &= ~BIT64(first + k);
         s->maps++;
-        if (!hide(place(s, g->linear + first * GUEST_PAGE_SIZE), n * GUEST_PAGE_SIZE)) {
+        if (!hide(space_place(s, g->linear + first * GUEST_PAGE_SIZE), n * GUEST_PAGE_SIZE)) {
             give_up(c, s);
             return false;
         }
@@ -450,13 +195,13 @@ static bool maps_left(struct jit_cpu *c)
         return true;
     if (!most || most->maps < d->maps_max / 8)
         return false;
-    all_drop(most);
+    space_empty(most);
     return true;
 }
 
 static bool map_run(struct jit_cpu *c, struct space *s, const struct found *f, uint64_t linear)
 {
-    struct group *g = group_for(s, linear);
+    struct group *g = space_group_new(s, linear);
     uint64_t first, end;
 
     if (!g || !maps_left(c))
@@ -464,7 +209,7 @@ static bool map_run(struct jit_cpu *c, struct space *s, const struct found *f, u
     run_around(c, g, f, linear, &first, &end);
     uint64_t offset = f->offset - (linear - first);
     s->maps++;
-    if (mmap(place(s, first), end - first, PROT_READ | (f->write ? PROT_WRITE : 0),
+    if (mmap(space_place(s, first), end - first, PROT_READ | (f->write ? PROT_WRITE : 0),
              MAP_SHARED | MAP_FIXED | (end - first > GUEST_PAGE_SIZE ? MAP_POPULATE : 0),
              f->region->fd, (off_t)(f->region->fd_offset_bytes + offset)) == MAP_FAILED)
         return false;
@@ -561,7 +306,7 @@ static struct space *space_new(struct direct *d, uint64_t cr3)
             return NULL;
         *oldest = p;
     }
-    all_drop(*oldest);
+    space_empty(*oldest);
     (*oldest)->cr3 = cr3;
     (*oldest)->credit_ns = CREDIT_FIRST_NS;
     return *oldest;
@@ -594,7 +339,7 @@ static void use(struct jit_cpu *c, uint64_t now_ns)
     if (!s)
         return;
     if (!compare(c, s)) { /* which has to be calm first */
-        all_drop(s);
+        space_empty(s);
         s->cr3 = NO_CR3;
         return;
     }
@@ -606,8 +351,8 @@ static void use(struct jit_cpu *c, uint64_t now_ns)
     d->refused = 0;
     d->spent_ns = 0;
     d->expects = false;
-    deltas_none(c);
-    deltas_of(c, s);
+    space_none_in_force(c);
+    space_in_force(c, s);
     c->tr.direct = true;
     TR_COUNT(c->tr.cache->stats.direct_spaces, 1);
 }
@@ -678,7 +423,7 @@ static void large_drop(struct jit_cpu *c, struct space *s, uint64_t linear)
     uint64_t first = linear & ~(2 * MiB - 1);
 
     for (uint64_t at = first; at < first + 2 * MiB; at += GROUP_BYTES) {
-        struct group *g = group_find(s, at);
+        struct group *g = space_group(s, at);
         if (g && g->large && !pages_drop(c, s, g, g->large))
             return;
     }
@@ -690,7 +435,7 @@ void direct_flush_page(struct jit_cpu *c, uint64_t linear)
 
     if (!s)
         return;
-    struct group *g = group_find(s, linear);
+    struct group *g = space_group(s, linear);
     if (is_here(g, linear) && !pages_drop(c, s, g, BIT64(index_of(linear))))
         return;
     if (s->large)
@@ -758,10 +503,10 @@ void direct_missed(struct jit_cpu *c, uint64_t linear)
         leave(c);
         return;
     }
-    if (!d->unmapped || linear >> 47 || window_of(d->now, linear))
+    if (!d->unmapped || linear >> 47 || space_window(d->now, linear))
         return;
-    if (window_open(d->now, linear))
-        deltas_of(c, d->now);
+    if (space_open(d->now, linear))
+        space_in_force(c, d->now);
 }
 
 void direct_expect(struct jit_cpu *c, uint64_t linear)
@@ -782,8 +527,8 @@ void direct_expected(struct jit_cpu *c)
     if (!d->expects)
         return;
     d->expects = false;
-    if (!d->now || !window_of(d->now, d->expected) ||
-        is_here(group_find(d->now, d->expected), d->expected))
+    if (!d->now || !space_window(d->now, d->expected) ||
+        is_here(space_group(d->now, d->expected), d->expected))
         return;
     (void)fault_in(c, d->expected, false);
 }
@@ -792,12 +537,11 @@ void direct_expected(struct jit_cpu *c)
 
 bool direct_init(struct jit_cpu *c)
 {
-    deltas_none(c);
+    space_none_in_force(c);
     if (c->cosim || !c->tr.cache->bmi2 || !set_of(c)->tr.direct)
         return false;
     c->direct = g_new0(struct direct, 1);
     c->direct->wait = 1;
-    c->direct->gs_works = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
     c->direct->maps_max = MAPS_ALL / MAX_OF(c->set->count, 1);
     return true;
 }
@@ -811,7 +555,7 @@ void direct_fini(struct jit_cpu *c)
         struct space *s = c->direct->space[n];
         if (!s)
             continue;
-        windows_close(s);
+        space_empty(s);
         munmap(s, sizeof(*s));
     }
     g_free(c->direct);
