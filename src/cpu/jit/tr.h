@@ -347,12 +347,16 @@ void tr_x87_note(struct jit_cpu *c, const struct tblock *t, unsigned index);
 void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check);
 /* S0 = target address; flags are in c->fl. */
 void tr_leave_indirect(struct tr *t);
+/* Goes on where S0 leads when the second table of jumps knows that; S0 stays. */
+void tr_look_up_second(struct tr *t);
 
 /* ---- tr_cache.c ---- */
 struct tr_glue { /* offsets in the cache */
-    uint32_t enter, exit_host, exit_mem, exit_indirect, exit_kept, bail, fill, interp, system,
-        vec_load, x87_load;
+    uint32_t enter, exit_host, exit_mem, exit_indirect, bail, fill, interp, system, vec_load,
+        x87_load;
     uint32_t ret_miss[TLB_CONTEXTS];
+    uint32_t indirect[TLB_CONTEXTS];  /* to S0: the second table, then out */
+    uint32_t kept[TLB_CONTEXTS];      /* the same to tr.target */
     uint32_t cross[TLB_CONTEXTS];     /* loads of up to 8 bytes from two pages */
     uint32_t stack[TLB_CONTEXTS][2];  /* read, write */
     uint32_t rep[TLB_CONTEXTS][2][4]; /* MOVS, STOS; by size */
@@ -381,7 +385,8 @@ struct tr_again {
 };
 #define TR_AGAIN 64u
 struct tr_cache {
-    struct tr_jump jump[TR_JUMPS]; /* first: at a low address */
+    struct tr_jump jump[TR_JUMPS];   /* first: at a low address */
+    struct tr_jump second[TR_JUMPS]; /* what others have driven out of their places there */
     struct tr_again again[TR_AGAIN];
     struct tr_glue glue;
     uint8_t *rw, *rx;
@@ -425,6 +430,11 @@ static inline unsigned tr_jump_index(uint64_t rip)
 {
     return ((uint32_t)rip >> 9 ^ (uint32_t)rip) & (TR_JUMPS - 1);
 }
+static inline unsigned tr_second_index(uint64_t rip)
+{
+    return ((uint32_t)rip >> 10 ^ (uint32_t)rip) >> 3 & (TR_JUMPS - 1);
+}
+void tr_jump_set(struct tr_cache *k, const struct tblock *t);
 /* An entry that no target finds: none of rip is looked for at its index.  (Zero is an address that
  * guests jump to.) */
 static inline void tr_jump_empty(struct tr_jump *j, unsigned index)

@@ -130,10 +130,36 @@ static FILE *perf_open(void)
     return f;
 }
 
+/* An address that is not looked for in the second table's first place. */
+#define NOT_FIRST 8
+
 static void jumps_forget(struct tr_cache *k)
 {
     for (unsigned i = 0; i < TR_JUMPS; i++)
         tr_jump_empty(&k->jump[i], i);
+    memset(k->second, 0, sizeof(k->second));
+    k->second[0].rip = NOT_FIRST;
+}
+
+static void jump_forget(struct tr_cache *k, uint64_t rip)
+{
+    struct tr_jump *j = &k->jump[tr_jump_index(rip)], *s = &k->second[tr_second_index(rip)];
+
+    if (j->rip == rip)
+        tr_jump_empty(j, tr_jump_index(rip));
+    if (s->rip == rip)
+        *s = (struct tr_jump){.rip = tr_second_index(rip) ? 0 : NOT_FIRST};
+}
+
+/* Two targets that are jumped to in turn may have the same place: the one that was there goes to
+ * where the way out looks once more. */
+void tr_jump_set(struct tr_cache *k, const struct tblock *t)
+{
+    struct tr_jump *j = &k->jump[tr_jump_index(t->rip)];
+
+    if (j->code && j->rip != t->rip)
+        k->second[tr_second_index(j->rip)] = *j;
+    *j = (struct tr_jump){.rip = t->rip, .code = (uint32_t)tr_rx(k, t->entry_mem), .id = t->id};
 }
 
 struct tr_cache *tr_cache_new(struct jit_cpu *c)
@@ -165,6 +191,7 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
     memory_area_add("jit-code", k->rw, k->bytes);
     memory_area_add("jit-code", k->rx, k->bytes);
     tr_jump_empty(&k->jump[0], 0); /* the others are, being new */
+    k->second[0].rip = NOT_FIRST;
     k->links = 1;
     k->next_id = 1;
     k->aside = k->aside_used = ALIGN_UP(k->bytes / 2, 64);
@@ -485,11 +512,9 @@ void tr_drop(struct jit_cpu *c, struct block *b)
     struct tr_cache *k = c->tr.cache;
 
     for (struct tblock *t = b->tr; t; t = t->next) {
-        struct tr_jump *j = &k->jump[tr_jump_index(t->rip)];
         unlink_all(k, t);
         t->id = 0;
-        if (j->rip == t->rip)
-            tr_jump_empty(j, tr_jump_index(t->rip));
+        jump_forget(k, t->rip);
         TR_COUNT(k->stats.dropped, 1);
     }
     b->tr = NULL;

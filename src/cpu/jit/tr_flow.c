@@ -109,16 +109,18 @@ void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check)
 
 /* ---- leaving to an address in S0 ---- */
 
-/* S1 = host address for the target in S0.  What jumps out when it is not there: miss[0] with S0 as
- * it was; miss[1] and [2] (another page, or somebody asks to come out) with the entry in S1. */
-static void look_up(struct tr *t, uint8_t *miss[3])
+/* S1 = place in a table of jumps. */
+static void mask_index(struct tr *t)
 {
-    const struct tr_jump *j = t->cache->jump;
-
-    e_s1_shifted(t, 9);
-    e8(t, 0x31), e8(t, 0xf9);                       /* xor ecx, edi */
     e8(t, 0x81), e8(t, 0xe1), e32(t, TR_JUMPS - 1); /* and */
     e8(t, 0xc1), e8(t, 0xe1), e8(t, TR_JUMP_SHIFT); /* shl */
+}
+
+/* S1 = host address for the target in S0, by the entry at S1.  What jumps out when it is not
+ * there: miss[0] with S0 as it was; miss[1] and [2] (another page, or somebody asks to come out)
+ * with the entry in S1. */
+static void take_entry(struct tr *t, const struct tr_jump *j, uint8_t *miss[3])
+{
     e_at_s1(t, 0x3b, HR_S0, low32(&j->rip));
     miss[0] = e_jcc(t, CC_NE, t->p);
     e8(t, 0x48), e8(t, 0xc1), e8(t, 0xef), e8(t, GUEST_PAGE_SHIFT); /* shr rdi */
@@ -130,6 +132,14 @@ static void look_up(struct tr *t, uint8_t *miss[3])
     e_op(t, 0, 0, 0, 0x83, 7, op_abs(&t->c->tr.go)), e8(t, 0);
     miss[2] = e_jcc(t, CC_E, t->p);
     e8(t, 0x8b), e8(t, 0x89), e32(t, low32(&j->code)); /* mov ecx, [rcx + ...] */
+}
+
+static void look_up(struct tr *t, uint8_t *miss[3])
+{
+    e_s1_shifted(t, 9);       /* tr_jump_index() */
+    e8(t, 0x31), e8(t, 0xf9); /* xor ecx, edi */
+    mask_index(t);
+    take_entry(t, t->cache->jump, miss);
 }
 
 static void target_again(struct tr *t)
@@ -152,7 +162,24 @@ void tr_leave_indirect(struct tr *t)
     patch_rel(miss[2], t->p);
     target_again(t);
     patch_rel(miss[0], t->p);
-    e_jmp(t, glue(t, t->cache->glue.exit_indirect));
+    e_jmp(t, glue(t, t->cache->glue.indirect[t->ctx]));
+}
+
+void tr_look_up_second(struct tr *t)
+{
+    const struct tr_jump *second = t->cache->second;
+    uint8_t *miss[3];
+
+    e_s1_shifted(t, 10);                /* tr_second_index() */
+    e8(t, 0x31), e8(t, 0xf9);           /* xor ecx, edi */
+    e8(t, 0xc1), e8(t, 0xe9), e8(t, 3); /* shr ecx */
+    mask_index(t);
+    take_entry(t, second, miss);
+    jump_found(t);
+    patch_rel(miss[1], t->p);
+    patch_rel(miss[2], t->p);
+    e_at_s1(t, 0x8b, HR_S0, low32(&second->rip));
+    patch_rel(miss[0], t->p);
 }
 
 static void target_again_later(struct tr *t, struct tr_ool *o)
@@ -359,7 +386,7 @@ static void take_target(struct tr *t)
 static void jump_other(struct tr *t, struct tr_ool *o)
 {
     check_canonical(t);
-    e_jmp(t, glue(t, t->cache->glue.exit_indirect));
+    e_jmp(t, glue(t, t->cache->glue.indirect[t->ctx]));
 }
 
 static void jmp_indirect(struct tr *t)
@@ -374,7 +401,7 @@ static void call_other(struct tr *t, struct tr_ool *o)
 {
     check_canonical(t);
     e_store64(t, &t->c->tr.target, HR_S0);
-    e_store_const32(t, &t->c->tr.callee, (uint32_t)tr_rx(t->cache, t->cache->glue.exit_kept));
+    e_store_const32(t, &t->c->tr.callee, (uint32_t)tr_rx(t->cache, t->cache->glue.kept[t->ctx]));
     e_jmp(t, o->back);
 }
 

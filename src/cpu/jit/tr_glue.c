@@ -136,8 +136,6 @@ static void exits(struct tr *t, struct tr_glue *g, uint8_t *rw)
     vectors_out(t);
     back_to_c(t);
 
-    g->exit_kept = (uint32_t)(t->p - rw); /* to tr.target */
-    e_load64(t, HR_S0, &t->c->tr.target);
     g->exit_indirect = (uint32_t)(t->p - rw);
     e_store64(t, &t->c->st.rip, HR_S0);
     e_store_const32(t, &t->c->tr.link, 0);
@@ -376,6 +374,17 @@ static void x87_load(struct tr *t, uint8_t *rw)
     e8(t, 0xc3);
 }
 
+static void indirect(struct tr *t, uint8_t *rw)
+{
+    struct tr_glue *g = &t->cache->glue;
+
+    g->kept[t->ctx] = (uint32_t)(t->p - rw);
+    e_load64(t, HR_S0, &t->c->tr.target);
+    g->indirect[t->ctx] = (uint32_t)(t->p - rw);
+    tr_look_up_second(t);
+    e_jmp(t, rw + g->exit_indirect);
+}
+
 void tr_glue_make(struct jit_cpu *c, struct tr_cache *k)
 {
     struct tr t = {.c = c, .cache = k, .p = k->rw, .code64 = true};
@@ -390,6 +399,7 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k)
     x87_load(&t, k->rw);
     for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++) {
         t.ctx = (uint8_t)ctx;
+        indirect(&t, k->rw);
         k->glue.ret_miss[ctx] = (uint32_t)(t.p - k->rw);
         ret_miss(&t);
         k->glue.cross[ctx] = (uint32_t)(t.p - k->rw);

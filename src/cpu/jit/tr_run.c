@@ -371,8 +371,7 @@ static void remember(struct jit_cpu *c, struct tblock *t, uint32_t link)
         tr_link_set(c, link, t);
         return;
     }
-    k->jump[tr_jump_index(t->rip)] =
-        (struct tr_jump){.rip = t->rip, .code = (uint32_t)tr_rx(k, t->entry_mem), .id = t->id};
+    tr_jump_set(k, t);
 }
 
 /* An instruction that accesses what is not mapped directly. */

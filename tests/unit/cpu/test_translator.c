@@ -426,6 +426,36 @@ static void test_jumps_to_address_zero(void)
     flat_free(f);
 }
 
+/* Two targets in turn that have the same place in the table of jumps: both are found in one. */
+FLAT_CODE(in_turn, "movl $5000, %ecx\n"
+                   "1: movq %rsi, %rax\n\t"
+                   "call *%rax\n\t"
+                   "xchgq %rsi, %rdi\n\t"
+                   "decl %ecx\n\t"
+                   "jnz 1b\n\t" FLAT_EXIT);
+FLAT_CODE(counts, "incl %edx\n\tret\n");
+
+static void test_targets_that_share_a_place(void)
+{
+    const uint64_t a = 0x20000;
+    uint64_t b = a + GUEST_PAGE_SIZE;
+    struct flat *f = flat_new();
+
+    while (tr_jump_index(b) != tr_jump_index(a))
+        b++;
+    flat_load(f, a, counts, counts_end);
+    flat_load(f, b, counts, counts_end);
+    flat_load(f, FLAT_CODE_AT, in_turn, in_turn_end);
+    GPR(f, R_RSI) = a;
+    GPR(f, R_RDI) = b;
+    GPR(f, R_RDX) = 0;
+    g_assert_true(flat_run(f));
+    g_assert_cmpuint(GPR(f, R_RDX), ==, 5000);
+    if (chains(f))
+        g_assert_cmpuint(stats(f)->exits_indirect, <, 100);
+    flat_free(f);
+}
+
 FLAT_CODE(stack_at_zero, "movl $1000, %ecx\n\t"
                          "movl $0x800, %eax\n"
                          "1: pushq %rcx\n\t" /* a page of the stack is known */
@@ -731,6 +761,7 @@ int main(int argc, char **argv)
     ADD(a_call_that_ends_a_translation_belongs_to_it);
     ADD(swapgs_swaps_once);
     ADD(jumps_to_address_zero);
+    ADD(targets_that_share_a_place);
     ADD(stack_in_page_zero);
     ADD(faults_are_precise);
     ADD(instruction_in_two_pages_follows_its_second_page);
