@@ -27,12 +27,13 @@
 #define CREDIT_FIRST_NS 4000000
 #define CREDIT_USE_NS   3000000 /* without that it is not used */
 #define CREDIT_MAX_NS   40000000
+#define REVIEW_NS       1000000000u
 #define SIGNAL_NS       5000 /* of a fault, beyond what is measured in its handler */
 
 struct direct {
     struct space *space[SPACES];
     struct space *now; /* whose deltas are in force, while tr.direct */
-    uint64_t activations, began_ns;
+    uint64_t activations, began_ns, reviewed_ns;
     int64_t spent_ns; /* since then */
     unsigned maps_max;
     uint64_t flushes; /* of the TLB */
@@ -241,22 +242,27 @@ static bool page_map(struct jit_cpu *c, struct space *s, uint64_t linear, bool w
 
 /* ---- using and leaving an address space ---- */
 
-/* Those of a group that are no longer what the guest's tables say. */
+/* Those of a group that are no longer what the guest's tables say, or that the guest has marked as
+ * not accessed: it wants to hear of the next access.  (But for the first one that is walked for: it
+ * finds the others' page table.) */
 static uint64_t wrong_in(struct jit_cpu *c, const struct group *g)
 {
     uint64_t wrong = 0;
+    bool walked = false;
 
     for (uint64_t left = g->here; left; left &= left - 1) {
         unsigned n = (unsigned)__builtin_ctzll(left);
-        bool write = g->write >> n & 1;
+        bool write = g->write >> n & 1, large = g->large >> n & 1, there;
         uint64_t linear = g->linear + n * GUEST_PAGE_SIZE;
         struct walk w;
         struct found f;
         uint32_t error;
-        if ((!mmu_walk_quick(c, linear, ACC_READ, true, &w) &&
-             !mmu_walk(c, linear, ACC_READ, true, true, &w, &error)) ||
-            !found_at(c, &w, &f) || (uintptr_t)f.region->host + f.offset != g->host[n] ||
-            (write && !f.write) || f.large != (g->large >> n & 1))
+
+        there = mmu_walk_quick(c, linear, ACC_READ, true, &w);
+        if (!there && (!walked || large))
+            walked = there = mmu_walk(c, linear, ACC_READ, true, true, &w, &error);
+        if (!there || !found_at(c, &w, &f) || (uintptr_t)f.region->host + f.offset != g->host[n] ||
+            (write && !f.write) || f.large != large)
             wrong |= BIT64(n);
     }
     return wrong;
@@ -347,7 +353,7 @@ static void use(struct jit_cpu *c, uint64_t now_ns)
         s->low = c->st.rip < CHUNK_BYTES || has_low(c);
     s->used = ++d->activations;
     d->now = s;
-    d->began_ns = now_ns;
+    d->began_ns = d->reviewed_ns = now_ns;
     d->refused = 0;
     d->spent_ns = 0;
     d->expects = false;
@@ -355,6 +361,19 @@ static void use(struct jit_cpu *c, uint64_t now_ns)
     space_in_force(c, s);
     c->tr.direct = true;
     TR_COUNT(c->tr.cache->stats.direct_spaces, 1);
+}
+
+/* Now and then, so that the guest's accessed bits say something. */
+static void review(struct jit_cpu *c)
+{
+    struct direct *d = c->direct;
+    uint64_t now = (uint64_t)host_clock_ns();
+
+    if (now - d->reviewed_ns < REVIEW_NS)
+        return;
+    d->reviewed_ns = now;
+    if (!compare(c, d->now))
+        leave(c);
 }
 
 /* About so many, since the last flush. */
@@ -367,8 +386,12 @@ void direct_tick(struct jit_cpu *c)
 {
     struct direct *d = c->direct;
 
-    if (!d || c->tr.direct || !may_use(c))
+    if (!d || !may_use(c))
         return;
+    if (c->tr.direct) {
+        review(c);
+        return;
+    }
     const struct tr_stats *stats = &c->tr.cache->stats;
     struct seen_at_tick was = d->tick, now = {.cr3 = c->st.cr3,
                                               .flushes = d->flushes,

@@ -173,6 +173,44 @@ static void test_a_page_that_is_gone(void)
     ends_mapped(f);
 }
 
+/* flat.c's page table entry of the page'th page from FLAT_WINDOW. */
+static uint8_t *entry_of(struct flat *f, unsigned page)
+{
+    const uint64_t first = (FLAT_WINDOW - (FLAT_RAM - 2 * MiB)) / GUEST_PAGE_SIZE;
+
+    return flat_ram(f) + 0x4000 + (first + page) * 8;
+}
+
+static void look_at(struct flat *f, unsigned page)
+{
+    for (unsigned k = 0; k < 3; k++) {
+        GPR(f, R_RBX) = FLAT_WINDOW + page * GUEST_PAGE_SIZE;
+        run_from(f, FLAT_CODE_AT);
+    }
+}
+
+/* Whether a page is in use the guest asks by clearing its accessed bit. */
+static void test_accessed_bits_are_set_again(void)
+{
+    struct flat *f = load(look, look_end);
+
+    for (unsigned page = 0; page < 4; page++) {
+        flat_map(f, page, FLAT_DATA + page * GUEST_PAGE_SIZE);
+        look_at(f, page);
+    }
+    for (unsigned page = 1; page < 4; page++) {
+        uint64_t entry = le64_get(entry_of(f, page));
+        g_assert_true(entry & 0x20);
+        le64_put(entry_of(f, page), entry & ~UINT64_C(0x20));
+        mmu_flush_all(flat_cpu(f));
+        look_at(f, 0);
+        g_assert_false(le64_get(entry_of(f, page)) & 0x20);
+        look_at(f, page);
+        g_assert_true(le64_get(entry_of(f, page)) & 0x20);
+    }
+    ends_mapped(f);
+}
+
 /* The program's next instruction is stored over again and again. */
 FLAT_CODE(own_code, "movl $300, %ecx\n"
                     "1: addb $1, 2f+1(%rip)\n"
@@ -297,6 +335,7 @@ int main(int argc, char **argv)
     TEST(pointers_that_change_their_chunk);
     TEST(a_page_that_is_mapped_elsewhere);
     TEST(a_page_that_is_gone);
+    TEST(accessed_bits_are_set_again);
     TEST(a_store_into_its_own_code);
     TEST(no_address_leads_to_the_host);
     TEST(translations_of_another_kind_of_program);
