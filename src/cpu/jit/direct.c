@@ -324,15 +324,22 @@ static bool may_use(const struct jit_cpu *c)
            !(c->st.dr[7] & 0xff);
 }
 
-/* Has the program touched the lowest chunk? */
-static bool has_low(const struct jit_cpu *c)
+/* A window for each chunk that the program has touched: what is translated now expects them. */
+static void windows_open(struct jit_cpu *c, struct space *s)
 {
     const struct tlb_ctx *t = &c->tlb[TLB_CTX_USER];
 
-    for (unsigned n = 0; n < t->log[0].count; n++)
-        if (t->page[t->log[0].slot[n]].tag - GROUP_BYTES < CHUNK_BYTES - GROUP_BYTES)
-            return true;
-    return false;
+    s->low = c->st.rip < CHUNK_BYTES;
+    for (unsigned n = 0; n < t->log[0].count && !s->low; n++)
+        s->low = t->page[t->log[0].slot[n]].tag - GROUP_BYTES < CHUNK_BYTES - GROUP_BYTES;
+    (void)space_open(s, c->st.gpr[R_RSP]);
+    for (unsigned n = 0; n < t->log[0].count; n++) {
+        uint64_t linear = t->page[t->log[0].slot[n]].tag;
+        if (linear >> 47 || linear < GROUP_BYTES || space_window(s, linear))
+            continue;
+        if (!space_open(s, linear))
+            return;
+    }
 }
 
 static void use(struct jit_cpu *c, uint64_t now_ns)
@@ -350,7 +357,7 @@ static void use(struct jit_cpu *c, uint64_t now_ns)
         return;
     }
     if (!s->windows)
-        s->low = c->st.rip < CHUNK_BYTES || has_low(c);
+        windows_open(c, s);
     s->used = ++d->activations;
     d->now = s;
     d->began_ns = d->reviewed_ns = now_ns;

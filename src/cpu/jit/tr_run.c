@@ -26,7 +26,7 @@
 
 /* ---- faults of the host's own ---- */
 
-static struct sigaction old_segv, old_fpe, old_ill;
+static struct sigaction old_segv, old_bus, old_fpe, old_ill;
 static pthread_once_t handlers = PTHREAD_ONCE_INIT;
 
 /* Not ours: a stub's (it goes on from there), or a bug of ours.  Who wants to hear of that gets the
@@ -64,13 +64,12 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
             TR_COUNT(k->stats.ret_overflows, 1);
             return;
         }
+        bool mapped = info->si_code > 0 && info->si_code != SI_KERNEL;
         if (sig == SIGSEGV && c->direct &&
-            direct_fault(
-                c, info->si_code > 0 && info->si_code != SI_KERNEL ? (uintptr_t)info->si_addr : 0,
-                regs[REG_ERR] & 2))
+            direct_fault(c, mapped ? (uintptr_t)info->si_addr : 0, regs[REG_ERR] & 2))
             return;
         const struct tr_fault *f = fault_at(k, pc);
-        if (f) {
+        if (f && (sig != SIGBUS || info->si_code == SI_KERNEL)) {
             regs[REG_R11] += f->sp_by;
             c->tr.fault_pc = pc;
             c->tr.desc = DESC_PC;
@@ -80,7 +79,11 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
             return;
         }
     }
-    pass_on(sig == SIGSEGV ? &old_segv : sig == SIGILL ? &old_ill : &old_fpe, sig, info, ctx);
+    pass_on(sig == SIGSEGV  ? &old_segv
+            : sig == SIGBUS ? &old_bus
+            : sig == SIGILL ? &old_ill
+                            : &old_fpe,
+            sig, info, ctx);
 }
 
 static void handlers_install(void)
@@ -88,6 +91,7 @@ static void handlers_install(void)
     struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
     sigaction(SIGSEGV, &sa, &old_segv);
+    sigaction(SIGBUS, &sa, &old_bus); /* #SS: not canonical by rbp */
     sigaction(SIGFPE, &sa, &old_fpe);
     sigaction(SIGILL, &sa, &old_ill);
 }

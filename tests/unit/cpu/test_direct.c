@@ -293,6 +293,31 @@ FLAT_CODE(known, "movq 8(%rsp), %rax\n\t"
                  "pushq %rax\n\t"
                  "popq %r9\n\t" FLAT_EXIT);
 
+/* By rbp: what is not canonical is a stack fault. */
+FLAT_CODE(frame, "movq 8(%rbp), %rax\n\t"
+                 "addq %rax, 16(%rbp)\n\t" FLAT_EXIT);
+
+static void test_frames_that_are_not_there(void)
+{
+    struct flat *f = load(frame, frame_end);
+
+    flat_load(f, FLAT_CODE_AT + 0x200, frame, frame_end); /* for when windows are there */
+    for (unsigned k = 0; k < 4; k++) {
+        uint64_t code = (k & 2 ? PROGRAM : 0) + FLAT_CODE_AT + (k & 1) * 0x200;
+        for (unsigned n = 0; n < 4; n++) {
+            GPR(f, R_RBP) = LIBRARIES + FLAT_DATA;
+            run_from(f, code);
+        }
+        for (uint64_t top = 1; top < 0x10000; top += 0x111) {
+            flat_cpu(f)->st.rip = code;
+            GPR(f, R_RBP) = top << 48 | (LIBRARIES + FLAT_DATA);
+            flat_cpu(f)->vcpu->exit_request = 0;
+            g_assert_cmpint(interp_run_to_fault(flat_cpu(f)), ==, EX_SS);
+        }
+    }
+    ends_mapped(f);
+}
+
 static void run_with(struct flat *f, uint64_t code, uint64_t data, uint64_t stack)
 {
     for (unsigned k = 0; k < 3; k++) {
@@ -338,6 +363,7 @@ int main(int argc, char **argv)
     TEST(accessed_bits_are_set_again);
     TEST(a_store_into_its_own_code);
     TEST(no_address_leads_to_the_host);
+    TEST(frames_that_are_not_there);
     TEST(translations_of_another_kind_of_program);
     return g_test_run();
 }
