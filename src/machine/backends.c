@@ -317,8 +317,11 @@ struct ram_block *machine_ram_new(struct machine *m, GError **err)
         share = o->share;
         prealloc |= o->prealloc;
         path = o->filename;
-    } else { /* the software CPU maps it once more for user programs (cpu/jit/direct.h) */
-        share = m->cpus && cpu_set_wants_shared_ram(m->cpus);
+    } else if (m->cpus && cpu_set_wants_shared_ram(m->cpus)) {
+        /* A wish only: where memfd_create() is forbidden private memory does. */
+        struct ram_block *b = ram_block_new("pc.ram", m->cfg->ram_bytes, true, prealloc, NULL);
+        if (b)
+            return b;
     }
     return ram_block_in_file("pc.ram", m->cfg->ram_bytes, path, share, prealloc, err);
 }

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #define SPACES   4u     /* address spaces of one vcpu */
-#define MAPS_ALL 50000u /* mappings of all vcpus together; the host's default limit is 65530 */
+#define MAPS_ALL 32000u /* mappings of all vcpus together; hosts allow a process 65530 */
 /* An address space is mapped when it has been calm for some ticks: no flush, few ways out of
  * translated code (its code is warm), few TLB misses (its memory has been touched). */
 #define TICK_NS      3000000u
@@ -92,7 +92,7 @@ static bool pages_drop(struct jit_cpu *c, struct space *s, struct group *g, uint
             n++;
         for (unsigned k = 0; k < n; k++)
             which &= ~BIT64(first + k);
-        s->maps++;
+        s->maps += 2; /* what it lies in becomes two */
         if (!hide(space_place(s, g->linear + first * GUEST_PAGE_SIZE), n * GUEST_PAGE_SIZE)) {
             give_up(c, s);
             return false;
@@ -209,7 +209,7 @@ static bool map_run(struct jit_cpu *c, struct space *s, const struct found *f, u
         return false;
     run_around(c, g, f, linear, &first, &end);
     uint64_t offset = f->offset - (linear - first);
-    s->maps++;
+    s->maps += 2;
     if (mmap(space_place(s, first), end - first, PROT_READ | (f->write ? PROT_WRITE : 0),
              MAP_SHARED | MAP_FIXED | (end - first > GUEST_PAGE_SIZE ? MAP_POPULATE : 0),
              f->region->fd, (off_t)(f->region->fd_offset_bytes + offset)) == MAP_FAILED)
@@ -318,10 +318,12 @@ static struct space *space_new(struct direct *d, uint64_t cr3)
     return *oldest;
 }
 
-static bool may_use(const struct jit_cpu *c)
+static bool may_use(struct jit_cpu *c)
 {
-    return c->cpl == 3 && c->mode == MODE_LONG64 && c->tlb_ctx == TLB_CTX_USER &&
-           !(c->st.dr[7] & 0xff);
+    const struct guest_region *ram = sys_of(c)->ram;
+
+    return (!ram || ram->fd >= 0) && c->cpl == 3 && c->mode == MODE_LONG64 &&
+           c->tlb_ctx == TLB_CTX_USER && !(c->st.dr[7] & 0xff);
 }
 
 /* A window for each chunk that the program has touched: what is translated now expects them. */
@@ -572,7 +574,7 @@ bool direct_init(struct jit_cpu *c)
         return false;
     c->direct = g_new0(struct direct, 1);
     c->direct->wait = 1;
-    c->direct->maps_max = MAPS_ALL / MAX_OF(c->set->count, 1);
+    c->direct->maps_max = MAPS_ALL / MAX_OF(c->set->cfg.topology.maxcpus, 1);
     return true;
 }
 

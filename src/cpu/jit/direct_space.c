@@ -127,14 +127,21 @@ uint8_t *space_place(struct space *s, uint64_t linear)
     return w->base + (page_of(linear) - w->linear);
 }
 
+#define WINDOWS_ALL 64u /* of all vcpus: half of a process's addresses */
+
+static unsigned windows_all; /* atomic */
+
 /* At base, or (0) anywhere. */
 static uint8_t *reserve(uint64_t base, uint8_t **reserved)
 {
     const uint64_t align = 2 * MiB;
     uint8_t *want = base ? (uint8_t *)(uintptr_t)(base - DIRECT_GUARD_BYTES) : NULL;
     int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (base ? MAP_FIXED_NOREPLACE : 0);
-    uint8_t *p = mmap(want, WINDOW_BYTES, PROT_NONE, how, -1, 0);
+    uint8_t *p;
 
+    if (__atomic_load_n(&windows_all, __ATOMIC_RELAXED) >= WINDOWS_ALL)
+        return NULL;
+    p = mmap(want, WINDOW_BYTES, PROT_NONE, how, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
     if (want && p != want) { /* a kernel before 4.17 */
@@ -142,6 +149,7 @@ static uint8_t *reserve(uint64_t base, uint8_t **reserved)
         return NULL;
     }
     *reserved = p;
+    __atomic_fetch_add(&windows_all, 1, __ATOMIC_RELAXED);
     return (uint8_t *)ALIGN_UP((uintptr_t)p + DIRECT_GUARD_BYTES, align);
 }
 
@@ -149,7 +157,7 @@ static uint8_t *reserve(uint64_t base, uint8_t **reserved)
  * The rest can share one, where the host has nothing. */
 static unsigned class_of(const struct space *s, uint64_t chunk)
 {
-    if (chunk < 0x10)
+    if (chunk == 0)
         return s->low ? DIRECT_LOW : DIRECT_CLASSES;
     if (chunk >= 0x70)
         return s->low ? DIRECT_STACK : DIRECT_HIGH;
@@ -204,6 +212,7 @@ static void windows_close(struct space *s)
 {
     for (unsigned n = 0; n < s->windows; n++)
         munmap(s->window[n].reserved, WINDOW_BYTES);
+    __atomic_fetch_sub(&windows_all, s->windows, __ATOMIC_RELAXED);
     s->windows = 0;
     s->has_gs = false;
     memset(s->chunk, ABSENT, sizeof(s->chunk));

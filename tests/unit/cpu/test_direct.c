@@ -233,6 +233,48 @@ static void test_a_store_into_its_own_code(void)
     flat_free(f);
 }
 
+/* Each page of 176 MiB, of which no two neighbours are neighbours in memory. */
+FLAT_CODE(sweep, "xorl %eax, %eax\n"
+                 "1: addq (%rbx), %rax\n\t"
+                 "addq $4096, %rbx\n\t"
+                 "decl %ecx\n\t"
+                 "jnz 1b\n\t" FLAT_EXIT);
+
+static unsigned host_mappings(void)
+{
+    g_autofree char *text = NULL;
+    unsigned n = 0;
+
+    g_assert_true(g_file_get_contents("/proc/self/maps", &text, NULL, NULL));
+    for (const char *p = text; (p = strchr(p, '\n')); p++)
+        n++;
+    return n;
+}
+
+static void test_scattered_pages_leave_the_host_mappings(void)
+{
+    const unsigned pages = 88 * 512;
+    const uint64_t table = 0x500000, directory = 0x501000, at = PROGRAM + GiB;
+    struct flat *f = load(sweep, sweep_end);
+    uint8_t *ram = flat_ram(f);
+    uint64_t want = 0;
+
+    le64_put(ram + 0xa000 + (at >> 30 & 511) * 8, directory | 7);
+    for (unsigned k = 0; k < 512; k++) {
+        uint64_t phys = 0x600000 + (k & 1) * 0x100000 + (k >> 1) * GUEST_PAGE_SIZE;
+        le64_put(ram + table + k * 8, phys | 0x67);
+        le64_put(ram + directory + k * 8, table | 7);
+        le64_put(ram + phys, k);
+        want += k;
+    }
+    GPR(f, R_RBX) = at;
+    GPR(f, R_RCX) = pages;
+    run_from(f, PROGRAM + FLAT_CODE_AT);
+    g_assert_cmpuint(GPR(f, R_RAX), ==, want * (pages / 512));
+    g_assert_cmpuint(host_mappings(), <, 40000);
+    ends_mapped(f);
+}
+
 /* ---- nothing else ---- */
 
 static uint64_t secret = 0x5ec2e75ec2e75ec2;
@@ -362,6 +404,7 @@ int main(int argc, char **argv)
     TEST(a_page_that_is_gone);
     TEST(accessed_bits_are_set_again);
     TEST(a_store_into_its_own_code);
+    TEST(scattered_pages_leave_the_host_mappings);
     TEST(no_address_leads_to_the_host);
     TEST(frames_that_are_not_there);
     TEST(translations_of_another_kind_of_program);
