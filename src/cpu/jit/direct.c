@@ -166,8 +166,7 @@ static void run_around(struct jit_cpu *c, const struct group *g, const struct fo
     *end = linear + (uint64_t)(b + page);
 }
 
-static void record(struct space *s, struct group *g, const struct found *f, uint64_t linear,
-                   uintptr_t host)
+static void record(struct group *g, const struct found *f, uint64_t linear, uintptr_t host)
 {
     unsigned n = index_of(linear);
     uint64_t bit = BIT64(n);
@@ -176,7 +175,6 @@ static void record(struct space *s, struct group *g, const struct found *f, uint
     g->write = f->write ? g->write | bit : g->write & ~bit;
     g->large = f->large ? g->large | bit : g->large & ~bit;
     g->host[n] = host;
-    s->large |= f->large;
 }
 
 /* Others of this vcpu's go first. */
@@ -215,7 +213,7 @@ static bool map_run(struct jit_cpu *c, struct space *s, const struct found *f, u
              f->region->fd, (off_t)(f->region->fd_offset_bytes + offset)) == MAP_FAILED)
         return false;
     for (uint64_t at = first; at < end; at += GUEST_PAGE_SIZE)
-        record(s, g, f, at, (uintptr_t)f->region->host + offset + (at - first));
+        record(g, f, at, (uintptr_t)f->region->host + offset + (at - first));
     TR_COUNT(c->tr.cache->stats.direct_pages, (end - first) / GUEST_PAGE_SIZE);
     return true;
 }
@@ -408,14 +406,14 @@ void direct_tick(struct jit_cpu *c)
                                               .exits = stats->exits,
                                               .fills = stats->fills};
     uint64_t ns = now.ns - was.ns;
-    if (ns < TICK_NS && was.cr3 == now.cr3 && was.flushes == now.flushes)
+    bool same = was.cr3 == now.cr3 && was.flushes == now.flushes;
+    if (same && ns < TICK_NS)
         return;
     d->tick = now;
     struct space *s = space_find(d, now.cr3);
     if (s && was.cr3 == now.cr3)
         s->credit_ns = MIN_OF(s->credit_ns + (int64_t)(ns >> CREDIT_SHIFT), CREDIT_MAX_NS);
-    if (ns < TICK_NS || was.cr3 != now.cr3 || was.flushes != now.flushes ||
-        (now.exits - was.exits) * MS_NS > ns * EXITS_PER_MS ||
+    if (!same || (now.exits - was.exits) * MS_NS > ns * EXITS_PER_MS ||
         (now.fills - was.fills) * MS_NS > ns * FILLS_PER_MS) {
         d->calm = 0;
         return;
@@ -470,8 +468,7 @@ void direct_flush_page(struct jit_cpu *c, uint64_t linear)
     struct group *g = space_group(s, linear);
     if (is_here(g, linear) && !pages_drop(c, s, g, BIT64(index_of(linear))))
         return;
-    if (s->large)
-        large_drop(c, s, linear);
+    large_drop(c, s, linear);
 }
 
 void direct_revoke(struct jit_cpu *c, uintptr_t host)
@@ -567,15 +564,14 @@ void direct_expected(struct jit_cpu *c)
 
 /* ---- life ---- */
 
-bool direct_init(struct jit_cpu *c)
+void direct_init(struct jit_cpu *c)
 {
     space_none_in_force(c);
     if (c->cosim || !c->tr.cache->bmi2 || !set_of(c)->tr.direct)
-        return false;
+        return;
     c->direct = g_new0(struct direct, 1);
     c->direct->wait = 1;
     c->direct->maps_max = MAPS_ALL / MAX_OF(c->set->cfg.topology.maxcpus, 1);
-    return true;
 }
 
 void direct_fini(struct jit_cpu *c)

@@ -10,9 +10,9 @@
  * A page is mapped when the first access to it has faulted (SIGSEGV), and taken away when the guest
  * invalidates it.  That costs 10 us a page, a TLB miss 50 ns; so only user code whose address space
  * has stayed the same for some milliseconds runs like that (direct_tick), with translations of its
- * own (KEY_DIRECT).  After a flush of the whole TLB the pages stay, unused, until the address space
- * is used directly again: then each is compared with the guest's page tables (an address space is
- * its CR3).
+ * own (TR_KEY_DIRECT).  After a flush of the whole TLB the pages stay, unused, until the address
+ * space is used directly again: then each is compared with the guest's page tables (an address
+ * space is its CR3).
  *
  * What may be mapped is what the TLB may hold (mmu.c), and writable what may be written there.
  *
@@ -23,13 +23,11 @@
 
 #include "sys.h"
 
-#define DIRECT_CHUNK_SHIFT 40
-#define DIRECT_CHUNKS      256u /* of 48-bit addresses; the upper half is never mapped */
 /* Host addresses on both sides of a window where nothing is: base + displacement may go there. */
 #define DIRECT_GUARD_BYTES (4ull << 30)
 
-/* False: this machine has no direct memory (its RAM has no file, the host no BMI2); no error. */
-bool direct_init(struct jit_cpu *c);
+/* c->direct stays NULL where there is no such memory: direct=off, cosim=on, a host without BMI2. */
+void direct_init(struct jit_cpu *c);
 void direct_fini(struct jit_cpu *c);
 
 /* An interrupt arrives in user mode: is it time to map? */

@@ -223,5 +223,4 @@ void space_empty(struct space *s)
     windows_close(s);
     memset(s->bucket, 0, sizeof(s->bucket));
     s->groups = s->maps = 0;
-    s->large = false;
 }

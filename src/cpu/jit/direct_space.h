@@ -31,7 +31,6 @@ struct space {
     int64_t credit_ns;
     struct window window[WINDOWS];
     unsigned windows, maps, groups;
-    bool large;                    /* has pieces of large pages */
     bool low;                      /* the program is in the lowest chunk */
     bool has_gs;                   /* there is a window at distance gs */
     uint64_t gs;                   /* of all that stand in chunk, but DIRECT_STACK's */

@@ -139,6 +139,10 @@ struct block;
 struct tr_cache;
 struct cosim;
 
+/* direct.h: linear addresses are cut into chunks of 1 TiB, by bits 47:40; the upper half is never
+ * mapped. */
+#define DIRECT_CHUNK_SHIFT 40
+#define DIRECT_CHUNKS      256u
 /* Kinds of chunks: of the stack and libraries; of position-independent programs; the lowest, of
  * others; the first kind with these. */
 enum { DIRECT_HIGH, DIRECT_PROGRAM, DIRECT_LOW, DIRECT_STACK, DIRECT_CLASSES };

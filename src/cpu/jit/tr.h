@@ -3,6 +3,7 @@
  *   struct block (icache.c)  --warm-->  tr_translate()  -->  struct tblock in the code cache
  *     tr_scan.c   bytes -> fields, what an instruction reads and writes (tables)
  *     tr_block.c  one block: flag liveness, then one emitter per instruction, exits, entries
+ *     tr_direct.c the same in memory that is mapped directly (direct.h)
  *     tr_mem.c    effective addresses and TLB probes       tr_int.c   integer instructions,
  * tr_string.c tr_element.c tr_group.c tr_sys.c tr_flow.c   stack, calls, returns, branches tr_vec.c
  * vector and x87 instructions tr_evex.c   EVEX prefixes apart and together tr_cache.c  the code
@@ -311,7 +312,8 @@ void tr_direct_linear(struct tr *t); /* S0 = linear */
 /* For a group whose range begins at i's base + index + disp.  False: it is better without one.  *o:
  * what is aside of it, or NULL. */
 bool tr_direct_group(struct tr *t, const struct insn *i, int32_t disp, struct tr_ool **o);
-void tr_direct_after(struct tr *t); /* t->in has been emitted */
+void tr_direct_after(struct tr *t,
+                     unsigned from); /* t->in is emitted, aside of it number from on */
 
 /* ---- tr_int.c, tr_flow.c, tr_vec.c ---- */
 void tr_int(struct tr *t);

@@ -238,15 +238,8 @@ void tr_emit_insn(struct tr *t)
 
     emit(t);
     emitted(t, ools);
-    if (!t->direct || t->plain)
-        return;
-    for (unsigned k = ools; k < t->ools; k++) {
-        if (t->ool[k].emit != tr_again_plainly || t->group)
-            continue;
-        t->ool[k].back = t->p;
-        t->ool[k].group.flags_after = (uint8_t)t->flags;
-    }
-    tr_direct_after(t);
+    if (t->direct && !t->plain)
+        tr_direct_after(t, ools);
 }
 
 static void emit_aside(struct tr *t)

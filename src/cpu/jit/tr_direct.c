@@ -231,11 +231,23 @@ static bool drifts(const struct tr_insn *d, unsigned *guest)
            d->i->imm > -DRIFT_MAX && d->i->imm < DRIFT_MAX;
 }
 
-void tr_direct_after(struct tr *t)
+/* What was put aside for t->in comes back behind it; a group's comes back behind the group. */
+static void back_here(struct tr *t, unsigned from)
+{
+    for (unsigned k = from; k < t->ools && !t->group; k++) {
+        if (t->ool[k].emit != tr_again_plainly)
+            continue;
+        t->ool[k].back = t->p;
+        t->ool[k].group.flags_after = (uint8_t)t->flags;
+    }
+}
+
+void tr_direct_after(struct tr *t, unsigned from)
 {
     uint32_t w = tr_writes(t->in);
     unsigned kind = t->in->op.kind, guest;
 
+    back_here(t, from);
     if (drifts(t->in, &guest))
         w &= ~(1u << guest);
     if (kind == TK_PUSH_R || kind == TK_PUSH_I || kind == TK_PUSH_M ||

@@ -183,11 +183,11 @@ static inline void e_s1_shifted(struct tr *t, uint8_t by)
     e_mov32(t, HR_S1, HR_S0);
     e8(t, 0xc1), e8(t, 0xe9), e8(t, by); /* shr ecx */
 }
-/* rorx rcx, reg, 40: cl = the chunk of an address (direct.h) */
+/* rorx rcx, reg, DIRECT_CHUNK_SHIFT: cl = the chunk of an address */
 static inline void e_s1_chunk(struct tr *t, unsigned reg)
 {
     e8(t, 0xc4), e8(t, reg & 8 ? 0xc3 : 0xe3);
-    e8(t, 0xfb), e8(t, 0xf0), e8(t, 0xc8 | (reg & 7)), e8(t, 40);
+    e8(t, 0xfb), e8(t, 0xf0), e8(t, 0xc8 | (reg & 7)), e8(t, DIRECT_CHUNK_SHIFT);
 }
 /* lea to, [base + index << shift + disp]; HR_MEM: none.  Flags stay. */
 static inline void e_lea(struct tr *t, bool w, unsigned to, unsigned base, unsigned index,

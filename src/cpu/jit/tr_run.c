@@ -527,7 +527,7 @@ bool tr_init(struct jit_cpu *c)
     if (set_of(c)->tr.cosim && !(c->cosim = cosim_new(c)))
         return false;
     c->tr.ret_sp = c->tr.cache->ret_top;
-    (void)direct_init(c);
+    direct_init(c);
     pthread_once(&handlers, handlers_install);
     return true;
 }
