@@ -70,8 +70,8 @@ static bool check_phys_bits(struct cpu_model *m, uint64_t highest_gpa, bool chos
 /* Options of an accelerator that came along for another one in the list are not an error. */
 static bool check_props(struct props *p, GError **err)
 {
-    static const char *const known[] = {"accel", "kernel-irqchip", "thread", "tier", "tb-size",
-                                        "cosim", "perf",           "direct", NULL};
+    static const char *const known[] = {"accel", "kernel-irqchip", "thread", "tier",   "tb-size",
+                                        "cosim", "perf",           "direct", "places", NULL};
     static const char *const no_effect[] = {"split-wx",        "one-insn-per-tb", "dirty-ring-size",
                                             "kvm-shadow-mem",  "notify-vmexit",   "notify-window",
                                             "eager-split-size"};

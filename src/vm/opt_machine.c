@@ -144,8 +144,8 @@ bool opt_enable_kvm(struct vm_options *o, const char *arg, GError **err)
 bool opt_accel(struct vm_options *o, const char *arg, GError **err)
 {
     static const char *const thread_modes[] = {"multi", "single", NULL};
-    static const char *const known[] = {"tb-size", "tier",           "cosim", "perf",
-                                        "direct",  "kernel-irqchip", NULL};
+    static const char *const known[] = {"tb-size", "tier",   "cosim",          "perf",
+                                        "direct",  "places", "kernel-irqchip", NULL};
     if (wants_help(arg)) {
         return answer(o, help_accels());
     }

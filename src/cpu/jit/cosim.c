@@ -265,7 +265,7 @@ static void steps(struct cosim *s)
         const struct insn *i = &t->src->insn[s->at];
         struct insn alone[2] = {*i, {.fn = done, .off = i->off}};
         c->cur = i;
-        c->st.rip = t->rip + i->off + i->len;
+        c->st.rip = s->rip + i->off + i->len;
         if (c->mode != MODE_LONG64)
             c->st.rip = (uint32_t)c->st.rip;
         alone[0].fn(c, alone);
@@ -343,7 +343,7 @@ void cosim_before(struct jit_cpu *c, struct tblock *t)
     c->tlb_now = s->none;
     c->running_ahead = true;
     c->block = t->src;
-    c->block_rip = t->rip;
+    c->block_rip = s->rip;
     steps_to_fault(s);
     c->running_ahead = false;
     c->tlb_now = tlb;
@@ -481,7 +481,7 @@ static void print_insns(const struct cosim *s)
     ZydisFormatterInit(&form, ZYDIS_FORMATTER_STYLE_ATT);
     for (unsigned k = 0; k < s->block->count; k++) {
         const struct insn *i = &s->block->src->insn[k];
-        uint64_t rip = s->block->rip + i->off;
+        uint64_t rip = s->rip + i->off;
         g_strlcpy(text, "(undecodable)", sizeof(text));
         if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&dec, i->bytes, i->len, &z, op)))
             ZydisFormatterFormatInstruction(&form, &z, op, z.operand_count_visible, text,
@@ -590,7 +590,7 @@ static unsigned index_at(const struct cosim *s, uint64_t rip)
     const struct tblock *t = s->block;
     unsigned k = 0;
 
-    while (k < t->count && t->rip + t->off[k] != rip)
+    while (k < t->count && s->rip + t->off[k] != rip)
         k++;
     return k;
 }

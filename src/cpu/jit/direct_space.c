@@ -1,5 +1,6 @@
 /* direct_space.c - see direct_space.h. */
 #include "direct_space.h"
+#include "tr.h"
 
 #include <string.h>
 #include <sys/auxv.h>
@@ -84,6 +85,7 @@ void space_none_in_force(struct jit_cpu *c)
     memset(c->tr.chunk, 0x7f, sizeof(c->tr.chunk));
     c->tr.classes = 0;
     c->tr.stack_delta = NO_STACK;
+    tr_places_moved(c);
     gs_set(NO_GS);
 }
 
@@ -108,6 +110,7 @@ void space_in_force(struct jit_cpu *c, const struct space *s)
         const struct window *w = &s->window[n];
         c->tr.delta[w->linear >> DIRECT_CHUNK_SHIFT] = (uint64_t)(uintptr_t)w->base - w->linear;
     }
+    tr_places_moved(c);
     if (gs_works())
         classes_of(c, s);
 }

@@ -126,13 +126,23 @@ struct tlb_exec_log {
 struct tlb_ctx {
     struct tlb_hot stack; /* translated code: the page that the stack is in, writable */
     struct tlb_exec exec[TLB_EXEC_SIZE];
-    uint32_t exec_id[TLB_EXEC_SIZE]; /* exec's page numbers (tr_cache.c); 0: not asked for */
+    uint32_t exec_id[TLB_EXEC_SIZE];    /* exec's page numbers (tr_cache.c); 0: not asked for */
+    uint16_t exec_place[TLB_EXEC_SIZE]; /* and places (tr_place.c); 0: none */
+    struct tr_place *place;             /* table of these; NULL without a translator */
     struct tlb_hot rd[TLB_SIZE], wr[TLB_SIZE];
     struct tlb_page page[TLB_SIZE];
     struct tlb_log log[2]; /* slots in use since the last flush: 0 any page, 1 global pages */
     uint16_t writer[TLB_WRITERS];    /* slot of the entry in wr that a host page has */
     struct tlb_exec_log exec_log[2]; /* the same for exec */
 };
+
+/* Where a page of code that runs at any address is now (tr_place.c); translated code reads it. */
+struct tr_place {
+    uint64_t base;  /* linear */
+    uint64_t minus; /* -base while the exec TLB has it there, else 1 */
+    uint64_t host;  /* base in direct memory (direct.h) */
+};
+#define PLACE_GONE 1u /* as minus */
 
 struct icache;
 struct block;
@@ -177,6 +187,7 @@ struct tr_state {
     uint64_t stack_delta;          /* of DIRECT_STACK; that of the others is GS.base */
     struct tr_cache *cache;
     uint32_t key[TLB_CONTEXTS]; /* of the code that last ran in a context */
+    uint64_t places_from;       /* see tr_moves() */
 };
 
 struct jit_cpu {

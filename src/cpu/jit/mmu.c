@@ -92,10 +92,21 @@ static void stack_forget(struct tlb_ctx *t)
     t->stack.host = (uintptr_t)nothing;
 }
 
+static void exec_number_forget(struct tlb_ctx *t, unsigned slot)
+{
+    unsigned place = t->exec_place[slot];
+
+    t->exec_id[slot] = 0;
+    if (place) {
+        t->place[place].minus = PLACE_GONE;
+        t->exec_place[slot] = 0;
+    }
+}
+
 static void exec_clear(struct tlb_ctx *t, unsigned slot)
 {
     t->exec[slot].tag = tlb_none(slot);
-    t->exec_id[slot] = 0;
+    exec_number_forget(t, slot);
 }
 
 static void exec_note(struct tlb_ctx *t, unsigned slot, unsigned which)
@@ -278,7 +289,7 @@ void mmu_flush_exec_ids(struct jit_cpu *c, unsigned ctx)
 
     for (unsigned which = 0; which < 2; which++)
         for (unsigned i = 0; i < t->exec_log[which].count; i++)
-            t->exec_id[t->exec_log[which].slot[i]] = 0;
+            exec_number_forget(t, t->exec_log[which].slot[i]);
 }
 
 void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
@@ -386,7 +397,7 @@ static void exec_fill(struct tlb_ctx *t, uint64_t page, const struct guest_regio
                            .region = r,
                            .phys_page = phys_page,
                            .flags = page_flags(w) | (e->flags & (TLB_LOGGED(0) | TLB_LOGGED(1)))};
-    t->exec_id[slot] = 0;
+    exec_number_forget(t, slot);
     exec_note(t, slot, w->global);
 }
 

@@ -161,8 +161,9 @@ struct tr_options {
     unsigned warm;       /* times a block is interpreted before it is translated */
     uint64_t code_bytes; /* tb-size, of each vcpu */
     bool cosim, perf;
-    bool direct;        /* user programs' memory may be mapped directly (direct.h) */
-    bool direct_always; /* at once: for tests */
+    bool direct;          /* user programs' memory may be mapped directly (direct.h) */
+    bool direct_always;   /* at once: for tests */
+    uint64_t places_from; /* user code above runs at any address (tr_place.c) */
 };
 /* The accelerator's data of one machine: cpu_set->accel. */
 struct jit_set {

@@ -156,7 +156,11 @@ struct tr_insn {
 
 /* A way out of a block to a known address. */
 struct tr_link {
-    uint64_t rip;      /* target */
+    uint64_t rip;   /* target, from the place's base */
+    uint16_t place; /* of the block, 0: it stays where it is */
+    bool landing;   /* the target's address is in S0 */
+    uint32_t
+        place_at; /* cross-page with a place: offset of the disp32 of the target's minus, or 0 */
     struct tblock *to; /* linked: its successor in to->in is next_in */
     uint32_t next_in;
     uint32_t site;  /* offset of the rel32 in the cache */
@@ -174,8 +178,9 @@ struct tr_fault { /* a host instruction that may fault natively */
 };
 
 struct tblock {
-    uint64_t rip;
-    uint32_t key, id; /* id of its page; 0: dropped */
+    uint64_t rip;     /* from the place's base */
+    uint32_t key, id; /* id of its page, with a place 1; 0: dropped */
+    uint16_t place;   /* 0: it stays where it is */
     struct block *src;
     struct tblock *next;       /* of the same src */
     uint32_t code, end;        /* offsets in the cache */
@@ -215,7 +220,8 @@ struct tr {
     struct tr_cache *cache;
     struct block *b;
     const struct insn *from; /* its instructions */
-    uint64_t rip;            /* of the block */
+    uint64_t rip;            /* of the block, from the place's base */
+    uint16_t place;          /* of its page (tr_place.c), 0: the block stays where it is */
     uint32_t key;
     uint8_t ctx;
     bool code64;
@@ -345,6 +351,9 @@ void tr_evex_prefix(struct tr *t, const struct tr_insn *d, unsigned reg, unsigne
 /* The last x87 instruction's pointers: emitted; or noted when a block stops before index. */
 void tr_x87_settle(struct tr *t);
 void tr_x87_note(struct jit_cpu *c, const struct tblock *t, unsigned index);
+/* S1 = 0 when the page that many bytes from the block's own is where the place says whose minus is
+ * to stand in the disp32 that is returned.  Clobbers S0; flags stay. */
+uint8_t *tr_expect_place(struct tr *t, int32_t page);
 /* Leaves to a known address; poll: where translated code may be asked to come out. */
 void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check);
 /* S0 = target address; flags are in c->fl. */
@@ -385,10 +394,13 @@ struct tr_again {
     unsigned index;
     struct insn insn;
 };
-#define TR_AGAIN 64u
+#define TR_AGAIN  64u
+#define TR_PLACES 32768u
 struct tr_cache {
-    struct tr_jump jump[TR_JUMPS];   /* first: at a low address */
-    struct tr_jump second[TR_JUMPS]; /* what others have driven out of their places there */
+    struct tr_jump jump[TR_JUMPS];    /* first: at a low address */
+    struct tr_jump second[TR_JUMPS];  /* what others have driven out of their places there */
+    struct tr_place place[TR_PLACES]; /* place[0]: base 0, of what stays where it is */
+    struct tr_places *places;         /* what else is known of them */
     struct tr_again again[TR_AGAIN];
     struct tr_glue glue;
     uint8_t *rw, *rx;
@@ -436,7 +448,7 @@ static inline unsigned tr_second_index(uint64_t rip)
 {
     return ((uint32_t)rip >> 10 ^ (uint32_t)rip) >> 3 & (TR_JUMPS - 1);
 }
-void tr_jump_set(struct tr_cache *k, const struct tblock *t);
+void tr_jump_set(struct tr_cache *k, const struct tblock *t, uint64_t rip, uint32_t id);
 /* An entry that no target finds: none of rip is looked for at its index.  (Zero is an address that
  * guests jump to.) */
 static inline void tr_jump_empty(struct tr_jump *j, unsigned index)
@@ -452,6 +464,29 @@ static inline uint64_t tr_rx(const struct tr_cache *k, uint32_t off)
     return (uint64_t)(uintptr_t)k->rx + off;
 }
 
+/* Where a block is now. */
+static inline uint64_t tr_block_rip(const struct tr_cache *k, const struct tblock *t)
+{
+    return k->place[t->place].base + t->rip;
+}
+static inline uint64_t tr_link_rip(const struct tr_cache *k, const struct tr_link *l)
+{
+    return k->place[l->place].base + l->rip;
+}
+
+/* ---- tr_place.c ---- */
+struct tr_places *tr_places_new(void);
+void tr_places_free(struct tr_places *p);
+bool tr_places_any(const struct tr_cache *k);
+void tr_places_forget(struct tr_cache *k); /* the exec TLB knows none any more */
+/* The page of code at linear, which the exec TLB has under key: gives it a place there.  Its id, or
+ * 0: there are no more until the cache is emptied. */
+uint32_t tr_place_enter(struct jit_cpu *c, uint64_t linear, uint32_t key);
+/* A block of it is dropped: addresses that lead there are not known any more. */
+void tr_place_drop(struct jit_cpu *c, unsigned place);
+/* tr.delta has changed. */
+void tr_places_moved(struct jit_cpu *c);
+
 /* ---- tr_stats.c: any thread; see vcpu_counters() ---- */
 void tr_counters(struct vcpu *v, uint64_t out[VCPU_COUNTERS_MAX]);
 extern const struct vcpu_counter tr_counter_names[];
@@ -461,11 +496,23 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);
 
 /* ---- tr_run.c ---- */
 #define TR_KEY_DIRECT (1u << 20)
+#define TR_KEY_MOVES  (1u << 21) /* code that runs at any address */
+/* User programs above 4 GiB are position-independent: the next process has them elsewhere. */
+static inline bool tr_moves(const struct jit_cpu *c)
+{
+    return c->tlb_ctx == TLB_CTX_USER && c->mode == MODE_LONG64 && c->st.rip >= c->tr.places_from &&
+           !(c->st.rip >> 47);
+}
+/* The part of an address that a translation under key depends on. */
+static inline uint64_t tr_home(uint64_t rip, uint32_t key)
+{
+    return key & TR_KEY_MOVES ? rip & (GUEST_PAGE_SIZE - 1) : rip;
+}
 static inline uint32_t tr_key(const struct jit_cpu *c)
 {
     return c->mode_key | (uint32_t)c->tlb_ctx << 8 | (uint32_t)c->units << 12 |
            (uint32_t)(c->cpl == 0) << 17 | (c->st.cr4 & CR4_SMAP ? 1u << 18 : 0) |
-           (c->st.cr4 & CR4_TSD ? 1u << 19 : 0) |
+           (c->st.cr4 & CR4_TSD ? 1u << 19 : 0) | (tr_moves(c) ? TR_KEY_MOVES : 0) |
            (c->tr.direct && c->tlb_ctx == TLB_CTX_USER && c->mode == MODE_LONG64 ? TR_KEY_DIRECT
                                                                                  : 0);
 }

@@ -296,6 +296,7 @@ static struct tblock *make(struct tr *t, uint32_t id)
     struct tblock *tb = tr_tblock_new(k, bytes);
 
     *tb = (struct tblock){.rip = t->rip,
+                          .place = t->place,
                           .key = t->key,
                           .id = id,
                           .src = t->b,
@@ -346,21 +347,26 @@ static void another_page(struct tr *t, struct tr_ool *o)
 {
     if (o->flag)
         e_flags_save(t);
-    e_const(t, HR_S0, t->rip);
+    e_address(t, HR_S0, t->rip);
     e_jmp(t, glue(t, t->cache->glue.exit_indirect));
 }
 
 /* Its second half has to be where it was; else the loop looks it up. */
 static void check_second_page(struct tr *t)
 {
-    uint64_t next = (t->rip & ~(GUEST_PAGE_SIZE - 1)) + GUEST_PAGE_SIZE;
-    const uint32_t *now = &t->c->tlb[t->ctx].exec_id[tlb_exec_index(next)];
-    uint32_t id = tr_page_id(t->cache, next, t->b->host2, t->key);
+    uint64_t next = (t->c->st.rip & ~(GUEST_PAGE_SIZE - 1)) + GUEST_PAGE_SIZE;
+    unsigned slot = tlb_exec_index(next);
+    const struct tlb_ctx *x = &t->c->tlb[t->ctx];
     struct tr_ool *o = tr_ool(t, another_page);
 
     o->flag = t->flags == TR_HOST;
-    e_load32(t, HR_S1, now);
-    e8(t, 0x8d), e8(t, 0x89), e32(t, 0u - id); /* lea ecx, [rcx - id]: keeps flags */
+    if (t->place) {
+        uint8_t *at = tr_expect_place(t, GUEST_PAGE_SIZE);
+        patch32(at, low32(&t->cache->place[x->exec_place[slot]].minus));
+    } else {
+        e_load32(t, HR_S1, &x->exec_id[slot]);
+        e8(t, 0x8d), e8(t, 0x89), e32(t, 0u - x->exec_id[slot]); /* lea ecx, [rcx - id] */
+    }
     uint8_t *ok = e_jcc8(t, J8_JRCXZ);
     o->from[0] = e_jmp(t, t->p);
     e_here8(t, ok);
@@ -397,25 +403,33 @@ static void timed_to(struct tr_cache *k, uint64_t start)
         TR_COUNT(k->stats.translate_ns, (host_clock_ns() - start) * TIME_ONE_IN);
 }
 
-struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, uint32_t id)
+/* Of b as it is run at st.rip, whose page the exec TLB knows. */
+static void begin(struct tr *t, struct jit_cpu *c, struct block *b, uint32_t key)
 {
     static _Thread_local struct tr_ool aside[TR_OOL_MAX];
+
+    memset(t, 0, offsetof(struct tr, insn));
+    t->c = c;
+    t->cache = c->tr.cache;
+    t->b = b;
+    t->from = icache_insns(c, b);
+    t->key = key;
+    t->ctx = c->tlb_ctx;
+    t->rip = tr_home(c->st.rip, key);
+    t->place = key & TR_KEY_MOVES ? c->tlb_now->exec_place[tlb_exec_index(c->st.rip)] : 0;
+    t->code64 = c->mode == MODE_LONG64;
+    t->direct = key & TR_KEY_DIRECT;
+    t->ool = aside;
+    t->x87_last = -1;
+}
+
+struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, uint32_t id)
+{
     struct tr_cache *k = c->tr.cache;
     uint64_t start_ns = timed_from(k);
     struct tr t;
 
-    memset(&t, 0, offsetof(struct tr, insn));
-    t.c = c;
-    t.cache = k;
-    t.b = b;
-    t.from = icache_insns(c, b);
-    t.rip = c->st.rip;
-    t.key = key;
-    t.ctx = c->tlb_ctx;
-    t.code64 = c->mode == MODE_LONG64;
-    t.direct = key & TR_KEY_DIRECT;
-    t.ool = aside;
-    t.x87_last = -1;
+    begin(&t, c, b, key);
     if (!t.from)
         return NULL;
     scan(&t);

@@ -153,13 +153,13 @@ static void jump_forget(struct tr_cache *k, uint64_t rip)
 
 /* Two targets that are jumped to in turn may have the same place: the one that was there goes to
  * where the way out looks once more. */
-void tr_jump_set(struct tr_cache *k, const struct tblock *t)
+void tr_jump_set(struct tr_cache *k, const struct tblock *t, uint64_t rip, uint32_t id)
 {
-    struct tr_jump *j = &k->jump[tr_jump_index(t->rip)];
+    struct tr_jump *j = &k->jump[tr_jump_index(rip)];
 
-    if (j->code && j->rip != t->rip)
+    if (j->code && j->rip != rip)
         k->second[tr_second_index(j->rip)] = *j;
-    *j = (struct tr_jump){.rip = t->rip, .code = (uint32_t)tr_rx(k, t->entry_mem), .id = t->id};
+    *j = (struct tr_jump){.rip = rip, .code = (uint32_t)tr_rx(k, t->entry_mem), .id = id};
 }
 
 struct tr_cache *tr_cache_new(struct jit_cpu *c)
@@ -192,6 +192,10 @@ struct tr_cache *tr_cache_new(struct jit_cpu *c)
     memory_area_add("jit-code", k->rx, k->bytes);
     tr_jump_empty(&k->jump[0], 0); /* the others are, being new */
     k->second[0].rip = NOT_FIRST;
+    k->place[0].minus = PLACE_GONE;
+    k->places = tr_places_new();
+    for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
+        c->tlb[ctx].place = k->place;
     k->links = 1;
     k->next_id = 1;
     k->aside = k->aside_used = ALIGN_UP(k->bytes / 2, 64);
@@ -224,6 +228,7 @@ void tr_cache_free(struct tr_cache *k)
     g_free(k->link);
     g_free(k->block);
     g_free(k->page);
+    tr_places_free(k->places);
     munmap(k, sizeof(*k));
 }
 
@@ -242,13 +247,16 @@ void tr_cache_flush(struct jit_cpu *c)
     k->tblock_used = 0;
     k->links = 1;
     k->full = false;
-    if (k->blocks || k->pages) { /* else tables are empty, and memory that was never touched */
+    if (k->blocks || k->pages ||
+        tr_places_any(k)) { /* else tables are empty, and memory that was never touched */
         k->blocks = k->pages = 0;
         memset(k->page, 0, (k->page_mask + 1) * sizeof(*k->page));
         jumps_forget(k);
         memset(k->again, 0, sizeof(k->again));
         for (unsigned ctx = 0; ctx < TLB_CONTEXTS; ctx++)
             mmu_flush_exec_ids(c, ctx);
+        tr_places_forget(k);
+        k->next_id = 1; /* nobody knows one any more */
     }
     c->tr.link = 0;
     c->tr.ret_sp = k->ret_top;
@@ -321,8 +329,8 @@ void tr_add(struct tr_cache *k, struct tblock *tb)
     tb->next = b->tr;
     b->tr = tb;
     tag_first(b, TR_ADDRESSES - 1, tag_of(tb->rip, tb->key));
-    tr_perf_note(k, tb->code, tb->end, "guest", tb->rip);
-    tr_perf_note(k, tb->aside, tb->aside_end, "aside", tb->rip);
+    tr_perf_note(k, tb->code, tb->end, "guest", tr_block_rip(k, tb));
+    tr_perf_note(k, tb->aside, tb->aside_end, "aside", tr_block_rip(k, tb));
     if (k->blocks == k->blocks_max) {
         k->blocks_max *= 2;
         k->block = g_renew(struct tblock *, k->block, k->blocks_max);
@@ -403,8 +411,9 @@ static struct tblock *take(struct block *b, unsigned n, uint64_t rip, uint32_t k
     return t;
 }
 
-struct tblock *tr_find(struct block *b, uint64_t rip, uint32_t key)
+struct tblock *tr_find(struct block *b, uint64_t at, uint32_t key)
 {
+    uint64_t rip = tr_home(at, key);
     uint16_t tag = tag_of(rip, key);
     struct tblock *t;
 
@@ -469,6 +478,8 @@ void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to)
         return;
     if (l->id_at)
         patch32(k->rw + l->id_at, l->id_negated ? 0u - to->id : to->id);
+    if (l->place_at)
+        patch32(k->rw + l->place_at, low32(&k->place[to->place].minus));
     l->falls = comes_next(k, l, to);
     if (l->falls)
         nops(k->rw + l->site - 1, to->code - (l->site - 1));
@@ -514,7 +525,10 @@ void tr_drop(struct jit_cpu *c, struct block *b)
     for (struct tblock *t = b->tr; t; t = t->next) {
         unlink_all(k, t);
         t->id = 0;
-        jump_forget(k, t->rip);
+        if (t->place)
+            tr_place_drop(c, t->place);
+        else
+            jump_forget(k, t->rip);
         TR_COUNT(k->stats.dropped, 1);
     }
     b->tr = NULL;

@@ -156,8 +156,23 @@ static void at_register(struct tr *t, unsigned guest, int32_t disp)
         by_table(t, reg, disp);
 }
 
+/* Relative to the block's own page, whose host address is known: its window has a guard of more
+ * than a displacement on both sides. */
+static void at_place(struct tr *t, int64_t rel)
+{
+    int32_t disp = (int32_t)(rel > INT32_MAX ? INT32_MAX : rel < INT32_MIN ? INT32_MIN : rel);
+
+    e_load64(t, HR_S0, &t->cache->place[t->place].host);
+    e_add_const(t, HR_S0, rel - disp);
+    t->operand = (struct opnd){.kind = OP_AT, .reg = HR_S0, .disp = disp};
+}
+
 static void at_constant(struct tr *t, uint64_t linear)
 {
+    if (t->place) {
+        at_place(t, (int64_t)linear);
+        return;
+    }
     e_const(t, HR_S0, linear);
     e_load64(t, HR_S1, &t->c->tr.delta[linear >> DIRECT_CHUNK_SHIFT & (DIRECT_CHUNKS - 1)]);
     e_lea(t, true, HR_S0, HR_S0, HR_S1, 0, 0);

@@ -221,6 +221,24 @@ static inline void e_lea(struct tr *t, bool w, unsigned to, unsigned base, unsig
     else if (mod == 1)
         e8(t, (uint8_t)disp);
 }
+static inline void e_add_const(struct tr *t, unsigned reg, int64_t v)
+{
+    while (v) {
+        int32_t part = (int32_t)(v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : v);
+        e_lea(t, true, reg, reg, HR_MEM, 0, part);
+        v -= part;
+    }
+}
+/* reg = an address that the code names: from its place's base, or one that stays.  Flags stay. */
+static inline void e_address(struct tr *t, unsigned reg, uint64_t linear)
+{
+    if (!t->place) {
+        e_const(t, reg, linear);
+        return;
+    }
+    e_load64(t, reg, &t->cache->place[t->place].base);
+    e_add_const(t, reg, (int64_t)linear);
+}
 /* op reg, [S1 + abs] for the TLB: 2B SUB, 03 ADD, 3B CMP, 8B MOV */
 static inline void e_at_s1(struct tr *t, uint8_t opcode, unsigned reg, uint32_t abs)
 {

@@ -37,12 +37,54 @@ static void expect_page(struct tr *t, struct tr_link *l, bool negated)
     e32(t, negated ? 1 : UINT32_MAX);
 }
 
+/* mov reg, [minus of a place]: returns the disp32 */
+static uint8_t *load_minus(struct tr *t, unsigned reg)
+{
+    e_load64(t, reg, &t->cache->place[0].minus);
+    return t->p - 4;
+}
+
+uint8_t *tr_expect_place(struct tr *t, int32_t page)
+{
+    e_load64(t, HR_S1, &t->cache->place[t->place].base);
+    uint8_t *at = load_minus(t, HR_S0);
+    e_lea(t, true, HR_S1, HR_S1, HR_S0, 0, page);
+    return at;
+}
+
+static int64_t page_distance(const struct tr_link *l)
+{
+    return (int64_t)(l->rip & ~(uint64_t)(GUEST_PAGE_SIZE - 1));
+}
+
+/* The same for code that runs anywhere: where the target's page is from the block's own. */
+static void place_guards(struct tr *t, struct tr_ool *o, struct tr_link *l, bool poll)
+{
+    uint8_t *polled = NULL, *ok, *at;
+
+    if (poll) {
+        e_load32(t, HR_S1, &t->c->tr.go);
+        polled = e_jcc8(t, J8_JRCXZ);
+    }
+    at = tr_expect_place(t, (int32_t)page_distance(l));
+    l->place_at = (uint32_t)(at - t->cache->rw);
+    ok = e_jcc8(t, J8_JRCXZ);
+    if (polled)
+        e_here8(t, polled);
+    o->from[0] = e_jmp(t, t->p);
+    e_here8(t, ok);
+}
+
 /* Goes on when nobody asks to come out (poll) and the target's page is still the one that was
  * linked (check), else to o. */
 static void guards(struct tr *t, struct tr_ool *o, struct tr_link *l, bool poll, bool check)
 {
     uint8_t *polled = NULL, *ok;
 
+    if (t->place && check) {
+        place_guards(t, o, l, poll);
+        return;
+    }
     if (t->flags == TR_MEM) {
         if (poll) {
             e_op(t, 0, 0, 0, 0x83, 7, op_abs(&t->c->tr.go)), e8(t, 0); /* cmp dword [go], 0 */
@@ -75,16 +117,34 @@ static void guards(struct tr *t, struct tr_ool *o, struct tr_link *l, bool poll,
     e_here8(t, ok);
 }
 
+/* Distances from a place's base may be negative. */
+static bool is_back(uint64_t to, uint64_t from)
+{
+    return (int64_t)to <= (int64_t)from;
+}
+
 static bool same_page(const struct tr *t, uint64_t rip)
 {
     return !t->b->host2 && !((rip ^ t->rip) & ~(GUEST_PAGE_SIZE - 1));
 }
 
-/* A jump is emitted and its link's stub put aside: site is the jump's rel32. */
+/* A jump is emitted and its link's stub put aside: site is the jump's rel32.  Where the guards
+ * cannot say how far it is it always leaves. */
 static void linked(struct tr *t, struct tr_ool *o, uint8_t *site)
 {
-    t->cache->link[o->link].site = (uint32_t)(site - t->cache->rw);
+    struct tr_link *l = &t->cache->link[o->link];
+
+    if (!l->place_at || fits32((uint64_t)page_distance(l)))
+        l->site = (uint32_t)(site - t->cache->rw);
     o->from[2] = site;
+}
+
+static uint32_t link_new(struct tr *t, uint64_t rip, bool from_mem)
+{
+    uint32_t n = tr_link_new(t->cache, rip, from_mem);
+
+    t->cache->link[n].place = t->place;
+    return n;
 }
 
 void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check)
@@ -92,7 +152,7 @@ void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check)
     struct tr_ool *o = tr_ool(t, stub_later);
     struct tr_link *l;
 
-    o->link = tr_link_new(t->cache, rip, t->flags == TR_MEM);
+    o->link = link_new(t, rip, t->flags == TR_MEM);
     l = &t->cache->link[o->link];
     check |= !same_page(t, rip);
     if (poll && !check && t->flags == TR_HOST) { /* loops: one jump only */
@@ -301,9 +361,12 @@ static uint64_t cut(const struct tr *t, uint64_t rip)
     return t->code64 ? rip : (uint32_t)rip;
 }
 
+/* ... and to the host's; S1 holds it already, or it fits in 32 bits. */
 static void push_host(struct tr *t, uint64_t v)
 {
-    if (fits32(v)) {
+    if (t->place) {
+        e8(t, 0x51); /* push rcx */
+    } else if (fits32(v)) {
         e8(t, 0x68), e32(t, (uint32_t)v);
     } else {
         e_const(t, HR_S1, v);
@@ -317,14 +380,40 @@ static void push_return(struct tr *t, uint64_t rip)
     int32_t n = (int32_t)stack_width(t);
 
     tr_stack(t, HR_SP, -n, n, true);
-    if (!t->code64 || fits32(rip)) {
+    if (!t->place && (!t->code64 || fits32(rip))) {
         e_op(t, 0, t->code64 ? E_W : 0, 0, 0xc7, 0, op_memory(t));
         e32(t, (uint32_t)rip);
     } else {
-        e_const(t, HR_S1, rip);
+        e_address(t, HR_S1, rip);
         store_slot(t, HR_S1);
     }
     move_sp(t, -n);
+}
+
+static void landing_later(struct tr *t, struct tr_ool *o)
+{
+    t->cache->link[o->link].stub = (uint32_t)(t->p - t->cache->rw);
+    e_store64(t, &t->c->st.rip, HR_S0);
+    stub(t, o->link);
+}
+
+/* Of code that runs anywhere, which may have been elsewhere when it was called: S0, the address
+ * that the guest returns to, says where. */
+static void landing_anywhere(struct tr *t, uint64_t rip)
+{
+    struct tr_ool *o = tr_ool(t, landing_later);
+    struct tr_link *l;
+    uint8_t *ok;
+
+    o->link = link_new(t, rip, true);
+    l = &t->cache->link[o->link];
+    l->landing = true;
+    l->place_at = (uint32_t)(load_minus(t, HR_S1) - t->cache->rw);
+    e_lea(t, true, HR_S1, HR_S1, HR_S0, 0, -(int32_t)(rip & (GUEST_PAGE_SIZE - 1)));
+    ok = e_jcc8(t, J8_JRCXZ);
+    o->from[0] = e_jmp(t, t->p);
+    e_here8(t, ok);
+    linked(t, o, e_jmp(t, t->p));
 }
 
 /* Behind a host CALL: drops the guest's address and goes on there. */
@@ -332,7 +421,10 @@ static void landing(struct tr *t, uint64_t rip)
 {
     t->flags = TR_MEM;
     e8(t, 0x48), e8(t, 0x8d), e8(t, 0x64), e8(t, 0x24), e8(t, 8); /* lea rsp, [rsp + 8] */
-    tr_leave_to(t, rip, false, true);
+    if (t->place)
+        landing_anywhere(t, rip);
+    else
+        tr_leave_to(t, rip, false, true);
 }
 
 /* A call that leaves translated code all the same has a landing. */
@@ -356,8 +448,8 @@ static void call_direct(struct tr *t)
     push_return(t, next);
     push_host(t, next);
     o = tr_ool(t, call_later);
-    o->link = tr_link_new(t->cache, to, t->flags == TR_MEM);
-    guards(t, o, &t->cache->link[o->link], !near || to <= t->rip, !near);
+    o->link = link_new(t, to, t->flags == TR_MEM);
+    guards(t, o, &t->cache->link[o->link], !near || is_back(to, t->rip), !near);
     e_call(t, t->p);
     linked(t, o, t->p - 4);
     o->back = t->p;
@@ -456,8 +548,8 @@ static void jcc(struct tr *t)
     unsigned cc = d->opcode & 15;
 
     tr_flags_need(t);
-    if (same_page(t, to) && to > t->rip) {
-        uint32_t n = tr_link_new(t->cache, to, false);
+    if (same_page(t, to) && !is_back(to, t->rip)) {
+        uint32_t n = link_new(t, to, false);
         struct tr_ool *o = tr_ool(t, stub_later);
         uint8_t *site = e_jcc(t, cc, t->p);
         t->cache->link[n].site = (uint32_t)(site - t->cache->rw);
@@ -465,7 +557,7 @@ static void jcc(struct tr *t)
         o->from[0] = site;
     } else {
         uint8_t *past = e_jcc(t, cc ^ 1, t->p);
-        tr_leave_to(t, to, to <= t->rip + d->off, false);
+        tr_leave_to(t, to, is_back(to, t->rip + d->off), false);
         patch_rel(past, t->p);
     }
     tr_leave_to(t, next, false, false);
@@ -476,7 +568,7 @@ static void jmp(struct tr *t)
     const struct tr_insn *d = t->in;
     uint64_t to = cut(t, tr_next_rip(t) + (uint64_t)d->i->imm);
 
-    tr_leave_to(t, to, to <= t->rip + d->off, false);
+    tr_leave_to(t, to, is_back(to, t->rip + d->off), false);
 }
 
 /* LOOP, LOOPE, LOOPNE, JRCXZ: flags stay. */
@@ -484,7 +576,8 @@ static void loop(struct tr *t)
 {
     const struct tr_insn *d = t->in;
     uint64_t next = tr_next_rip(t), to = cut(t, next + (uint64_t)d->i->imm);
-    bool wide = d->i->addrsize == 8, back = to <= t->rip + d->off, if_zero = d->opcode == 0xe3;
+    bool wide = d->i->addrsize == 8, back = is_back(to, t->rip + d->off),
+         if_zero = d->opcode == 0xe3;
     uint8_t *zero, *other = NULL;
 
     if (d->op.reads)

@@ -45,15 +45,22 @@ void tr_effective(struct tr *t, const struct insn *i, bool wide, int32_t disp)
     }
 }
 
+static void rip_relative(struct tr *t, int32_t add, bool wide)
+{
+    uint64_t linear = tr_next_rip(t) + (uint64_t)(int64_t)t->in->i->disp;
+
+    e_address(t, HR_S0, wide || t->place ? linear + (uint64_t)(int64_t)add : (uint32_t)linear);
+    if (!wide && t->place)
+        e_mov32(t, HR_S0, HR_S0);
+}
+
 void tr_linear(struct tr *t, int32_t add)
 {
     const struct insn *i = t->in->i;
     bool wide = i->addrsize == 8;
 
     if (i->base == 16)
-        e_const(t, HR_S0,
-                wide ? tr_next_rip(t) + (uint64_t)(int64_t)i->disp + (uint64_t)(int64_t)add
-                     : (uint32_t)(tr_next_rip(t) + (uint64_t)(int64_t)i->disp));
+        rip_relative(t, add, wide);
     else if (t->in->op.kind == TK_MOFFS)
         e_const(t, HR_S0, (uint64_t)i->imm);
     else
@@ -230,7 +237,7 @@ static bool is_fixed(const struct tr *t, unsigned size, uint64_t *linear)
 {
     const struct insn *i = t->in->i;
 
-    if (i->seg >= SEG_FS || i->addrsize != 8 || i->base != 16)
+    if (i->seg >= SEG_FS || i->addrsize != 8 || i->base != 16 || t->place)
         return false;
     *linear = tr_next_rip(t) + (uint64_t)(int64_t)i->disp;
     return (*linear & (GUEST_PAGE_SIZE - 1)) <= GUEST_PAGE_SIZE - size;

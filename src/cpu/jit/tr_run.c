@@ -135,9 +135,9 @@ static void run_alone(struct jit_cpu *c, const struct tblock *t, const struct in
     struct insn alone[2] = {*i, {.fn = done, .off = i->off}};
 
     c->block = t->src;
-    c->block_rip = t->rip;
+    c->block_rip = tr_block_rip(c->tr.cache, t);
     c->cur = i;
-    c->st.rip = t->rip + i->off + i->len;
+    c->st.rip = c->block_rip + i->off + i->len;
     alone[0].fn(c, alone);
     c->cur = NULL;
     c->block = NULL;
@@ -147,7 +147,7 @@ static void run_alone(struct jit_cpu *c, const struct tblock *t, const struct in
 static bool interpret(struct jit_cpu *c, const struct tblock *t, const struct insn *i,
                       unsigned index)
 {
-    uint64_t next = t->rip + i->off + i->len;
+    uint64_t next = tr_block_rip(c->tr.cache, t) + i->off + i->len;
     uint32_t key = t->key;
 
     run_alone(c, t, i);
@@ -198,7 +198,7 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
     if (write && (linear & (GUEST_PAGE_SIZE - 1)) > GUEST_PAGE_SIZE - size) {
         t = caller(c); /* no fill helps a store to two pages */
         c->cur = NULL;
-        c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
+        c->st.rip = tr_block_rip(c->tr.cache, t) + t->off[TR_DESC_INSN(desc)];
         tr_x87_note(c, t, TR_DESC_INSN(desc));
         return in_place(c, t, desc);
     }
@@ -206,7 +206,7 @@ uint64_t tr_fill(struct jit_cpu *c, uint64_t linear, uint32_t desc)
         return TR_FILL_AGAIN;
     t = caller(c);
     c->cur = NULL;
-    c->st.rip = t->rip + t->off[TR_DESC_INSN(desc)];
+    c->st.rip = tr_block_rip(c->tr.cache, t) + t->off[TR_DESC_INSN(desc)];
     tr_x87_note(c, t, TR_DESC_INSN(desc));
     if (comes_first(c, tr_kept(t, TR_DESC_INSN(desc)), linear))
         return in_place(c, t, desc);
@@ -252,24 +252,28 @@ static bool can_run(const struct jit_cpu *c, const struct block *b)
     return b->page && c->tlb_ctx != TLB_CTX_ALIGN && !b->cold && knows_mode(c);
 }
 
-static uint32_t page_id(struct jit_cpu *c, uint64_t linear, const struct tlb_exec *e, uint32_t key)
+/* The number of the page at linear under key, which the exec TLB knows from now on; 0: there are no
+ * more. */
+static uint32_t page_id(struct jit_cpu *c, uint64_t linear, uint32_t key)
 {
-    return tr_page_id(c->tr.cache, linear & ~(GUEST_PAGE_SIZE - 1), e->host, key);
+    uint32_t *id = &c->tlb_now->exec_id[tlb_exec_index(linear)];
+
+    linear &= ~(GUEST_PAGE_SIZE - 1);
+    if (!*id)
+        *id = key & TR_KEY_MOVES
+                  ? tr_place_enter(c, linear, key)
+                  : tr_page_id(c->tr.cache, linear, tlb_exec_slot(c, linear)->host, key);
+    return *id;
 }
 
-/* The number of st.rip's page under key, which the exec TLB knows from now on. */
+/* The same for st.rip's page. */
 static uint32_t entry_for(struct jit_cpu *c, uint32_t key)
 {
-    struct tlb_exec *e = tlb_exec_slot(c, c->st.rip);
-
-    if (c->tr.key[c->tlb_ctx] != key) {
+    if ((c->tr.key[c->tlb_ctx] ^ key) & ~TR_KEY_MOVES) {
         mmu_flush_exec_ids(c, c->tlb_ctx);
         c->tr.key[c->tlb_ctx] = key;
     }
-    uint32_t *id = &c->tlb_now->exec_id[tlb_exec_index(c->st.rip)];
-    if (!*id)
-        *id = page_id(c, c->st.rip, e, key);
-    return *id;
+    return page_id(c, c->st.rip, key);
 }
 
 static void choose_vectors(struct jit_cpu *c)
@@ -314,8 +318,7 @@ uint64_t tr_system(struct jit_cpu *c, uint64_t unused, uint32_t index)
     struct block *b = unlikely(c->cosim != NULL) ? NULL : interp_find_fast(c);
     if (b && !b->host2 && can_run(c, b) && !k->full) {
         uint32_t key = tr_key(c);
-        (void)entry_for(c, key);
-        struct tblock *to = tr_find(b, c->st.rip, key);
+        struct tblock *to = entry_for(c, key) ? tr_find(b, c->st.rip, key) : NULL;
         if (to && !interp_must_stop(c)) {
             choose_vectors(c);
             return tr_rx(k, to->entry_mem);
@@ -342,7 +345,8 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
 {
     struct tblock *t = NULL;
 
-    uint32_t sought = ((uint32_t)(c->st.rip >> GUEST_PAGE_SHIFT) * 0x9e3779b9u ^ key) | 1;
+    uint64_t home = tr_home(c->st.rip, key);
+    uint32_t sought = ((uint32_t)(home >> GUEST_PAGE_SHIFT) * 0x9e3779b9u ^ key) | 1;
 
     if (b->sought != sought) {
         t = tr_find(b, c->st.rip, key);
@@ -362,20 +366,31 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
     return t;
 }
 
+/* A link whose guards ask for no page stays in its own. */
+static bool leads_to(const struct jit_cpu *c, const struct tr_link *l, const struct tblock *t)
+{
+    if (!l->place || !t->place)
+        return l->place == t->place && l->rip == t->rip;
+    if (!l->place_at && l->place != t->place)
+        return false;
+    return l->landing ? (l->rip & (GUEST_PAGE_SIZE - 1)) == t->rip
+                      : tr_link_rip(c->tr.cache, l) == c->st.rip;
+}
+
 /* What led here goes here directly from now on. */
-static void remember(struct jit_cpu *c, struct tblock *t, uint32_t link)
+static void remember(struct jit_cpu *c, struct tblock *t, uint32_t link, uint32_t id)
 {
     struct tr_cache *k = c->tr.cache;
 
     if (link) {
         struct tr_link *l = &k->link[link];
-        if (l->rip != t->rip || l->to == t)
+        if (l->to == t || !leads_to(c, l, t))
             return;
         tr_link_clear(c, link);
         tr_link_set(c, link, t);
         return;
     }
-    tr_jump_set(k, t);
+    tr_jump_set(k, t, c->st.rip, id);
 }
 
 /* An instruction that accesses what is not mapped directly. */
@@ -384,7 +399,7 @@ static void missed(struct jit_cpu *c, const struct tblock *t, unsigned index)
     struct insn i;
 
     icache_insn_at(c, t->src, t->off[index], &i);
-    c->block_rip = t->rip; /* for what is relative to RIP */
+    c->block_rip = tr_block_rip(c->tr.cache, t); /* for what is relative to RIP */
     uint64_t linear = c->st.gpr[R_RSP];
     if (i.flags & INSN_MEM)
         linear = insn_ea(c, &i) + (i.seg >= SEG_FS ? c->st.seg[i.seg].base : 0);
@@ -403,7 +418,7 @@ static void came_out(struct jit_cpu *c)
         bool faulted = index == DESC_PC;
         if (faulted)
             index = fault_at(k, c->tr.fault_pc)->insn;
-        c->st.rip = t->rip + t->off[index];
+        c->st.rip = tr_block_rip(k, t) + t->off[index];
         tr_x87_note(c, t, index);
         if (faulted && (t->key & TR_KEY_DIRECT))
             missed(c, t, index);
@@ -412,7 +427,9 @@ static void came_out(struct jit_cpu *c)
         c->tr.link = 0;
         c->tr.left = false;
     } else if (c->tr.link) {
-        c->st.rip = k->link[c->tr.link].rip;
+        const struct tr_link *l = &k->link[c->tr.link];
+        if (!l->landing)
+            c->st.rip = tr_link_rip(k, l);
         c->tr.left = true;
     } else {
         TR_COUNT(k->stats.exits_indirect, 1);
@@ -447,17 +464,18 @@ bool tr_run(struct jit_cpu *c, struct block *b)
         struct tlb_exec *second = tlb_exec_slot(c, next);
         if (!TLB_COVERS(second->tag, next, 1))
             return false;
-        uint32_t *number = &c->tlb_now->exec_id[tlb_exec_index(next)];
-        if (!*number)
-            *number = page_id(c, next, second, key);
+        if (!page_id(c, next, key))
+            return false;
     }
+    if (unlikely(!id))
+        return false;
     if (key & TR_KEY_DIRECT)
         direct_expected(c);
     struct tblock *t = translation(c, b, key, id);
     if (!t)
         return false;
     if (left && likely(!c->cosim))
-        remember(c, t, link);
+        remember(c, t, link, id);
     if (!__atomic_load_n(&c->tr.go, __ATOMIC_RELAXED)) {
         __atomic_store_n(&c->tr.go, 1, __ATOMIC_SEQ_CST);
         if (unlikely(interp_must_stop(c)))
@@ -484,21 +502,25 @@ bool tr_run(struct jit_cpu *c, struct block *b)
 bool tr_options_read(struct tr_options *o, struct props *p, unsigned vcpus, GError **err)
 {
     static const char *const tiers[] = {"auto", "interp", "jit", NULL};
-    static const char *const directs[] = {"off", "on", "always", NULL};
-    unsigned tier = 0, direct = 1;
+    static const char *const when[] = {"off", "on", "always", NULL};
+    static const uint64_t from[] = {UINT64_MAX, BIT64(32), 0};
+    unsigned tier = 0, direct = 1, places = 1;
     unsigned limit = MAX_OF(CODE_MIB_ALL / vcpus, 1);
     uint64_t mib = MIN_OF(128, limit);
 
-    *o = (struct tr_options){.warm = WARM, .code_bytes = mib * MiB, .direct = true};
+    *o = (struct tr_options){
+        .warm = WARM, .code_bytes = mib * MiB, .direct = true, .places_from = from[places]};
     if (!p)
         return true;
     if (!props_get_enum(p, "tier", tiers, &tier, err) || !props_get_u64(p, "tb-size", &mib, err) ||
-        !props_get_enum(p, "direct", directs, &direct, err) ||
+        !props_get_enum(p, "direct", when, &direct, err) ||
+        !props_get_enum(p, "places", when, &places, err) ||
         !props_get_bool(p, "cosim", &o->cosim, err) || !props_get_bool(p, "perf", &o->perf, err))
         return false;
     o->off = tier == 1;
     o->direct = direct > 0;
     o->direct_always = direct == 2;
+    o->places_from = from[places];
     if (tier == 2)
         o->warm = 0;
     if (mib < 1 || mib > limit)
@@ -521,6 +543,7 @@ bool tr_init(struct jit_cpu *c)
     c->tr.vec_all = c->tr.vec_basic | (f->components & XSAVE_AVX512);
     c->tr.vec_mask = c->tr.vec_basic;
     c->tr.xstate_bv = (uint32_t)f->components;
+    c->tr.places_from = set_of(c)->tr.places_from;
     c->tr.cache = tr_cache_new(c);
     if (!c->tr.cache)
         return false;

@@ -142,7 +142,7 @@ void tr_x87_settle(struct tr *t)
     if (t->x87_last < 0)
         return;
     i = t->insn[t->x87_last].i;
-    e_const(t, HR_S1, t->rip + t->insn[t->x87_last].off);
+    e_address(t, HR_S1, t->rip + t->insn[t->x87_last].off);
     e_store64(t, t->c->st.xsave + XS_FIP, HR_S1);
     e_op(t, 0x66, 0, 0, 0xc7, 0, op_abs(t->c->st.xsave + XS_FOP));
     e8(t, (uint8_t)((const struct fpu_op *)i->priv)->fop);
@@ -156,7 +156,7 @@ void tr_x87_note(struct jit_cpu *c, const struct tblock *t, unsigned index)
         const struct insn *i = &t->kept[n];
         if (i->off >= t->off[index] || !has_pointers(i))
             continue;
-        xs_put64(c, XS_FIP, t->rip + i->off);
+        xs_put64(c, XS_FIP, tr_block_rip(c->tr.cache, t) + i->off);
         xs_put16(c, XS_FOP, ((const struct fpu_op *)i->priv)->fop);
         return;
     }

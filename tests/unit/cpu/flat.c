@@ -64,7 +64,8 @@ static void flat_long_mode(struct flat *f)
         s->seg[k] = (struct x86_seg){.limit = UINT32_MAX, .sel = 0x10, .attr = 0xc093};
     s->seg[SEG_CS].attr = 0xa09b;
     s->gpr[R_RSP] = FLAT_STACK;
-    if (set_of(f->c)->tr.direct_always) { /* which is for user programs; they may use ports here */
+    if (set_of(f->c)->tr.direct_always ||
+        !set_of(f->c)->tr.places_from) { /* which is for user programs; they may use ports here */
         for (unsigned k = 0; k < SEG_COUNT; k++)
             s->seg[k].attr |= 3 << 5;
         s->rflags |= FL_IOPL;
@@ -186,6 +187,16 @@ void flat_real_mode(struct flat *f)
     s->seg[SEG_CS].attr = 0x9b;
     mmu_flush_all(f->c);
     cpu_update_mode(f->c);
+}
+
+#define AGAIN 0xa000ull /* directory pointers */
+
+void flat_map_again(struct flat *f, unsigned number, uint64_t base)
+{
+    uint64_t pdpt = AGAIN + number * GUEST_PAGE_SIZE;
+
+    le64_put(flat_ram(f) + PML4 + (base >> 39 & 511) * 8, pdpt | 7);
+    le64_put(flat_ram(f) + pdpt + (base >> 30 & 511) * 8, PD | 7);
 }
 
 void flat_map(struct flat *f, unsigned page, uint64_t phys)

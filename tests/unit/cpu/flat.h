@@ -3,7 +3,7 @@
  * The guest leaves by OUT to FLAT_EXIT_PORT.  Code is written as top-level asm in the test:
  * FLAT_CODE(name, "...") makes a blob that flat_load copies to an address.
  * Above FLAT_HOLE nothing is mapped but the pages from FLAT_WINDOW on that flat_map points
- * somewhere.  Under direct=always it is a user program. */
+ * somewhere.  Under direct=always and places=always it is a user program. */
 #ifndef TESTS_CPU_FLAT_H
 #define TESTS_CPU_FLAT_H
 
@@ -44,5 +44,7 @@ void flat_protected_mode(struct flat *f);
 void flat_real_mode(struct flat *f);
 /* Physical memory that the page'th page from FLAT_WINDOW shows (0: none); flushes. */
 void flat_map(struct flat *f, unsigned page, uint64_t phys);
+/* The first GiB once more at base, in a PML4 entry of its own; number is from 0 to 3. */
+void flat_map_again(struct flat *f, unsigned number, uint64_t base);
 
 #endif

@@ -17,15 +17,11 @@
 
 static struct flat *load(const uint8_t *code, const uint8_t *end)
 {
-    static const uint64_t also[] = {PROGRAM, LIBRARIES, NOWHERE};
     struct flat *f = flat_new();
-    uint8_t *ram = flat_ram(f);
 
-    for (unsigned k = 0; k < G_N_ELEMENTS(also); k++) {
-        uint8_t *pdpt = ram + 0xa000 + k * GUEST_PAGE_SIZE;
-        le64_put(ram + 0x1000 + (also[k] >> 39 & 511) * 8, (uint64_t)(pdpt - ram) | 7);
-        le64_put(pdpt + (also[k] >> 30 & 511) * 8, 0x3000 | 7); /* flat.c's directory */
-    }
+    flat_map_again(f, 0, PROGRAM);
+    flat_map_again(f, 1, LIBRARIES);
+    flat_map_again(f, 2, NOWHERE);
     flat_load(f, FLAT_CODE_AT, code, end);
     return f;
 }

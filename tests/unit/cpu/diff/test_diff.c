@@ -417,10 +417,12 @@ static bool host_has_avx512(void)
     return (diff_components() & XSAVE_AVX512) == XSAVE_AVX512 && __builtin_cpu_supports("avx512vl");
 }
 
-/* By the interpreter; translated; translated for memory that is mapped directly. */
+/* By the interpreter; translated; for memory that is mapped directly; for any address. */
 #define INTERP "tier=interp"
 #define JIT    "tier=jit,direct=off"
 #define DIRECT "tier=jit,direct=always"
+#define PLACES "tier=jit,direct=off,places=always"
+#define BOTH   "tier=jit,direct=always,places=always"
 
 static void test_set(enum diff_set set, bool blocks, const char *how, uint64_t count)
 {
@@ -445,7 +447,7 @@ static void test_set(enum diff_set set, bool blocks, const char *how, uint64_t c
            diff_gen_coverage(r.gen), (unsigned long long)r.different);
     g_assert_cmpuint(r.different, ==, 0);
     g_assert_cmpuint(r.lost * 1000, <=, r.done);
-    if (strcmp(how, DIRECT) == 0)
+    if (strcmp(how, DIRECT) == 0 || strcmp(how, BOTH) == 0)
         g_assert_cmpuint(diff_guest_direct_pages(r.guest), >, 0);
     diff_guest_free(r.guest);
     diff_native_free(r.native);
@@ -470,6 +472,14 @@ static void test_set(enum diff_set set, bool blocks, const char *how, uint64_t c
     static void test_direct_##NAME(void)                                                           \
     {                                                                                              \
         test_set(SET, BLOCKS, DIRECT, COUNT);                                                      \
+    }                                                                                              \
+    static void test_places_##NAME(void)                                                           \
+    {                                                                                              \
+        test_set(SET, BLOCKS, PLACES, COUNT);                                                      \
+    }                                                                                              \
+    static void test_both_##NAME(void)                                                             \
+    {                                                                                              \
+        test_set(SET, BLOCKS, BOTH, COUNT);                                                        \
     }
 SETS(TESTS)
 
@@ -496,6 +506,8 @@ int main(int argc, char **argv)
         g_test_add_func("/cpu/diff/interp/" #NAME, test_interp_##NAME);                            \
         g_test_add_func("/cpu/diff/jit/" #NAME, test_jit_##NAME);                                  \
         g_test_add_func("/cpu/diff/direct/" #NAME, test_direct_##NAME);                            \
+        g_test_add_func("/cpu/diff/places/" #NAME, test_places_##NAME);                            \
+        g_test_add_func("/cpu/diff/both/" #NAME, test_both_##NAME);                                \
     }
     SETS(ADD)
     return g_test_run();
