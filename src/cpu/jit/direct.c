@@ -21,6 +21,7 @@
 #define WAIT_PAGES   64u /* one for so many pages in the TLB: several times what mapping costs */
 #define WAIT_AGAIN   2u  /* the same for one that was mapped before */
 #define WAIT_MAX     64u
+#define WANDERED_MAX 32u  /* times that RSP is elsewhere, before it is not relied on */
 #define REFUSED_MAX  512u /* faults that no page helps, before the address space is left alone */
 /* What an address space may spend on faults: an eighth of its time, saved up to a limit. */
 #define CREDIT_SHIFT    3
@@ -40,7 +41,7 @@ struct direct {
     struct seen_at_tick {
         uint64_t cr3, flushes, ns, exits, fills;
     } tick;
-    unsigned calm, wait, refused;
+    unsigned calm, wait, refused, wandered;
     uint64_t expected;
     bool expects, unmapped; /* unmapped: the last fault was in no window */
 };
@@ -361,7 +362,7 @@ static void use(struct jit_cpu *c, uint64_t now_ns)
     s->used = ++d->activations;
     d->now = s;
     d->began_ns = d->reviewed_ns = now_ns;
-    d->refused = 0;
+    d->refused = d->wandered = 0;
     d->spent_ns = 0;
     d->expects = false;
     space_none_in_force(c);
@@ -536,6 +537,16 @@ void direct_missed(struct jit_cpu *c, uint64_t linear)
         return;
     if (space_open(d->now, linear))
         space_in_force(c, d->now);
+}
+
+void direct_stack_elsewhere(struct jit_cpu *c)
+{
+    struct space *s = c->direct->now;
+
+    if (++c->direct->wandered < WANDERED_MAX)
+        return;
+    s->stack_wanders = true;
+    space_stack_nowhere(c);
 }
 
 void direct_expect(struct jit_cpu *c, uint64_t linear)

@@ -43,6 +43,8 @@ void direct_revoke(struct jit_cpu *c, uintptr_t host);
 /* Translated code faulted at a host address (0: one that is not canonical).  True: it is mapped
  * now; false: the instruction is the interpreter's. */
 bool direct_fault(struct jit_cpu *c, uintptr_t host, bool write);
+/* User code runs with RSP not where translated code relies on it to be. */
+void direct_stack_elsewhere(struct jit_cpu *c);
 /* The interpreter is about to run an instruction that faulted at linear. */
 void direct_missed(struct jit_cpu *c, uint64_t linear);
 /* The guest's page-fault handler is going to bring the page. */

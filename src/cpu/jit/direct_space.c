@@ -78,6 +78,29 @@ static void gs_set(uint64_t base)
 #define NO_GS    0xffff800000000000u
 #define NO_STACK BIT64(47)
 
+void space_stack_nowhere(struct jit_cpu *c)
+{
+    c->tr.stack_class = DIRECT_CLASSES;
+    c->tr.stack_chunk = UINT32_MAX;
+    memset(c->tr.elsewhere, 1, sizeof(c->tr.elsewhere));
+}
+
+/* Where RSP is now translated code may rely on it to be, if that is where one of the classes is. */
+static void stack_here(struct jit_cpu *c, const struct space *s)
+{
+    uint64_t chunk = c->st.gpr[R_RSP] >> DIRECT_CHUNK_SHIFT;
+
+    if (s->stack_wanders)
+        return;
+    for (unsigned k = 0; k < DIRECT_CLASSES; k++) {
+        if (s->chunk[k] == ABSENT || s->chunk[k] != chunk)
+            continue;
+        c->tr.stack_class = (uint8_t)k;
+        c->tr.stack_chunk = (uint32_t)chunk;
+        c->tr.elsewhere[chunk] = 0;
+    }
+}
+
 void space_none_in_force(struct jit_cpu *c)
 {
     for (unsigned n = 0; n < DIRECT_CHUNKS; n++)
@@ -85,6 +108,7 @@ void space_none_in_force(struct jit_cpu *c)
     memset(c->tr.chunk, 0x7f, sizeof(c->tr.chunk));
     c->tr.classes = 0;
     c->tr.stack_delta = NO_STACK;
+    space_stack_nowhere(c);
     tr_places_moved(c);
     gs_set(NO_GS);
 }
@@ -111,8 +135,11 @@ void space_in_force(struct jit_cpu *c, const struct space *s)
         c->tr.delta[w->linear >> DIRECT_CHUNK_SHIFT] = (uint64_t)(uintptr_t)w->base - w->linear;
     }
     tr_places_moved(c);
-    if (gs_works())
+    if (gs_works()) {
         classes_of(c, s);
+        if (c->tr.stack_class == DIRECT_CLASSES)
+            stack_here(c, s);
+    }
 }
 
 struct window *space_window(struct space *s, uint64_t linear)
@@ -226,4 +253,5 @@ void space_empty(struct space *s)
     windows_close(s);
     memset(s->bucket, 0, sizeof(s->bucket));
     s->groups = s->maps = 0;
+    s->stack_wanders = false;
 }

@@ -32,6 +32,7 @@ struct space {
     struct window window[WINDOWS];
     unsigned windows, maps, groups;
     bool low;                      /* the program is in the lowest chunk */
+    bool stack_wanders;            /* RSP is here and there: it is not relied on */
     bool has_gs;                   /* there is a window at distance gs */
     uint64_t gs;                   /* of all that stand in chunk, but DIRECT_STACK's */
     uint8_t chunk[DIRECT_CLASSES]; /* by class: which one has such a window */
@@ -63,5 +64,6 @@ void space_empty(struct space *s); /* no pages, no windows */
 /* What translated code finds in tr.delta, tr.chunk and GS.base. */
 void space_in_force(struct jit_cpu *c, const struct space *s); /* after: */
 void space_none_in_force(struct jit_cpu *c);
+void space_stack_nowhere(struct jit_cpu *c); /* RSP is not relied on */
 
 #endif

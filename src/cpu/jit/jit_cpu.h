@@ -185,6 +185,11 @@ struct tr_state {
     uint8_t chunk[DIRECT_CLASSES]; /* bits 47:40; of absent ones what cannot do harm */
     uint8_t classes;               /* bits: those that are there */
     uint64_t stack_delta;          /* of DIRECT_STACK; that of the others is GS.base */
+    /* Where translated code relies on RSP to be: the class, or DIRECT_CLASSES: nowhere; its chunk,
+     * and by chunk whether it is another one. */
+    uint8_t stack_class;
+    uint32_t stack_chunk;
+    uint8_t elsewhere[256];
     struct tr_cache *cache;
     uint32_t key[TLB_CONTEXTS]; /* of the code that last ran in a context */
     uint64_t places_from;       /* see tr_moves() */

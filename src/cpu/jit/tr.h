@@ -158,6 +158,7 @@ struct tr_insn {
 struct tr_link {
     uint64_t rip;   /* target, from the place's base */
     uint16_t place; /* of the block, 0: it stays where it is */
+    uint8_t form;   /* of the block: TR_KEY_FORM() */
     bool landing;   /* the target's address is in S0 */
     uint32_t
         place_at; /* cross-page with a place: offset of the disp32 of the target's minus, or 0 */
@@ -226,6 +227,7 @@ struct tr {
     uint8_t ctx;
     bool code64;
     bool direct;         /* memory is where direct.h says: no TLB */
+    uint8_t stack;       /* then: the class of RSP's chunk, or DIRECT_CLASSES: not known */
     bool plain;          /* by its table, nothing expected (tr_direct.c) */
     struct opnd operand; /* in direct memory, for op_memory() */
     struct tr_known known[16];
@@ -320,6 +322,10 @@ void tr_direct_linear(struct tr *t); /* S0 = linear */
 bool tr_direct_group(struct tr *t, const struct insn *i, int32_t disp, struct tr_ool **o);
 void tr_direct_after(struct tr *t,
                      unsigned from); /* t->in is emitted, aside of it number from on */
+/* RSP stays where it is relied on to be: asked at the block's begin, where that is needed; and
+ * behind t->in when it has set RSP. */
+void tr_direct_begin(struct tr *t);
+void tr_direct_check_stack(struct tr *t);
 
 /* ---- tr_int.c, tr_flow.c, tr_vec.c ---- */
 void tr_int(struct tr *t);
@@ -497,6 +503,22 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);
 /* ---- tr_run.c ---- */
 #define TR_KEY_DIRECT (1u << 20)
 #define TR_KEY_MOVES  (1u << 21) /* code that runs at any address */
+#define TR_KEY_STACK(class)                                                                        \
+    ((uint32_t)(class) << 22) /* with DIRECT: where RSP is relied on to be */
+#define TR_KEY_FORM(key)     ((key) >> 20)
+#define TR_KEY_STACK_OF(key) ((key) >> 22 & 7)
+/* Is RSP where code for directly mapped memory relies on it to be? */
+static inline bool tr_stack_there(const struct jit_cpu *c)
+{
+    return c->st.gpr[R_RSP] >> DIRECT_CHUNK_SHIFT == c->tr.stack_chunk ||
+           c->tr.stack_class == DIRECT_CLASSES;
+}
+static inline uint32_t tr_key_direct(const struct jit_cpu *c)
+{
+    if (!c->tr.direct || c->tlb_ctx != TLB_CTX_USER || c->mode != MODE_LONG64 || !tr_stack_there(c))
+        return 0;
+    return TR_KEY_DIRECT | TR_KEY_STACK(c->tr.stack_class);
+}
 /* User programs above 4 GiB are position-independent: the next process has them elsewhere. */
 static inline bool tr_moves(const struct jit_cpu *c)
 {
@@ -513,8 +535,7 @@ static inline uint32_t tr_key(const struct jit_cpu *c)
     return c->mode_key | (uint32_t)c->tlb_ctx << 8 | (uint32_t)c->units << 12 |
            (uint32_t)(c->cpl == 0) << 17 | (c->st.cr4 & CR4_SMAP ? 1u << 18 : 0) |
            (c->st.cr4 & CR4_TSD ? 1u << 19 : 0) | (tr_moves(c) ? TR_KEY_MOVES : 0) |
-           (c->tr.direct && c->tlb_ctx == TLB_CTX_USER && c->mode == MODE_LONG64 ? TR_KEY_DIRECT
-                                                                                 : 0);
+           tr_key_direct(c);
 }
 struct props;
 /* p may be NULL: the defaults. */

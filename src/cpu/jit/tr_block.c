@@ -240,6 +240,8 @@ void tr_emit_insn(struct tr *t)
     emitted(t, ools);
     if (t->direct && !t->plain)
         tr_direct_after(t, ools);
+    if (t->stack < DIRECT_CLASSES)
+        tr_direct_check_stack(t);
 }
 
 static void emit_aside(struct tr *t)
@@ -419,6 +421,7 @@ static void begin(struct tr *t, struct jit_cpu *c, struct block *b, uint32_t key
     t->place = key & TR_KEY_MOVES ? c->tlb_now->exec_place[tlb_exec_index(c->st.rip)] : 0;
     t->code64 = c->mode == MODE_LONG64;
     t->direct = key & TR_KEY_DIRECT;
+    t->stack = t->direct ? TR_KEY_STACK_OF(key) : DIRECT_CLASSES;
     t->ool = aside;
     t->x87_last = -1;
 }
@@ -444,6 +447,8 @@ struct tblock *tr_translate(struct jit_cpu *c, struct block *b, uint32_t key, ui
     if (b->host2)
         check_second_page(&t);
     const uint8_t *saved = save_first(&t);
+    if (t.stack < DIRECT_CLASSES)
+        tr_direct_begin(&t);
     for (unsigned n = 0; n < t.count; n++) {
         t.in = &t.insn[n];
         unsigned last = tr_group(&t, n);

@@ -126,10 +126,11 @@ static void stack_at(struct tr *t, unsigned reg, int32_t disp)
 /* [reg + disp], where reg holds guest register `guest` (or 16: an address); false: by the table. */
 static bool by_class(struct tr *t, unsigned guest, unsigned reg, int32_t disp)
 {
-    unsigned class = expected(t, guest);
+    bool stack = guest == R_RSP && t->stack < DIRECT_CLASSES;
+    unsigned class = stack ? t->stack : expected(t, guest);
     struct tr_ool *o;
 
-    if (class == NONE || !sure(t, guest, reg, class, &o))
+    if (class == NONE || (!stack && !sure(t, guest, reg, class, &o)))
         return false;
     t->operand = (struct opnd){.kind = OP_AT, .reg = (uint8_t)reg, .disp = disp, .gs = true};
     if (class != DIRECT_STACK)
@@ -205,8 +206,9 @@ void tr_direct_stack(struct tr *t, unsigned base, int32_t disp)
 bool tr_direct_group(struct tr *t, const struct insn *i, int32_t disp, struct tr_ool **o)
 {
     bool indexed = i->index != NOREG;
-    unsigned class = expected(t, indexed ? 16 : i->base);
-    bool can = class != NONE && (may_ask(t) || (!indexed && t->known[i->base].class));
+    bool stack = !indexed && i->base == R_RSP && t->stack < DIRECT_CLASSES;
+    unsigned class = stack ? t->stack : expected(t, indexed ? 16 : i->base);
+    bool can = stack || (class != NONE && (may_ask(t) || (!indexed && t->known[i->base].class)));
     unsigned reg = HR_S0;
 
     *o = NULL;
@@ -218,7 +220,7 @@ bool tr_direct_group(struct tr *t, const struct insn *i, int32_t disp, struct tr
     } else {
         reg = e_get(t, hreg(i->base), HR_S0);
     }
-    if (!can || !sure(t, indexed ? 16 : i->base, reg, class, o))
+    if (!can || (!stack && !sure(t, indexed ? 16 : i->base, reg, class, o)))
         by_table(t, reg, disp);
     else if (class == DIRECT_STACK)
         stack_at(t, reg, disp);
@@ -244,6 +246,94 @@ static bool drifts(const struct tr_insn *d, unsigned *guest)
     return d->op.kind == TK_MODRM && !d->vex && d->map == 0 && !(d->i->flags & INSN_MEM) &&
            (d->opcode == 0x81 || d->opcode == 0x83) && (n == 0 || n == 5) &&
            d->i->imm > -DRIFT_MAX && d->i->imm < DRIFT_MAX;
+}
+
+/* ---- the stack pointer ---- */
+
+/* Code for a stack in a certain chunk asks nothing where it uses RSP.  It is entered with RSP there
+ * only (tr_key), and leaves when something else than a small constant changes it and it is not
+ * there any more.  Constants add up, but not far: a block that moves RSP by some has an access by
+ * it, too, which faults outside of the window, or asks at its begin.  So between two looks are two
+ * blocks at most, 80 steps of DRIFT_MAX, a fraction of a window's guard. */
+
+#define ACCESS_MAX (1 << 20) /* displacement of an access that says where RSP is */
+
+static bool moves_stack(const struct tr_insn *d)
+{
+    unsigned guest;
+
+    return drifts(d, &guest) && guest == R_RSP;
+}
+
+static bool accesses_stack(const struct tr_insn *d)
+{
+    const struct insn *i = d->i;
+
+    switch (d->op.kind) {
+    case TK_PUSH_R:
+    case TK_PUSH_I:
+    case TK_PUSH_M:
+    case TK_POP_R:
+    case TK_CALL:
+    case TK_CALL_M:
+    case TK_RET:
+        return true;
+    case TK_MODRM:
+        return (i->flags & INSN_MEM) && i->base == R_RSP && i->index == NOREG && i->seg < SEG_FS &&
+               i->addrsize == 8 && i->disp > -ACCESS_MAX && i->disp < ACCESS_MAX;
+    default:
+        return false;
+    }
+}
+
+static void stack_is_elsewhere(struct tr *t, struct tr_ool *o)
+{
+    if (o->flag)
+        e_flags_save(t);
+    e_address(t, HR_S0, o->rip);
+    e_jmp(t, glue(t, t->cache->glue.exit_indirect));
+}
+
+/* Leaves for rip when RSP is not in its chunk.  Clobbers S1; flags stay. */
+static void ask_for_stack(struct tr *t, uint64_t rip)
+{
+    struct tr_ool *o = tr_ool(t, stack_is_elsewhere);
+
+    o->flag = t->flags == TR_HOST;
+    o->rip = rip;
+    e_s1_chunk(t, HR_SP);
+    e8(t, 0x0f), e8(t, 0xb6), e8(t, 0xc9); /* movzx ecx, cl */
+    e8(t, 0x0f), e8(t, 0xb6), e8(t, 0x89); /* movzx ecx, byte [rcx + ...] */
+    e32(t, low32(t->c->tr.elsewhere));
+    uint8_t *there = e_jcc8(t, J8_JRCXZ);
+    o->from[0] = e_jmp(t, t->p);
+    e_here8(t, there);
+}
+
+void tr_direct_begin(struct tr *t)
+{
+    bool moves = false;
+
+    for (unsigned k = 0; k < t->count; k++) {
+        if (accesses_stack(&t->insn[k]))
+            return;
+        moves |= moves_stack(&t->insn[k]);
+    }
+    if (moves)
+        ask_for_stack(t, t->rip);
+}
+
+void tr_direct_check_stack(struct tr *t)
+{
+    const struct tr_insn *d = t->in;
+    bool by_c = d->op.kind == TK_INTERP || d->op.kind == TK_SYSTEM; /* which asks itself */
+    bool pop = d->op.kind == TK_POP_R && opcode_reg(d) == R_RSP;
+
+    if (!(tr_writes(d) >> R_RSP & 1) || by_c || tr_is_flow(d) || moves_stack(d) ||
+        (accesses_stack(d) && d->op.kind != TK_MODRM && !pop))
+        return;
+    tr_x87_settle(t);
+    ask_for_stack(t, tr_next_rip(t));
 }
 
 /* What was put aside for t->in comes back behind it; a group's comes back behind the group. */

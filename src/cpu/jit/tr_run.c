@@ -270,6 +270,8 @@ static uint32_t page_id(struct jit_cpu *c, uint64_t linear, uint32_t key)
 static uint32_t entry_for(struct jit_cpu *c, uint32_t key)
 {
     if ((c->tr.key[c->tlb_ctx] ^ key) & ~TR_KEY_MOVES) {
+        if (c->tr.direct && c->tlb_ctx == TLB_CTX_USER && !tr_stack_there(c))
+            direct_stack_elsewhere(c);
         mmu_flush_exec_ids(c, c->tlb_ctx);
         c->tr.key[c->tlb_ctx] = key;
     }
@@ -336,7 +338,8 @@ static unsigned runs_before(struct jit_cpu *c, struct block *b, uint32_t key)
 
     if (!b->tr)
         return k->warm;
-    if (k->stats.direct_spaces && tr_find(b, c->st.rip, key ^ TR_KEY_DIRECT))
+    if (k->stats.direct_spaces && (key & TR_KEY_DIRECT) &&
+        tr_find(b, c->st.rip, key & ~(TR_KEY_DIRECT | TR_KEY_STACK(7))))
         return 0;
     return k->warm * 8;
 }
@@ -369,6 +372,8 @@ static struct tblock *translation(struct jit_cpu *c, struct block *b, uint32_t k
 /* A link whose guards ask for no page stays in its own. */
 static bool leads_to(const struct jit_cpu *c, const struct tr_link *l, const struct tblock *t)
 {
+    if (l->form != TR_KEY_FORM(t->key))
+        return false;
     if (!l->place || !t->place)
         return l->place == t->place && l->rip == t->rip;
     if (!l->place_at && l->place != t->place)

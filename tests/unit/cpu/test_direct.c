@@ -390,6 +390,163 @@ static void test_translations_of_another_kind_of_program(void)
     ends_mapped(f);
 }
 
+/* ---- the stack pointer ---- */
+
+/* Each sets RSP to rbx, does something there, and comes back; with flags that matter meanwhile. */
+FLAT_CODE(by_mov, "movq %rsp, %rbp\n\t"
+                  "cmpq $1, %rsi\n\t"
+                  "movq %rbx, %rsp\n\t"
+                  "pushq %rsi\n\t"
+                  "popq %rax\n\t"
+                  "sbbq $0, %rax\n\t"
+                  "leaq (%rbp), %rsp\n\t"
+                  "pushq %rax\n\t"
+                  "popq %rdx\n\t" FLAT_EXIT);
+FLAT_CODE(by_pop, "movq %rsp, %rbp\n\t"
+                  "pushq %rbx\n\t"
+                  "popq %rsp\n\t"
+                  "call 1f\n\t"
+                  "xchgq %rbp, %rsp\n\t"
+                  "pushq %rax\n\t"
+                  "popq %rdx\n\t" FLAT_EXIT "1: leaq (%rsi), %rax\n\t"
+                  "ret\n\t");
+FLAT_CODE(by_leave, "movq %rsp, %r8\n\t"
+                    "leaq -8(%rbx), %rbp\n\t"
+                    "leave\n\t"
+                    "movq %rsi, -16(%rsp)\n\t"
+                    "addq $-16, %rsp\n\t"
+                    "popq %rax\n\t"
+                    "subq %rsp, %r8\n\t"
+                    "addq %r8, %rsp\n\t"
+                    "movq %rsp, %rbp\n\t"
+                    "pushq %rax\n\t"
+                    "popq %rdx\n\t" FLAT_EXIT);
+
+static void to_and_fro(struct flat *f, const uint8_t *code, const uint8_t *end, uint64_t at)
+{
+    static const uint64_t chunk[] = {0, PROGRAM, LIBRARIES, NOWHERE};
+
+    flat_load(f, FLAT_CODE_AT, code, end);
+    for (unsigned k = 0; k < 64; k++) {
+        uint64_t home = chunk[k / 16] + FLAT_STACK;
+        GPR(f, R_RBX) = chunk[k % 4] + FLAT_DATA + 0x100;
+        GPR(f, R_RSP) = home;
+        GPR(f, R_RSI) = 1000 + k;
+        run_from(f, at + FLAT_CODE_AT);
+        g_assert_cmpuint(GPR(f, R_RAX), ==, 1000 + k);
+        g_assert_cmpuint(GPR(f, R_RDX), ==, 1000 + k);
+        g_assert_cmphex(GPR(f, R_RSP), ==, home);
+    }
+}
+
+static void test_a_stack_pointer_that_goes_elsewhere(void)
+{
+    static const uint64_t at[] = {0, PROGRAM, LIBRARIES};
+
+    for (unsigned k = 0; k < G_N_ELEMENTS(at); k++) {
+        for (unsigned n = 0; n < 3; n++) {
+            struct flat *f = load(look, look_end);
+            to_and_fro(f, by_mov, by_mov_end, at[(k + n) % 3]);
+            ends_mapped(f);
+            f = load(look, look_end);
+            to_and_fro(f, by_pop, by_pop_end, at[(k + n) % 3]);
+            ends_mapped(f);
+            f = load(look, look_end);
+            to_and_fro(f, by_leave, by_leave_end, at[(k + n) % 3]);
+            ends_mapped(f);
+        }
+    }
+}
+
+/* Small steps, without an access, to where the host's memory would be. */
+FLAT_CODE(steps_sub, "popq %rax\n\t"
+                     "pushq %rax\n\t"
+                     "jmp 1f\n"
+                     "1: subq $0xff000, %rsp\n\t"
+                     "decl %ecx\n\t"
+                     "jnz 1b\n\t"
+                     "popq %rax\n\t" FLAT_EXIT);
+FLAT_CODE(steps_lea, "popq %rax\n\t"
+                     "pushq %rax\n\t"
+                     "jmp 1f\n"
+                     "1: leaq -0xff000(%rsp), %rsp\n\t"
+                     "decl %ecx\n\t"
+                     "jnz 1b\n\t"
+                     "popq %rax\n\t" FLAT_EXIT);
+
+/* Where the host's memory would be, were it by the distance of the stack's chunk. */
+static uint64_t host_from_stack(struct flat *f)
+{
+    return (uint64_t)(uintptr_t)&secret - flat_cpu(f)->tr.delta[LIBRARIES >> 40];
+}
+
+static void walk_to_the_host(const uint8_t *code, const uint8_t *end)
+{
+    struct flat *f = load(code, end);
+    uint64_t rsp = LIBRARIES + FLAT_STACK;
+
+    for (unsigned k = 0; k < 5; k++) { /* now it is mapped, and translated */
+        GPR(f, R_RSP) = rsp;
+        GPR(f, R_RCX) = 1;
+        fault_at(f, 0);
+    }
+    uint64_t target = host_from_stack(f);
+    if (is_direct(f) && target < rsp) {
+        uint64_t steps = (rsp - target) / 0xff000;
+        GPR(f, R_RSP) = target + steps * 0xff000;
+        if (GPR(f, R_RSP) < LIBRARIES) /* by whole steps from the stack's own pages */
+            GPR(f, R_RSP) = target + ++steps * 0xff000;
+        GPR(f, R_RCX) = steps;
+        flat_cpu(f)->st.rip = FLAT_CODE_AT + 4; /* the loop */
+        flat_cpu(f)->vcpu->exit_request = 0;
+        g_assert_cmpint(interp_run_to_fault(flat_cpu(f)), ==, EX_PF);
+        g_assert_cmphex(flat_cpu(f)->st.cr2, ==, target);
+    }
+    flat_free(f);
+}
+
+static void test_small_steps_of_the_stack_pointer(void)
+{
+    walk_to_the_host(steps_sub, steps_sub_end);
+    walk_to_the_host(steps_lea, steps_lea_end);
+}
+
+/* Then a pop, which faults. */
+#define FAR(name, text) FLAT_CODE(name, text "popq %rax\n\t" FLAT_EXIT)
+FAR(far_mov, "movq %rbx, %rsp\n\t");
+FAR(far_lea, "leaq (%rbx), %rsp\n\t");
+FAR(far_add, "subq %rsp, %rbx\n\taddq %rbx, %rsp\n\t");
+FAR(far_pop, "pushq %rbx\n\tpopq %rsp\n\t");
+FAR(far_load, "movq %rbx, -8(%rsp)\n\tmovq -8(%rsp), %rsp\n\t");
+FAR(far_xchg, "xchgq %rbx, %rsp\n\t");
+FAR(far_cmov, "cmpq %rbx, %rbx\n\tcmove %rbx, %rsp\n\t");
+
+static void jump_to_the_host(const uint8_t *code, const uint8_t *end)
+{
+    struct flat *f = load(code, end);
+    uint64_t target = LIBRARIES + FLAT_DATA;
+
+    for (unsigned k = 0; k < 8; k++) {
+        GPR(f, R_RSP) = LIBRARIES + FLAT_STACK;
+        int vector = fault_at(f, target);
+        g_assert_cmpint(vector, ==, target == LIBRARIES + FLAT_DATA ? -1 : EX_PF);
+        if (k == 3 && is_direct(f))
+            target = host_from_stack(f);
+    }
+    flat_free(f);
+}
+
+static void test_a_stack_pointer_that_would_lead_to_the_host(void)
+{
+    jump_to_the_host(far_mov, far_mov_end);
+    jump_to_the_host(far_lea, far_lea_end);
+    jump_to_the_host(far_add, far_add_end);
+    jump_to_the_host(far_pop, far_pop_end);
+    jump_to_the_host(far_load, far_load_end);
+    jump_to_the_host(far_xchg, far_xchg_end);
+    jump_to_the_host(far_cmov, far_cmov_end);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -404,5 +561,8 @@ int main(int argc, char **argv)
     TEST(no_address_leads_to_the_host);
     TEST(frames_that_are_not_there);
     TEST(translations_of_another_kind_of_program);
+    TEST(a_stack_pointer_that_goes_elsewhere);
+    TEST(small_steps_of_the_stack_pointer);
+    TEST(a_stack_pointer_that_would_lead_to_the_host);
     return g_test_run();
 }
