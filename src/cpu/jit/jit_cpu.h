@@ -111,7 +111,7 @@ struct tlb_exec {
 };
 #define TLB_BITS      16
 #define TLB_SIZE      (1u << TLB_BITS)
-#define TLB_EXEC_BITS 13
+#define TLB_EXEC_BITS 16
 #define TLB_EXEC_SIZE (1u << TLB_EXEC_BITS)
 #define TLB_CONTEXTS  4          /* see mmu.c; c->tlb_ctx says which */
 #define TLB_WRITERS   (1u << 18) /* host pages that are told apart, see mmu.c */

@@ -202,13 +202,14 @@ struct tblock {
 void tr_scan(const struct jit_cpu *c, const struct insn *i, struct tr_insn *out);
 
 /* ---- one translation ---- */
-enum opnd_kind { OP_REG, OP_AT, OP_ABS };
+enum opnd_kind { OP_REG, OP_AT, OP_ABS, OP_NEAR /* the same from RIP, a byte less */ };
 struct opnd {
     enum opnd_kind kind;
     uint8_t reg;
-    bool wide; /* OP_AT: four bytes of displacement (EVEX would scale one) */
-    bool gs;   /* OP_AT: behind a GS prefix */
-    bool s0;   /* OP_AT: S0 is added */
+    bool wide;      /* OP_AT: four bytes of displacement (EVEX would scale one) */
+    bool gs;        /* OP_AT: behind a GS prefix */
+    bool s0;        /* OP_AT: S0 is added */
+    uint8_t behind; /* OP_NEAR: bytes of the immediate */
     int32_t disp;
     uint32_t abs;
 };
@@ -357,9 +358,9 @@ void tr_evex_prefix(struct tr *t, const struct tr_insn *d, unsigned reg, unsigne
 /* The last x87 instruction's pointers: emitted; or noted when a block stops before index. */
 void tr_x87_settle(struct tr *t);
 void tr_x87_note(struct jit_cpu *c, const struct tblock *t, unsigned index);
-/* S1 = 0 when the page that many bytes from the block's own is where the place says whose minus is
- * to stand in the disp32 that is returned.  Clobbers S0; flags stay. */
-uint8_t *tr_expect_place(struct tr *t, int32_t page);
+/* S1 = 0 when the page that many bytes from the block's own is where the place says whose minus
+ * tr_name_minus() names at what is returned.  Clobbers S0; flags stay. */
+uint32_t tr_expect_place(struct tr *t, int32_t page);
 /* Leaves to a known address; poll: where translated code may be asked to come out. */
 void tr_leave_to(struct tr *t, uint64_t rip, bool poll, bool check);
 /* S0 = target address; flags are in c->fl. */
@@ -446,6 +447,7 @@ struct tblock *tr_by_pc(const struct tr_cache *k, uint64_t pc);
 uint32_t tr_link_new(struct tr_cache *k, uint64_t rip, bool from_mem);
 void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to);
 void tr_link_clear(struct jit_cpu *c, uint32_t n);
+void tr_name_minus(struct tr_cache *k, uint32_t at, unsigned place);
 static inline unsigned tr_jump_index(uint64_t rip)
 {
     return ((uint32_t)rip >> 9 ^ (uint32_t)rip) & (TR_JUMPS - 1);

@@ -363,8 +363,8 @@ static void check_second_page(struct tr *t)
 
     o->flag = t->flags == TR_HOST;
     if (t->place) {
-        uint8_t *at = tr_expect_place(t, GUEST_PAGE_SIZE);
-        patch32(at, low32(&t->cache->place[x->exec_place[slot]].minus));
+        uint32_t at = tr_expect_place(t, GUEST_PAGE_SIZE);
+        tr_name_minus(t->cache, at, x->exec_place[slot]);
     } else {
         e_load32(t, HR_S1, &x->exec_id[slot]);
         e8(t, 0x8d), e8(t, 0x89), e32(t, 0u - x->exec_id[slot]); /* lea ecx, [rcx - id] */

@@ -469,6 +469,12 @@ static void link_to_stub(struct tr_cache *k, struct tr_link *l)
     l->to = NULL;
 }
 
+/* The instruction whose disp32 is at `at`, its last bytes, looks at a place's minus. */
+void tr_name_minus(struct tr_cache *k, uint32_t at, unsigned place)
+{
+    patch32(k->rw + at, low32(&k->place[place].minus) - (uint32_t)tr_rx(k, at + 4));
+}
+
 void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to)
 {
     struct tr_cache *k = c->tr.cache;
@@ -479,7 +485,7 @@ void tr_link_set(struct jit_cpu *c, uint32_t n, struct tblock *to)
     if (l->id_at)
         patch32(k->rw + l->id_at, l->id_negated ? 0u - to->id : to->id);
     if (l->place_at)
-        patch32(k->rw + l->place_at, low32(&k->place[to->place].minus));
+        tr_name_minus(k, l->place_at, to->place);
     l->falls = comes_next(k, l, to);
     if (l->falls)
         nops(k->rw + l->site - 1, to->code - (l->site - 1));

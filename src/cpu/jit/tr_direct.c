@@ -89,7 +89,7 @@ static struct tr_ool *ask(struct tr *t, unsigned reg, unsigned class)
     o->group.x87_known = t->x87_known;
     o->group.x87_last = t->x87_last;
     e_s1_chunk(t, reg);
-    e_op(t, 0, 0, 0, 0x3a, HR_S1, op_abs(&t->c->tr.chunk[class])); /* cmp cl, [chunk] */
+    e_op(t, 0, 0, 0, 0x3a, HR_S1, op_near(&t->c->tr.chunk[class], 0)); /* cmp cl, [chunk] */
     o->from[0] = e_jcc(t, CC_NE, t->p);
     return o;
 }

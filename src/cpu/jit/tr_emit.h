@@ -52,6 +52,11 @@ static inline struct opnd op_abs(const volatile void *p)
 {
     return (struct opnd){.kind = OP_ABS, .abs = low32(p)};
 }
+/* For an instruction with that many bytes of immediate. */
+static inline struct opnd op_near(const volatile void *p, uint8_t behind)
+{
+    return (struct opnd){.kind = OP_NEAR, .abs = low32(p), .behind = behind};
+}
 static inline struct opnd op_gpr(struct tr *t, unsigned guest)
 {
     return op_abs(&t->c->st.gpr[guest]);
@@ -90,11 +95,15 @@ static inline void e_modrm(struct tr *t, unsigned reg, struct opnd rm)
         e8(t, 0x25);
         e32(t, rm.abs);
         return;
+    case OP_NEAR:
+        e8(t, reg | 5);
+        e32(t, rm.abs - (uint32_t)tr_rx(t->cache, (uint32_t)(t->p + 4 - t->cache->rw)) - rm.behind);
+        return;
     }
 }
 static inline unsigned rex_b(struct opnd rm)
 {
-    return rm.kind == OP_ABS ? 0 : rm.reg >> 3;
+    return rm.kind == OP_ABS || rm.kind == OP_NEAR ? 0 : rm.reg >> 3;
 }
 /* The prefix an operand needs, before all others. */
 static inline void e_segment(struct tr *t, struct opnd rm)
@@ -129,19 +138,19 @@ static inline void e_op(struct tr *t, uint8_t pfx, unsigned how, unsigned map, u
 
 static inline void e_load64(struct tr *t, unsigned reg, const volatile void *p)
 {
-    e_op(t, 0, E_W, 0, 0x8b, reg, op_abs(p));
+    e_op(t, 0, E_W, 0, 0x8b, reg, op_near(p, 0));
 }
 static inline void e_load32(struct tr *t, unsigned reg, const volatile void *p)
 {
-    e_op(t, 0, 0, 0, 0x8b, reg, op_abs(p));
+    e_op(t, 0, 0, 0, 0x8b, reg, op_near(p, 0));
 }
 static inline void e_store64(struct tr *t, const volatile void *p, unsigned reg)
 {
-    e_op(t, 0, E_W, 0, 0x89, reg, op_abs(p));
+    e_op(t, 0, E_W, 0, 0x89, reg, op_near(p, 0));
 }
 static inline void e_store32(struct tr *t, const volatile void *p, unsigned reg)
 {
-    e_op(t, 0, 0, 0, 0x89, reg, op_abs(p));
+    e_op(t, 0, 0, 0, 0x89, reg, op_near(p, 0));
 }
 static inline void e_mov(struct tr *t, unsigned to, unsigned from)
 {
@@ -249,7 +258,7 @@ static inline void e_at_s1(struct tr *t, uint8_t opcode, unsigned reg, uint32_t 
 }
 static inline void e_store_const32(struct tr *t, const volatile void *p, uint32_t v)
 {
-    e_op(t, 0, 0, 0, 0xc7, 0, op_abs(p));
+    e_op(t, 0, 0, 0, 0xc7, 0, op_near(p, 4));
     e32(t, v);
 }
 
@@ -314,15 +323,15 @@ static inline void e_flags_save(struct tr *t)
     e_mov(t, HR_S1, HR_RAX);
     e8(t, 0x9f);                           /* lahf */
     e8(t, 0x0f), e8(t, 0x90), e8(t, 0xc0); /* seto al */
-    e_op(t, 0x66, 0, 0, 0x89, HR_RAX, op_abs(&t->c->fl));
+    e_op(t, 0x66, 0, 0, 0x89, HR_RAX, op_near(&t->c->fl, 0));
     e_mov(t, HR_RAX, HR_S1);
 }
 static inline void e_flags_load(struct tr *t)
 {
     e_mov(t, HR_S1, HR_RAX);
-    e_op(t, 0, 0, 1, 0xb7, HR_RAX, op_abs(&t->c->fl)); /* movzx eax, word */
-    e8(t, 0x04), e8(t, 0x7f);                          /* add al, 0x7f */
-    e8(t, 0x9e);                                       /* sahf */
+    e_op(t, 0, 0, 1, 0xb7, HR_RAX, op_near(&t->c->fl, 0)); /* movzx eax, word */
+    e8(t, 0x04), e8(t, 0x7f);                              /* add al, 0x7f */
+    e8(t, 0x9e);                                           /* sahf */
     e_mov(t, HR_RAX, HR_S1);
 }
 

@@ -37,17 +37,17 @@ static void expect_page(struct tr *t, struct tr_link *l, bool negated)
     e32(t, negated ? 1 : UINT32_MAX);
 }
 
-/* mov reg, [minus of a place]: returns the disp32 */
-static uint8_t *load_minus(struct tr *t, unsigned reg)
+/* The disp32 of a place's minus has just been emitted. */
+static uint32_t minus_at(const struct tr *t)
 {
-    e_load64(t, reg, &t->cache->place[0].minus);
-    return t->p - 4;
+    return (uint32_t)(t->p - 4 - t->cache->rw);
 }
 
-uint8_t *tr_expect_place(struct tr *t, int32_t page)
+uint32_t tr_expect_place(struct tr *t, int32_t page)
 {
     e_load64(t, HR_S1, &t->cache->place[t->place].base);
-    uint8_t *at = load_minus(t, HR_S0);
+    e_load64(t, HR_S0, &t->cache->place[0].minus);
+    uint32_t at = minus_at(t);
     e_lea(t, true, HR_S1, HR_S1, HR_S0, 0, page);
     return at;
 }
@@ -60,14 +60,13 @@ static int64_t page_distance(const struct tr_link *l)
 /* The same for code that runs anywhere: where the target's page is from the block's own. */
 static void place_guards(struct tr *t, struct tr_ool *o, struct tr_link *l, bool poll)
 {
-    uint8_t *polled = NULL, *ok, *at;
+    uint8_t *polled = NULL, *ok;
 
     if (poll) {
         e_load32(t, HR_S1, &t->c->tr.go);
         polled = e_jcc8(t, J8_JRCXZ);
     }
-    at = tr_expect_place(t, (int32_t)page_distance(l));
-    l->place_at = (uint32_t)(at - t->cache->rw);
+    l->place_at = tr_expect_place(t, (int32_t)page_distance(l));
     ok = e_jcc8(t, J8_JRCXZ);
     if (polled)
         e_here8(t, polled);
@@ -87,11 +86,11 @@ static void guards(struct tr *t, struct tr_ool *o, struct tr_link *l, bool poll,
     }
     if (t->flags == TR_MEM) {
         if (poll) {
-            e_op(t, 0, 0, 0, 0x83, 7, op_abs(&t->c->tr.go)), e8(t, 0); /* cmp dword [go], 0 */
+            e_op(t, 0, 0, 0, 0x83, 7, op_near(&t->c->tr.go, 1)), e8(t, 0); /* cmp dword [go], 0 */
             o->from[0] = e_jcc(t, CC_E, t->p);
         }
         if (check) {
-            e_op(t, 0, 0, 0, 0x81, 7, op_abs(exec_id(t, l->rip))); /* cmp dword [id], imm32 */
+            e_op(t, 0, 0, 0, 0x81, 7, op_near(exec_id(t, l->rip), 4)); /* cmp dword [id], imm32 */
             expect_page(t, l, false);
             o->from[1] = e_jcc(t, CC_NE, t->p);
         }
@@ -177,6 +176,8 @@ static void mask_index(struct tr *t)
     e8(t, 0xc1), e8(t, 0xe1), e8(t, TR_JUMP_SHIFT); /* shl */
 }
 
+_Static_assert(TLB_EXEC_BITS == 16, "the index is taken by MOVZX");
+
 /* S1 = host address for the target in S0, by the entry at S1.  What jumps out when it is not
  * there: miss[0] with S0 as it was; miss[1] and [2] (another page, or somebody asks to come out)
  * with the entry in S1. */
@@ -185,12 +186,12 @@ static void take_entry(struct tr *t, const struct tr_jump *j, uint8_t *miss[3])
     e_at_s1(t, 0x3b, HR_S0, low32(&j->rip));
     miss[0] = e_jcc(t, CC_NE, t->p);
     e8(t, 0x48), e8(t, 0xc1), e8(t, 0xef), e8(t, GUEST_PAGE_SHIFT); /* shr rdi */
-    e8(t, 0x81), e8(t, 0xe7), e32(t, TLB_EXEC_SIZE - 1);            /* and edi */
+    e8(t, 0x0f), e8(t, 0xb7), e8(t, 0xff);                          /* movzx edi, di */
     e8(t, 0x8b), e8(t, 0x3c), e8(t, 0xbd);                          /* mov edi, [rdi * 4 + ...] */
     e32(t, low32(t->c->tlb[t->ctx].exec_id));
     e8(t, 0x3b), e8(t, 0xb9), e32(t, low32(&j->id)); /* cmp edi, [rcx + ...] */
     miss[1] = e_jcc(t, CC_NE, t->p);
-    e_op(t, 0, 0, 0, 0x83, 7, op_abs(&t->c->tr.go)), e8(t, 0);
+    e_op(t, 0, 0, 0, 0x83, 7, op_near(&t->c->tr.go, 1)), e8(t, 0);
     miss[2] = e_jcc(t, CC_E, t->p);
     e8(t, 0x8b), e8(t, 0x89), e32(t, low32(&j->code)); /* mov ecx, [rcx + ...] */
 }
@@ -398,22 +399,20 @@ static void landing_later(struct tr *t, struct tr_ool *o)
     stub(t, o->link);
 }
 
-/* Of code that runs anywhere, which may have been elsewhere when it was called: S0, the address
- * that the guest returns to, says where. */
+/* Of code that runs anywhere, which may have been elsewhere when it was called: S0 and S1, the
+ * address that the guest returns to, say where. */
 static void landing_anywhere(struct tr *t, uint64_t rip)
 {
     struct tr_ool *o = tr_ool(t, landing_later);
     struct tr_link *l;
-    uint8_t *ok;
 
     o->link = link_new(t, rip, true);
     l = &t->cache->link[o->link];
     l->landing = true;
-    l->place_at = (uint32_t)(load_minus(t, HR_S1) - t->cache->rw);
-    e_lea(t, true, HR_S1, HR_S1, HR_S0, 0, -(int32_t)(rip & (GUEST_PAGE_SIZE - 1)));
-    ok = e_jcc8(t, J8_JRCXZ);
-    o->from[0] = e_jmp(t, t->p);
-    e_here8(t, ok);
+    e_op(t, 0, E_W, 0, 0x03, HR_S1, op_near(&t->cache->place[0].minus, 0));
+    l->place_at = minus_at(t);
+    e8(t, 0x48), e8(t, 0x81), e8(t, 0xf9), e32(t, rip & (GUEST_PAGE_SIZE - 1)); /* cmp rcx */
+    o->from[0] = e_jcc(t, CC_NE, t->p);
     linked(t, o, e_jmp(t, t->p));
 }
 
@@ -421,7 +420,7 @@ static void landing_anywhere(struct tr *t, uint64_t rip)
 static void landing(struct tr *t, uint64_t rip)
 {
     t->flags = TR_MEM;
-    e8(t, 0x48), e8(t, 0x8d), e8(t, 0x64), e8(t, 0x24), e8(t, 8); /* lea rsp, [rsp + 8] */
+    e8(t, 0x59); /* pop rcx */
     if (t->place)
         landing_anywhere(t, rip);
     else
@@ -450,7 +449,7 @@ static void call_direct(struct tr *t)
     push_host(t, next);
     o = tr_ool(t, call_later);
     o->link = link_new(t, to, t->flags == TR_MEM);
-    guards(t, o, &t->cache->link[o->link], !near || is_back(to, t->rip), !near);
+    guards(t, o, &t->cache->link[o->link], is_back(to, t->rip), !near);
     e_call(t, t->p);
     linked(t, o, t->p - 4);
     o->back = t->p;
@@ -510,7 +509,7 @@ static void call_indirect(struct tr *t)
     o->back = t->p;
     push_return(t, next);
     push_host(t, next);
-    e_op(t, 0, 0, 0, 0xff, 2, op_abs(&t->c->tr.callee));
+    e_op(t, 0, 0, 0, 0xff, 2, op_near(&t->c->tr.callee, 0));
     landing(t, next);
 }
 

@@ -70,7 +70,7 @@ void tr_linear(struct tr *t, int32_t add)
         e_lea(t, true, HR_S0, HR_S0, HR_S1, 0, 0);
     } else if (i->seg >= SEG_FS) { /* outside 64-bit mode such operands are the interpreter's */
         tr_flags_clobber(t);
-        e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&t->c->st.seg[i->seg].base));
+        e_op(t, 0, E_W, 0, 0x03, HR_S0, op_near(&t->c->st.seg[i->seg].base, 0));
     }
 }
 
@@ -122,9 +122,9 @@ void tr_range(struct tr *t, struct tr_ool *o, unsigned size, bool write, bool st
     const struct tlb_hot *e = stack ? &t->c->tlb[t->ctx].stack : table(t, write);
 
     if (stack) {
-        e_op(t, 0, E_W, 0, 0x2b, HR_S0, op_abs(&e->tag));
+        e_op(t, 0, E_W, 0, 0x2b, HR_S0, op_near(&e->tag, 0));
         o->from[0] = emit_check(t, size);
-        e_op(t, 0, E_W, 0, 0x03, HR_S0, op_abs(&e->host));
+        e_op(t, 0, E_W, 0, 0x03, HR_S0, op_near(&e->host, 0));
         return;
     }
     emit_index(t);
@@ -220,11 +220,11 @@ static void fixed_probe(struct tr *t, uint64_t linear, unsigned size, bool write
     o->desc =
         t->in->index | size << 8 | (write ? TR_DESC_WRITE : 0) | (bounce ? 0 : TR_DESC_NO_BOUNCE);
     if (fits32(page)) {
-        e_op(t, 0, E_W, 0, 0x81, 7, op_abs(&e->tag)); /* cmp qword, imm32 */
+        e_op(t, 0, E_W, 0, 0x81, 7, op_near(&e->tag, 4)); /* cmp qword, imm32 */
         e32(t, (uint32_t)page);
     } else {
         e_const(t, HR_S1, page);
-        e_op(t, 0, E_W, 0, 0x39, HR_S1, op_abs(&e->tag));
+        e_op(t, 0, E_W, 0, 0x39, HR_S1, op_near(&e->tag, 0));
     }
     o->from[0] = e_jcc(t, CC_NE, t->p);
     e_load64(t, HR_S0, &e->host);
