@@ -167,6 +167,8 @@ struct tr_state {
     bool left;            /* it came out by a jump to st.rip, through link */
     uint32_t link;        /* number of the link that was left through; 0: an indirect branch */
     uint64_t ret_sp;      /* stack of return addresses (tr_glue.c) */
+    uint64_t ret_other;   /* the other one: kernel and user have one each */
+    bool ret_kernel;      /* ret_sp is the kernel's */
     uint64_t c_sp;        /* C's stack */
     uint64_t code;        /* where to go in */
     uint64_t keep[4];

@@ -414,9 +414,9 @@ struct tr_cache {
     uint32_t bytes, used, first;
     uint32_t aside, aside_used; /* the upper half holds what is rarely run */
     uint32_t written;           /* bytes since rw's pages were let go */
-    uint8_t *ret_stack;         /* mapping, guard page first */
-    uint64_t ret_top;
-    uint8_t *tblocks; /* the structs, one behind the other */
+    uint8_t *ret_stack;         /* mapping of two stacks, each with its guard page first */
+    uint64_t ret_top[2];        /* user's, kernel's */
+    uint8_t *tblocks;           /* the structs, one behind the other */
     size_t tblock_used, tblock_bytes;
     bool full;             /* to be emptied */
     bool bmi2;             /* the host has it */

@@ -79,27 +79,40 @@ static bool map_code(struct tr_cache *k)
     return k->rx && mprotect(k->rx, k->bytes, PROT_READ | PROT_EXEC) == 0;
 }
 
+#define RET_EACH (RET_STACK + GUEST_PAGE_SIZE) /* with its guard page */
+
 static bool map_ret_stack(struct tr_cache *k)
 {
-    uint8_t *p = mmap(NULL, RET_STACK + GUEST_PAGE_SIZE, PROT_READ | PROT_WRITE,
+    uint8_t *p = mmap(NULL, 2 * RET_EACH, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (p == MAP_FAILED)
         return false;
-    mprotect(p, GUEST_PAGE_SIZE, PROT_NONE);
     k->ret_stack = p;
-    k->ret_top = (uint64_t)(uintptr_t)(p + RET_STACK + GUEST_PAGE_SIZE - RET_BOTTOM);
-    for (unsigned n = 0; n < RET_BOTTOM / 8; n++)
-        ((uint64_t *)(uintptr_t)k->ret_top)[n] = 1ull << 63;
+    for (unsigned n = 0; n < 2; n++, p += RET_EACH) {
+        mprotect(p, GUEST_PAGE_SIZE, PROT_NONE);
+        k->ret_top[n] = (uint64_t)(uintptr_t)(p + RET_EACH - RET_BOTTOM);
+        for (unsigned w = 0; w < RET_BOTTOM / 8; w++)
+            ((uint64_t *)(uintptr_t)k->ret_top[n])[w] = 1ull << 63;
+    }
     return true;
+}
+
+static void ret_stacks_empty(struct jit_cpu *c)
+{
+    const struct tr_cache *k = c->tr.cache;
+
+    c->tr.ret_sp = k->ret_top[c->tr.ret_kernel];
+    c->tr.ret_other = k->ret_top[!c->tr.ret_kernel];
 }
 
 /* The words on top stay (a pair that is half pushed, glue's own return addresses), so that pairs
  * remain pairs; the rest is forgotten. */
 uint64_t tr_ret_wrap(const struct tr_cache *k, uint64_t sp)
 {
-    unsigned words = 4 + ((k->ret_top - sp) / 8 & 1);
-    uint64_t to = k->ret_top - words * 8;
+    uint64_t top = k->ret_top[sp - (uint64_t)(uintptr_t)k->ret_stack >= RET_EACH];
+    unsigned words = 4 + ((top - sp) / 8 & 1);
+    uint64_t to = top - words * 8;
 
     memcpy((void *)(uintptr_t)to, (const void *)(uintptr_t)sp, words * 8);
     return to;
@@ -107,8 +120,8 @@ uint64_t tr_ret_wrap(const struct tr_cache *k, uint64_t sp)
 
 bool tr_in_guard(const struct tr_cache *k, uint64_t addr)
 {
-    uint64_t at = (uint64_t)(uintptr_t)k->ret_stack;
-    return addr >= at && addr < at + GUEST_PAGE_SIZE;
+    uint64_t at = addr - (uint64_t)(uintptr_t)k->ret_stack;
+    return at < 2 * RET_EACH && at % RET_EACH < GUEST_PAGE_SIZE;
 }
 
 /* perf's map of code it finds no file for: one line a block, read when perf reports. */
@@ -219,7 +232,7 @@ void tr_cache_free(struct tr_cache *k)
     if (k->rx)
         munmap(k->rx, k->bytes);
     if (k->ret_stack)
-        munmap(k->ret_stack, RET_STACK + GUEST_PAGE_SIZE);
+        munmap(k->ret_stack, 2 * RET_EACH);
     if (k->tblocks)
         munmap(k->tblocks, k->tblock_bytes);
     if (k->perf)
@@ -259,7 +272,7 @@ void tr_cache_flush(struct jit_cpu *c)
         k->next_id = 1; /* nobody knows one any more */
     }
     c->tr.link = 0;
-    c->tr.ret_sp = k->ret_top;
+    ret_stacks_empty(c);
     TR_COUNT(k->stats.flushes, 1);
 }
 

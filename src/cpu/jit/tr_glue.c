@@ -229,7 +229,7 @@ static void system_insn(struct tr *t, uint8_t *rw)
     t->cache->glue.system = (uint32_t)(t->p - rw);
     note_caller(t);
     into_c(t, (const void *)tr_system);
-    e8(t, 0x48), e8(t, 0x83), e8(t, 0xc4), e8(t, 8);  /* add rsp, 8: no way back */
+    e_load64(t, HR_RSP, &t->c->tr.ret_sp);            /* no way back */
     e_op(t, 0, E_W, 0, 0x85, HR_RAX, op_reg(HR_RAX)); /* test */
     uint8_t *leave = e_jcc8(t, J8_JE);
     e_store64(t, &t->c->tr.code, HR_RAX);

@@ -283,6 +283,19 @@ static void choose_vectors(struct jit_cpu *c)
     c->tr.vec_mask = c->units & UNIT_AVX512 ? c->tr.vec_all : c->tr.vec_basic;
 }
 
+/* A return in kernel mode never takes a user program's return address for its own: what lies behind
+ * it is translated for user mode. */
+static void choose_ret_stack(struct jit_cpu *c)
+{
+    uint64_t sp = c->tr.ret_sp;
+
+    if (likely(c->tr.ret_kernel == (c->cpl != 3)))
+        return;
+    c->tr.ret_sp = c->tr.ret_other;
+    c->tr.ret_other = sp;
+    c->tr.ret_kernel = !c->tr.ret_kernel;
+}
+
 /* Is the instruction at st.rip, whose bytes are at hand, ordinary? */
 static bool ordinary_follows(struct jit_cpu *c)
 {
@@ -323,6 +336,7 @@ uint64_t tr_system(struct jit_cpu *c, uint64_t unused, uint32_t index)
         struct tblock *to = entry_for(c, key) ? tr_find(b, c->st.rip, key) : NULL;
         if (to && !interp_must_stop(c)) {
             choose_vectors(c);
+            choose_ret_stack(c);
             return tr_rx(k, to->entry_mem);
         }
     }
@@ -489,6 +503,7 @@ bool tr_run(struct jit_cpu *c, struct block *b)
     c->cur = NULL;
     c->block = NULL;
     choose_vectors(c);
+    choose_ret_stack(c);
     void (*enter)(uint64_t) = (void (*)(uint64_t))(uintptr_t)tr_rx(k, k->glue.enter);
     c->tr.link = 0;
     if (unlikely(c->cosim != NULL))
@@ -554,7 +569,8 @@ bool tr_init(struct jit_cpu *c)
         return false;
     if (set_of(c)->tr.cosim && !(c->cosim = cosim_new(c)))
         return false;
-    c->tr.ret_sp = c->tr.cache->ret_top;
+    c->tr.ret_sp = c->tr.cache->ret_top[0];
+    c->tr.ret_other = c->tr.cache->ret_top[1];
     direct_init(c);
     pthread_once(&handlers, handlers_install);
     return true;

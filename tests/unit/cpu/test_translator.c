@@ -201,6 +201,50 @@ static void test_calls_across_pages(void)
     flat_free(f);
 }
 
+/* A user's call that is still open, whose return address a return in kernel mode finds on its
+ * stack: what is behind it runs as the kernel, not as the user's translation. */
+FLAT_CODE(user_call, "call 1f\n\t"
+                     "movq (%rbx), %rax\n\t" FLAT_EXIT "1: testl %edi, %edi\n\t"
+                     "jnz 2f\n\t"
+                     "ret\n"
+                     "2: " FLAT_EXIT ".org user_call + 256\n\t"
+                     "pushq %rsi\n\t"
+                     "ret\n");
+
+static void set_ring(struct flat *f, unsigned ring)
+{
+    struct x86_state *st = &flat_cpu(f)->st;
+
+    for (unsigned k = 0; k < SEG_COUNT; k++)
+        st->seg[k].attr = (st->seg[k].attr & ~(3u << 5)) | ring << 5;
+    st->rflags |= FL_IOPL;
+    cpu_update_mode(flat_cpu(f));
+}
+
+static void test_a_kernel_return_to_a_users_address(void)
+{
+    struct flat *f = load(user_call, user_call_end);
+    const uint64_t entry = 0x4000 + (FLAT_WINDOW - (FLAT_RAM - 2 * MiB)) / GUEST_PAGE_SIZE * 8;
+
+    flat_map(f, 0, FLAT_DATA);
+    le64_put(flat_ram(f) + entry, FLAT_DATA | 3); /* the supervisor's */
+    le64_put(flat_ram(f) + FLAT_DATA, 77);
+    mmu_flush_all(flat_cpu(f));
+    for (unsigned k = 0; k < 40; k++) {
+        bool kernel = k % 4 == 3, open = k % 4 == 2;
+        set_ring(f, kernel ? 0 : 3);
+        flat_cpu(f)->st.rip = FLAT_CODE_AT + (kernel ? 256 : 0);
+        GPR(f, R_RSP) = FLAT_STACK;
+        GPR(f, R_RSI) = FLAT_CODE_AT + 5;
+        GPR(f, R_RDI) = open;
+        GPR(f, R_RBX) = kernel ? FLAT_WINDOW : FLAT_DATA;
+        GPR(f, R_RAX) = 0;
+        g_assert_true(flat_run(f));
+        g_assert_cmpuint(GPR(f, R_RAX), ==, open ? 0 : 77);
+    }
+    flat_free(f);
+}
+
 /* ---- code that changes or moves ---- */
 
 /* Patches the instruction behind the store, in the block that runs, 1000 times. */
@@ -746,6 +790,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_assert_cmpint(sigaltstack(&own, NULL), ==, 0); /* as vcpu threads have one */
 #define ADD(name) g_test_add_func("/cpu/translator/" #name, test_##name)
+    ADD(a_kernel_return_to_a_users_address);
     ADD(recursion_deeper_than_the_return_stack);
     ADD(a_host_without_bmi2);
     ADD(a_block_that_is_fallen_into_is_changed);
