@@ -18,7 +18,9 @@
 #define FILLS_PER_MS 150u
 #define SHORT_NS     6000000u /* what ends sooner was not worth it */
 #define WAIT_FIRST   3u       /* ticks, and */
-#define WAIT_PAGES   64u /* one for so many pages in the TLB: several times what mapping costs */
+#define FEW_PAGES    1024u    /* one for WAIT_FEW pages in the TLB where that is all, */
+#define WAIT_FEW     256u
+#define WAIT_PAGES   64u /* else for so many: several times what mapping costs */
 #define WAIT_AGAIN   2u  /* the same for one that was mapped before */
 #define WAIT_MAX     64u
 #define WANDERED_MAX 32u  /* times that RSP is elsewhere, before it is not relied on */
@@ -384,10 +386,12 @@ static void review(struct jit_cpu *c)
         leave(c);
 }
 
-/* About so many, since the last flush. */
-static unsigned pages_in_use(const struct jit_cpu *c)
+/* Ticks that an address space has to be calm, by the pages in the TLB since the last flush. */
+static unsigned wait_first(const struct jit_cpu *c)
 {
-    return c->tlb[TLB_CTX_USER].log[0].count;
+    unsigned pages = c->tlb[TLB_CTX_USER].log[0].count;
+
+    return WAIT_FIRST + pages / (pages < FEW_PAGES ? WAIT_FEW : WAIT_PAGES);
 }
 
 void direct_tick(struct jit_cpu *c)
@@ -420,7 +424,7 @@ void direct_tick(struct jit_cpu *c)
         return;
     }
     d->calm++;
-    if (!s ? d->calm >= MAX_OF(d->wait, WAIT_FIRST + pages_in_use(c) / WAIT_PAGES)
+    if (!s ? d->calm >= MAX_OF(d->wait, wait_first(c))
            : d->calm >= MAX_OF(d->wait, WAIT_AGAIN) && s->credit_ns >= CREDIT_USE_NS) {
         d->calm = 0;
         use(c, now.ns);
