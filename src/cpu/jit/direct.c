@@ -288,6 +288,14 @@ static bool compare(struct jit_cpu *c, struct space *s)
     return true;
 }
 
+static bool any_page(const struct space *s)
+{
+    for (unsigned n = 0; n < s->groups; n++)
+        if (s->group[n].here)
+            return true;
+    return false;
+}
+
 static struct space *space_find(struct direct *d, uint64_t cr3)
 {
     for (unsigned n = 0; n < SPACES; n++)
@@ -327,6 +335,15 @@ static bool may_use(struct jit_cpu *c)
            c->tlb_ctx == TLB_CTX_USER && !(c->st.dr[7] & 0xff);
 }
 
+/* The n'th page that was touched since the last flush; 0: none, or it was taken away since. */
+static uint64_t touched(const struct tlb_ctx *t, unsigned n)
+{
+    unsigned slot = t->log[0].slot[n];
+    uint64_t linear = t->page[slot].tag;
+
+    return linear == tlb_none(slot) || linear >> 47 || linear < GROUP_BYTES ? 0 : linear;
+}
+
 /* A window for each chunk that the program has touched: what is translated now expects them. */
 static void windows_open(struct jit_cpu *c, struct space *s)
 {
@@ -334,11 +351,11 @@ static void windows_open(struct jit_cpu *c, struct space *s)
 
     s->low = c->st.rip < CHUNK_BYTES;
     for (unsigned n = 0; n < t->log[0].count && !s->low; n++)
-        s->low = t->page[t->log[0].slot[n]].tag - GROUP_BYTES < CHUNK_BYTES - GROUP_BYTES;
+        s->low = touched(t, n) && touched(t, n) < CHUNK_BYTES;
     (void)space_open(s, c->st.gpr[R_RSP]);
     for (unsigned n = 0; n < t->log[0].count; n++) {
-        uint64_t linear = t->page[t->log[0].slot[n]].tag;
-        if (linear >> 47 || linear < GROUP_BYTES || space_window(s, linear))
+        uint64_t linear = touched(t, n);
+        if (!linear || space_window(s, linear))
             continue;
         if (!space_open(s, linear))
             return;
@@ -359,6 +376,8 @@ static void use(struct jit_cpu *c, uint64_t now_ns)
         s->cr3 = NO_CR3;
         return;
     }
+    if (!any_page(s)) /* perhaps another program's: its page tables are where others were */
+        space_empty(s);
     if (!s->windows)
         windows_open(c, s);
     s->used = ++d->activations;

@@ -158,7 +158,7 @@ struct tr_insn {
 struct tr_link {
     uint64_t rip;   /* target, from the place's base */
     uint16_t place; /* of the block, 0: it stays where it is */
-    uint8_t form;   /* of the block: TR_KEY_FORM() */
+    uint16_t form;  /* of the block: TR_KEY_FORM() */
     bool landing;   /* the target's address is in S0 */
     uint32_t
         place_at; /* cross-page with a place: offset of the disp32 of the target's minus, or 0 */
@@ -507,6 +507,7 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);
 #define TR_KEY_MOVES  (1u << 21) /* code that runs at any address */
 #define TR_KEY_STACK(class)                                                                        \
     ((uint32_t)(class) << 22) /* with DIRECT: where RSP is relied on to be */
+#define TR_KEY_CLASSES(bits) ((uint32_t)(bits) << 25) /* with DIRECT: what pointers may lead to */
 #define TR_KEY_FORM(key)     ((key) >> 20)
 #define TR_KEY_STACK_OF(key) ((key) >> 22 & 7)
 /* Is RSP where code for directly mapped memory relies on it to be? */
@@ -519,7 +520,7 @@ static inline uint32_t tr_key_direct(const struct jit_cpu *c)
 {
     if (!c->tr.direct || c->tlb_ctx != TLB_CTX_USER || c->mode != MODE_LONG64 || !tr_stack_there(c))
         return 0;
-    return TR_KEY_DIRECT | TR_KEY_STACK(c->tr.stack_class);
+    return TR_KEY_DIRECT | TR_KEY_STACK(c->tr.stack_class) | TR_KEY_CLASSES(c->tr.classes);
 }
 /* User programs above 4 GiB are position-independent: the next process has them elsewhere. */
 static inline bool tr_moves(const struct jit_cpu *c)

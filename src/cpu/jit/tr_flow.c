@@ -143,7 +143,7 @@ static uint32_t link_new(struct tr *t, uint64_t rip, bool from_mem)
     uint32_t n = tr_link_new(t->cache, rip, from_mem);
 
     t->cache->link[n].place = t->place;
-    t->cache->link[n].form = (uint8_t)TR_KEY_FORM(t->key);
+    t->cache->link[n].form = (uint16_t)TR_KEY_FORM(t->key);
     return n;
 }
 

@@ -353,7 +353,7 @@ static unsigned runs_before(struct jit_cpu *c, struct block *b, uint32_t key)
     if (!b->tr)
         return k->warm;
     if (k->stats.direct_spaces && (key & TR_KEY_DIRECT) &&
-        tr_find(b, c->st.rip, key & ~(TR_KEY_DIRECT | TR_KEY_STACK(7))))
+        tr_find(b, c->st.rip, key & ~(TR_KEY_DIRECT | TR_KEY_STACK(7) | TR_KEY_CLASSES(15))))
         return 0;
     return k->warm * 8;
 }
