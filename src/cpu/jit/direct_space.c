@@ -81,7 +81,6 @@ static void gs_set(uint64_t base)
 void space_stack_nowhere(struct jit_cpu *c)
 {
     c->tr.stack_class = DIRECT_CLASSES;
-    c->tr.stack_chunk = UINT32_MAX;
     memset(c->tr.elsewhere, 1, sizeof(c->tr.elsewhere));
 }
 
@@ -96,7 +95,6 @@ static void stack_here(struct jit_cpu *c, const struct space *s)
         if (s->chunk[k] == ABSENT || s->chunk[k] != chunk)
             continue;
         c->tr.stack_class = (uint8_t)k;
-        c->tr.stack_chunk = (uint32_t)chunk;
         c->tr.elsewhere[chunk] = 0;
     }
 }

@@ -187,14 +187,12 @@ struct tr_state {
     uint8_t chunk[DIRECT_CLASSES]; /* bits 47:40; of absent ones what cannot do harm */
     uint8_t classes;               /* bits: those that are there */
     uint64_t stack_delta;          /* of DIRECT_STACK; that of the others is GS.base */
-    /* Where translated code relies on RSP to be: the class, or DIRECT_CLASSES: nowhere; its chunk,
-     * and by chunk whether it is another one. */
+    /* Where translated code relies on RSP to be: the class, or DIRECT_CLASSES: nowhere; and by
+     * chunk whether it is another one. */
     uint8_t stack_class;
-    uint32_t stack_chunk;
     uint8_t elsewhere[256];
     struct tr_cache *cache;
     uint32_t key[TLB_CONTEXTS]; /* of the code that last ran in a context */
-    uint64_t places_from;       /* see tr_moves() */
 };
 
 struct jit_cpu {
@@ -349,6 +347,8 @@ void mmu_flush_all(struct jit_cpu *c);       /* incl. global */
 void mmu_flush_nonglobal(struct jit_cpu *c); /* CR3 write */
 void mmu_flush_page(struct jit_cpu *c, uint64_t linear);
 /* The code that runs in a context has another mode_key now: its code pages have other numbers. */
+/* One page of code has no number any more, and its place does not say that it is there. */
+void mmu_exec_number_forget(struct tlb_ctx *t, unsigned slot);
 void mmu_flush_exec_ids(struct jit_cpu *c, unsigned ctx);
 bool mmu_pdptrs_load(struct jit_cpu *c); /* PAE CR3 write; false: #GP */
 

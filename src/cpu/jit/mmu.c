@@ -92,7 +92,7 @@ static void stack_forget(struct tlb_ctx *t)
     t->stack.host = (uintptr_t)nothing;
 }
 
-static void exec_number_forget(struct tlb_ctx *t, unsigned slot)
+void mmu_exec_number_forget(struct tlb_ctx *t, unsigned slot)
 {
     unsigned place = t->exec_place[slot];
 
@@ -106,7 +106,7 @@ static void exec_number_forget(struct tlb_ctx *t, unsigned slot)
 static void exec_clear(struct tlb_ctx *t, unsigned slot)
 {
     t->exec[slot].tag = tlb_none(slot);
-    exec_number_forget(t, slot);
+    mmu_exec_number_forget(t, slot);
 }
 
 static void exec_note(struct tlb_ctx *t, unsigned slot, unsigned which)
@@ -289,7 +289,7 @@ void mmu_flush_exec_ids(struct jit_cpu *c, unsigned ctx)
 
     for (unsigned which = 0; which < 2; which++)
         for (unsigned i = 0; i < t->exec_log[which].count; i++)
-            exec_number_forget(t, t->exec_log[which].slot[i]);
+            mmu_exec_number_forget(t, t->exec_log[which].slot[i]);
 }
 
 void mmu_flush_page(struct jit_cpu *c, uint64_t linear)
@@ -397,7 +397,7 @@ static void exec_fill(struct tlb_ctx *t, uint64_t page, const struct guest_regio
                            .region = r,
                            .phys_page = phys_page,
                            .flags = page_flags(w) | (e->flags & (TLB_LOGGED(0) | TLB_LOGGED(1)))};
-    exec_number_forget(t, slot);
+    mmu_exec_number_forget(t, slot);
     exec_note(t, slot, w->global);
 }
 

@@ -513,8 +513,9 @@ void tr_glue_make(struct jit_cpu *c, struct tr_cache *k);
 /* Is RSP where code for directly mapped memory relies on it to be? */
 static inline bool tr_stack_there(const struct jit_cpu *c)
 {
-    return c->st.gpr[R_RSP] >> DIRECT_CHUNK_SHIFT == c->tr.stack_chunk ||
-           c->tr.stack_class == DIRECT_CLASSES;
+    unsigned k = c->tr.stack_class;
+
+    return k == DIRECT_CLASSES || c->st.gpr[R_RSP] >> DIRECT_CHUNK_SHIFT == c->tr.chunk[k];
 }
 static inline uint32_t tr_key_direct(const struct jit_cpu *c)
 {
@@ -525,8 +526,8 @@ static inline uint32_t tr_key_direct(const struct jit_cpu *c)
 /* User programs above 4 GiB are position-independent: the next process has them elsewhere. */
 static inline bool tr_moves(const struct jit_cpu *c)
 {
-    return c->tlb_ctx == TLB_CTX_USER && c->mode == MODE_LONG64 && c->st.rip >= c->tr.places_from &&
-           !(c->st.rip >> 47);
+    return c->tlb_ctx == TLB_CTX_USER && c->mode == MODE_LONG64 &&
+           c->st.rip >= set_of(c)->tr.places_from && !(c->st.rip >> 47);
 }
 /* The part of an address that a translation under key depends on. */
 static inline uint64_t tr_home(uint64_t rip, uint32_t key)

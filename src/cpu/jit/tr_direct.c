@@ -59,8 +59,16 @@ static unsigned class_of(const struct tr *t, uint64_t linear)
     return NONE;
 }
 
+/* RSP in a block that relies on where it is (below). */
+static bool relied_on(const struct tr *t, unsigned guest)
+{
+    return guest == R_RSP && t->stack < DIRECT_CLASSES;
+}
+
 static unsigned expected(const struct tr *t, unsigned guest)
 {
+    if (relied_on(t, guest))
+        return t->stack;
     if (t->plain)
         return NONE;
     if (guest < 16 && t->known[guest].class)
@@ -103,6 +111,8 @@ static bool sure(struct tr *t, unsigned guest, unsigned reg, unsigned class, str
     struct tr_known *known = guest < 16 ? &t->known[guest] : NULL;
 
     *o = NULL;
+    if (relied_on(t, guest))
+        return true;
     if (known && known->class) {
         t->ool[known->by].relied = true;
         return true;
@@ -126,11 +136,10 @@ static void stack_at(struct tr *t, unsigned reg, int32_t disp)
 /* [reg + disp], where reg holds guest register `guest` (or 16: an address); false: by the table. */
 static bool by_class(struct tr *t, unsigned guest, unsigned reg, int32_t disp)
 {
-    bool stack = guest == R_RSP && t->stack < DIRECT_CLASSES;
-    unsigned class = stack ? t->stack : expected(t, guest);
+    unsigned class = expected(t, guest);
     struct tr_ool *o;
 
-    if (class == NONE || (!stack && !sure(t, guest, reg, class, &o)))
+    if (class == NONE || !sure(t, guest, reg, class, &o))
         return false;
     t->operand = (struct opnd){.kind = OP_AT, .reg = (uint8_t)reg, .disp = disp, .gs = true};
     if (class != DIRECT_STACK)
@@ -206,9 +215,9 @@ void tr_direct_stack(struct tr *t, unsigned base, int32_t disp)
 bool tr_direct_group(struct tr *t, const struct insn *i, int32_t disp, struct tr_ool **o)
 {
     bool indexed = i->index != NOREG;
-    bool stack = !indexed && i->base == R_RSP && t->stack < DIRECT_CLASSES;
-    unsigned class = stack ? t->stack : expected(t, indexed ? 16 : i->base);
-    bool can = stack || (class != NONE && (may_ask(t) || (!indexed && t->known[i->base].class)));
+    unsigned guest = indexed ? 16 : i->base, class = expected(t, guest);
+    bool can = class != NONE &&
+               (relied_on(t, guest) || may_ask(t) || (!indexed && t->known[i->base].class));
     unsigned reg = HR_S0;
 
     *o = NULL;
@@ -220,7 +229,7 @@ bool tr_direct_group(struct tr *t, const struct insn *i, int32_t disp, struct tr
     } else {
         reg = e_get(t, hreg(i->base), HR_S0);
     }
-    if (!can || (!stack && !sure(t, indexed ? 16 : i->base, reg, class, o)))
+    if (!can || !sure(t, guest, reg, class, o))
         by_table(t, reg, disp);
     else if (class == DIRECT_STACK)
         stack_at(t, reg, disp);

@@ -111,11 +111,8 @@ static void number_forget(struct tlb_ctx *x, unsigned place)
 {
     unsigned slot = tlb_exec_index(x->place[place].base);
 
-    if (x->exec_place[slot] != place)
-        return;
-    x->exec_id[slot] = 0;
-    x->exec_place[slot] = 0;
-    x->place[place].minus = PLACE_GONE;
+    if (x->exec_place[slot] == place)
+        mmu_exec_number_forget(x, slot);
 }
 
 static uint64_t direct_base(const struct jit_cpu *c, uint64_t linear)

@@ -563,7 +563,6 @@ bool tr_init(struct jit_cpu *c)
     c->tr.vec_all = c->tr.vec_basic | (f->components & XSAVE_AVX512);
     c->tr.vec_mask = c->tr.vec_basic;
     c->tr.xstate_bv = (uint32_t)f->components;
-    c->tr.places_from = set_of(c)->tr.places_from;
     c->tr.cache = tr_cache_new(c);
     if (!c->tr.cache)
         return false;

@@ -460,27 +460,17 @@ static void test_set(enum diff_set set, bool blocks, const char *how, uint64_t c
     X(blocks, SET_ALL, true, CASES_BLOCKS)                                                         \
     X(evex, SET_EVEX, false, CASES_EVEX)                                                           \
     X(evex_blocks, SET_EVEX | SET_FPU, true, CASES_BLOCKS)
-#define TESTS(NAME, SET, BLOCKS, COUNT)                                                            \
-    static void test_interp_##NAME(void)                                                           \
+#define WAY(WAY, HOW, NAME, SET, BLOCKS, COUNT)                                                    \
+    static void test_##WAY##_##NAME(void)                                                          \
     {                                                                                              \
-        test_set(SET, BLOCKS, INTERP, COUNT);                                                      \
-    }                                                                                              \
-    static void test_jit_##NAME(void)                                                              \
-    {                                                                                              \
-        test_set(SET, BLOCKS, JIT, COUNT);                                                         \
-    }                                                                                              \
-    static void test_direct_##NAME(void)                                                           \
-    {                                                                                              \
-        test_set(SET, BLOCKS, DIRECT, COUNT);                                                      \
-    }                                                                                              \
-    static void test_places_##NAME(void)                                                           \
-    {                                                                                              \
-        test_set(SET, BLOCKS, PLACES, COUNT);                                                      \
-    }                                                                                              \
-    static void test_both_##NAME(void)                                                             \
-    {                                                                                              \
-        test_set(SET, BLOCKS, BOTH, COUNT);                                                        \
+        test_set(SET, BLOCKS, HOW, COUNT);                                                         \
     }
+#define TESTS(...)                                                                                 \
+    WAY(interp, INTERP, __VA_ARGS__)                                                               \
+    WAY(jit, JIT, __VA_ARGS__)                                                                     \
+    WAY(direct, DIRECT, __VA_ARGS__)                                                               \
+    WAY(places, PLACES, __VA_ARGS__)                                                               \
+    WAY(both, BOTH, __VA_ARGS__)
 SETS(TESTS)
 
 int main(int argc, char **argv)
